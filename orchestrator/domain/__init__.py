@@ -1,0 +1,1 @@
+"""The rules: what may happen when. Standard library only; no clock and no I/O."""

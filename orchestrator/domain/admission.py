@@ -1,0 +1,148 @@
+"""Admission: may code of this release use the schema now, and what may it do there.
+
+Joining, readiness and the deploy and rollback gates ask the same function. Refused by the fence alone means "not
+yet", refused by the phase means "never".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from orchestrator.domain.ladder import Behaviour, Phase, Side
+from orchestrator.domain.releases import Releases
+from orchestrator.domain.upgrades import Upgrade
+
+
+class Verdict(StrEnum):
+    """The three answers."""
+
+    READY = "ready"
+    NOT_YET = "not_yet"
+    NEVER = "never"
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """The answer for one release. `code` is stable; `remedy` says what to do about a no."""
+
+    verdict: Verdict
+    code: str
+    sentence: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a schema stands: its release, and the upgrade under way if there is one."""
+
+    schema: str
+    release: str | None
+    upgrade: Upgrade | None
+    releases: Releases
+
+
+@dataclass(frozen=True, slots=True)
+class Stance:
+    """What an instance is told: the publication that it follows and what it does, in its own release's terms.
+
+    `behaviour` speaks of the shapes that the instance's own release introduced. At rest, and for the release that is
+    being left, that change is long over: it reads new and writes new.
+    """
+
+    upgrade_id: int | None
+    publication: int
+    phase: Phase
+    behaviour: Behaviour
+
+
+def admit(standing: Standing, release: str) -> Admission:
+    """Whether code of `release` may start now. It must be able to live in the phase and in the fence."""
+    if standing.release is None:
+        return Admission(
+            Verdict.NOT_YET,
+            "schema_uninitialised",
+            f"{standing.schema} has no release yet",
+            f"orchestrator schema init {standing.schema} --release {release}",
+        )
+    if release not in standing.releases:
+        return Admission(
+            Verdict.NEVER,
+            "release_unknown",
+            f"the manifest of {standing.schema} has no release {release!r}",
+            "Add it to releases.toml, or start the release that the manifest names.",
+        )
+    upgrade = standing.upgrade
+    if upgrade is None:
+        return _admit_at_rest(standing, standing.release, release)
+    return _admit_in_upgrade(standing, upgrade, release)
+
+
+def _admit_at_rest(standing: Standing, current: str, release: str) -> Admission:
+    if release == current:
+        return Admission(Verdict.READY, "ready", f"{standing.schema} is at release {current}")
+    distance = standing.releases.index(release) - standing.releases.index(current)
+    if distance == 1:
+        return Admission(
+            Verdict.NOT_YET,
+            "upgrade_not_begun",
+            f"{standing.schema} is at release {current}; its upgrade to {release} has not begun",
+            f"orchestrator upgrade begin {standing.schema} --release {release}",
+        )
+    return _too_far(standing, current, release, distance)
+
+
+def _admit_in_upgrade(standing: Standing, upgrade: Upgrade, release: str) -> Admission:
+    side = upgrade.side_of(release)
+    if side is None:
+        distance = standing.releases.index(release) - standing.releases.index(upgrade.from_release)
+        return _too_far(standing, f"{upgrade.from_release} on its way to {upgrade.to_release}", release, distance)
+    support = upgrade.profile.support(side)
+    way = f"the upgrade of {standing.schema} from {upgrade.from_release} to {upgrade.to_release}"
+    if upgrade.phase not in support:
+        if side is Side.NEW:
+            return Admission(
+                Verdict.NOT_YET,
+                "phase_not_reached",
+                f"{way} is at {upgrade.phase.word}; release {release} may start from {support.low.word} on",
+                "Wait; `orchestrator status` says what it waits for.",
+            )
+        return Admission(
+            Verdict.NEVER,
+            "release_too_old",
+            f"{way} is at {upgrade.phase.word}; release {release} could live only up to {support.high.word}",
+            f"Start release {upgrade.to_release}.",
+        )
+    if upgrade.fence not in support:
+        return Admission(
+            Verdict.NOT_YET,
+            "fenced",
+            f"{way} is about to enter {upgrade.fence.word}, where release {release} cannot live",
+            f"Start release {upgrade.from_release if side is Side.NEW else upgrade.to_release}, or try again later.",
+        )
+    return Admission(Verdict.READY, "ready", f"{way} is at {upgrade.phase.word}")
+
+
+def _too_far(standing: Standing, where: str, release: str, distance: int) -> Admission:
+    word = "new" if distance > 0 else "old"
+    return Admission(
+        Verdict.NEVER,
+        f"release_too_{word}",
+        f"release {release} is too {word} for {standing.schema}, which is at {where}",
+        "Start the release that the schema is at.",
+    )
+
+
+def stance(standing: Standing, release: str) -> Stance:
+    """What an admitted instance of `release` follows now."""
+    upgrade = standing.upgrade
+    if upgrade is None:
+        return Stance(None, 0, Phase.BASE, Behaviour.A3)
+    side = upgrade.side_of(release)
+    behaviour = upgrade.profile.behaviour(Side.NEW, upgrade.phase) if side is Side.NEW else Behaviour.A3
+    return Stance(upgrade.id, upgrade.publication, upgrade.phase, behaviour)
+
+
+def may_join(standing: Standing, release: str) -> bool:
+    """Whether a join commits: the instance supports both the phase and the fence."""
+    return admit(standing, release).verdict is Verdict.READY

@@ -1,0 +1,41 @@
+"""Guards: the conditions of entering a phase, one file each.
+
+A guard is a module with `blockers(view, target)`: it yields one blocker for each reason why `target` cannot be
+entered now, and nothing when it is open. Which guards a phase has is said in the ladder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from orchestrator.domain.guards import (
+    approved,
+    data_migrated,
+    databases_fenced,
+    fleets_known,
+    instances_acked,
+    instances_support,
+    not_paused,
+    old_shape_valid,
+    soaked,
+)
+from orchestrator.domain.ladder import Phase
+from orchestrator.domain.view import Blocker, View
+
+Guard = Callable[[View, Phase], Iterable[Blocker]]
+
+GUARDS: dict[str, Guard] = {
+    module.__name__.rpartition(".")[2]: module.blockers
+    for module in (
+        not_paused,
+        fleets_known,
+        instances_support,
+        instances_acked,
+        databases_fenced,
+        data_migrated,
+        old_shape_valid,
+        soaked,
+        approved,
+    )
+}
+"""Every guard under the name that the ladder uses."""

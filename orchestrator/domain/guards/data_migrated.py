@@ -1,0 +1,76 @@
+"""Guard: every data migration is complete and verified by query, in every database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from orchestrator.domain.ladder import Phase
+from orchestrator.domain.view import Blocker, DatabaseFacts, MigrationFacts, MigrationState, View
+
+
+def blockers(view: View, target: Phase) -> Iterator[Blocker]:
+    """Closed for each data migration without its proof.
+
+    The first phase after backfill needs the witness of this database incarnation. Later phases need the ledger to
+    say complete: by then the old shape may be stale and a comparison would prove nothing. Data migrations of earlier
+    releases must be in the ledger too, so that a skipped one cannot hide.
+    """
+    upgrade = view.upgrade
+    proof_needed = target == upgrade.profile.neighbour(Phase.BACKFILL, upgrade.goal) if _has_backfill(view) else False
+    for database in view.databases:
+        if database.error is not None:
+            continue  # databases_fenced says so
+        ledger = {facts.name: facts for facts in database.migrations}
+        for name in view.new.data_migrations:
+            found = ledger.get(name)
+            if found is None or not _is_proven(found, database, proof_needed):
+                yield _blocker(view, database, name, found)
+        for name in view.earlier_migrations:
+            found = ledger.get(name)
+            if found is None or found.state not in (MigrationState.COMPLETE, MigrationState.ASSUMED):
+                yield Blocker(
+                    "data_migration_skipped",
+                    f"data migration {name} of an earlier release has not run in {database.name}",
+                    f"orchestrator data-migration show {upgrade.schema} {name}",
+                    (f"{database.name}/{name}",),
+                )
+
+
+def _has_backfill(view: View) -> bool:
+    return view.upgrade.profile.has_data_migrations
+
+
+def _is_proven(found: MigrationFacts, database: DatabaseFacts, proof_needed: bool) -> bool:
+    if found.state is not MigrationState.COMPLETE:
+        return False
+    return found.witness is not None and (not proof_needed or found.witness == database.incarnation)
+
+
+def _blocker(view: View, database: DatabaseFacts, name: str, found: MigrationFacts | None) -> Blocker:
+    schema, place = view.upgrade.schema, (f"{database.name}/{name}",)
+    if found is None:
+        sentence = f"data migration {name} has not started in {database.name}"
+        return Blocker("data_migration_pending", sentence, "It starts by itself in phase backfill.", place)
+    if found.state is MigrationState.FAILED:
+        return Blocker(
+            "data_migration_failed",
+            f"data migration {name} stopped in {database.name}: {found.error or 'no error was recorded'}",
+            f"Mend what it names, then: orchestrator data-migration retry {schema} {name}",
+            place,
+        )
+    if found.state is MigrationState.COMPLETE:
+        return Blocker(
+            "witness_stale",
+            f"data migration {name} was verified on another incarnation of {database.name}",
+            f"orchestrator data-migration retry {schema} {name}",
+            place,
+        )
+    total = "" if found.rows_total is None else f" of {found.rows_total}"
+    doing = "verified" if found.state is MigrationState.VERIFYING else "moved"
+    rows = found.rows_verified if found.state is MigrationState.VERIFYING else found.rows_done
+    return Blocker(
+        "data_migration_running",
+        f"data migration {name} is {found.state.value} in {database.name}: {rows}{total} rows {doing}",
+        f"It goes on by itself: orchestrator data-migration show {schema} {name}",
+        place,
+    )

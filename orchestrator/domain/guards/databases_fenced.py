@@ -1,0 +1,50 @@
+"""Guard: every managed database answers, and its copy holds the fence once there is one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from orchestrator.domain.ladder import Phase
+from orchestrator.domain.upgrades import Move
+from orchestrator.domain.view import Blocker, View
+
+
+def blockers(view: View, target: Phase) -> Iterator[Blocker]:
+    """Closed for a database that cannot be read, whose copy is ahead of the state, or does not hold the fence yet."""
+    upgrade = view.upgrade
+    for facts in view.databases:
+        if facts.error is not None:
+            yield Blocker(
+                "database_unreachable",
+                f"database {facts.name} cannot be read: {facts.error}",
+                facts.remedy or "It is asked again by itself; mend the database or its connection.",
+                (facts.name,),
+            )
+        elif facts.copy is not None and facts.copy.revision > upgrade.revision:
+            yield Blocker(
+                "copy_ahead",
+                f"database {facts.name} holds revision {facts.copy.revision}, the state only {upgrade.revision}: the "
+                "state database lost commits, or another orchestrator manages this database",
+                "Find out which state is the right one before anything goes on.",
+                (facts.name,),
+            )
+        elif upgrade.move is Move.FENCED and not _holds_fence(view, facts.name):
+            yield Blocker(
+                "copy_behind",
+                f"database {facts.name} does not hold the fence of {target.word} yet",
+                "It is written again by itself.",
+                (facts.name,),
+            )
+
+
+def _holds_fence(view: View, name: str) -> bool:
+    upgrade = view.upgrade
+    facts = next(facts for facts in view.databases if facts.name == name)
+    copy = facts.copy
+    return (
+        copy is not None
+        and copy.upgrade_id == upgrade.id
+        and copy.revision == upgrade.revision
+        and copy.fence == upgrade.fence
+        and copy.incarnation == facts.incarnation
+    )

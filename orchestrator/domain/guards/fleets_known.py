@@ -1,0 +1,29 @@
+"""Guard: something was reported of every fleet that the releases list. Silence is never "nobody"."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from orchestrator.domain.ladder import Phase
+from orchestrator.domain.view import Blocker, View
+
+
+def blockers(view: View, target: Phase) -> Iterator[Blocker]:
+    """Closed for each listed fleet of which nothing was ever reported.
+
+    A fleet that only the new release has cannot run before the schema is expanded, so it is asked for from then on.
+    """
+    listed = dict.fromkeys(view.old.fleets)
+    if max(target, view.upgrade.phase) > Phase.EXPANDED:
+        listed |= dict.fromkeys(view.new.fleets)
+    for fleet in listed:
+        if fleet not in view.known_fleets:
+            schema = view.upgrade.schema
+            yield Blocker(
+                "fleet_unknown",
+                f"nothing was ever reported of fleet {fleet}, so instances of it may be running anything",
+                f"Let its instances register, or say what runs: "
+                f"orchestrator fleet report {schema} {fleet} --release {view.old.name} --instances N "
+                f"(0 if there are none)",
+                (fleet,),
+            )

@@ -1,0 +1,36 @@
+"""Guard: every possibly-alive instance behaves as in the present phase, and has drained what it began before."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from orchestrator.domain.fleets import Instance
+from orchestrator.domain.guards.culprits import expired_blocker, instances_of
+from orchestrator.domain.ladder import Phase
+from orchestrator.domain.view import Blocker, View
+
+
+def blockers(view: View, target: Phase) -> Iterator[Blocker]:
+    """Closed for each fleet with instances that have not acked the present publication.
+
+    Instances known only by report have constant behaviour and count as having acked what their release supports.
+    Instances that block by their release are named by `instances_support` and not repeated here.
+    """
+    upgrade = view.upgrade
+    waiting: dict[tuple[str, str], list[Instance]] = defaultdict(list)
+    for instance in view.instances:
+        if instance.acked != upgrade.publication:
+            waiting[instance.fleet, instance.release].append(instance)
+    for (fleet, release), group in sorted(waiting.items()):
+        live = [instance for instance in group if not instance.is_expired(view.now)]
+        expired = [instance for instance in group if instance.is_expired(view.now)]
+        if live:
+            yield Blocker(
+                "instance_not_acked",
+                f"waiting for {instances_of(len(live), fleet)} to drain into {upgrade.phase.word}",
+                "They answer with their next renewals; a transaction that never ends holds them up.",
+                tuple(instance.label for instance in live),
+            )
+        if expired:
+            yield expired_blocker(upgrade.schema, fleet, release, expired, view.now)

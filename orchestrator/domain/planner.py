@@ -1,0 +1,160 @@
+"""The planner: what the next move of an upgrade is, or what blocks it. It decides and does nothing.
+
+A refusal and its explanation are one thing: a phase is refused if and only if `blockers` is not empty, and the dry
+run asks the same function as the move itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orchestrator.domain.guards import GUARDS
+from orchestrator.domain.ladder import EVERY_MOVE, POINT_OF_NO_RETURN, RUNG_OF, Phase, Step
+from orchestrator.domain.upgrades import Move, Status
+from orchestrator.domain.view import Blocker, StepState, View
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """Nothing to do: the upgrade is where it was sent."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The target cannot be entered now, for these reasons. Never empty."""
+
+    target: Phase
+    blockers: tuple[Blocker, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SetFence:
+    """Move 1: nothing blocks; set the fence at `target`."""
+
+    target: Phase
+
+
+@dataclass(frozen=True, slots=True)
+class LiftFence:
+    """Move 2 found blockers, or the operator steered elsewhere: back to rest."""
+
+    blockers: tuple[Blocker, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BeginStep:
+    """Move 2 passed: record the intent of the step."""
+
+    target: Phase
+    step: Step
+
+
+@dataclass(frozen=True, slots=True)
+class ContinueStep:
+    """Move 3: run the step where it is not done yet."""
+
+    target: Phase
+    step: Step
+    databases: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Move 4: the phase may be entered."""
+
+    target: Phase
+
+
+@dataclass(frozen=True, slots=True)
+class EndAtBase:
+    """A cancelled upgrade that never left its base."""
+
+
+Decision = Idle | Refusal | SetFence | LiftFence | BeginStep | ContinueStep | Publish | EndAtBase
+
+
+def blockers(view: View, target: Phase) -> tuple[Blocker, ...]:
+    """Every reason why `target` cannot be entered from the present phase now; empty means that it may."""
+    rung = RUNG_OF[target]
+    going_up = target > view.upgrade.phase
+    names = rung.up if going_up else rung.down
+    if names is None or view.upgrade.phase is POINT_OF_NO_RETURN:
+        return (
+            Blocker(
+                "no_way_back",
+                f"there is no way back from {view.upgrade.phase.word}: the old shape is gone",
+                "Go on to the next release instead.",
+            ),
+        )
+    return tuple(blocker for name in (*EVERY_MOVE, *names) for blocker in GUARDS[name](view, target))
+
+
+def decide(view: View) -> Decision:
+    """The next thing to do for this upgrade. Pure: the same view gives the same decision."""
+    upgrade = view.upgrade
+    if upgrade.status is not Status.RUNNING:
+        return Idle(f"the upgrade is {upgrade.status.value}")
+    if upgrade.move is Move.STEPPING:
+        return _decide_stepping(view)
+    target = upgrade.target
+    if upgrade.move is Move.FENCED:
+        return _decide_fenced(view, target)
+    if target is None:
+        if upgrade.cancelling and upgrade.phase is Phase.BASE:
+            return EndAtBase()
+        return Idle(f"the upgrade rests at {upgrade.phase.word}, where it was sent")
+    found = blockers(view, target)
+    return Refusal(target, found) if found else SetFence(target)
+
+
+def _decide_fenced(view: View, target: Phase | None) -> Decision:
+    upgrade = view.upgrade
+    if target != upgrade.fence:
+        return LiftFence(())
+    found = blockers(view, upgrade.fence)
+    if found:
+        return LiftFence(found)
+    return Publish(upgrade.fence) if upgrade.step is Step.NONE else BeginStep(upgrade.fence, upgrade.step)
+
+
+def _decide_stepping(view: View) -> Decision:
+    """A step under way is abandoned only where it added things: what removes them is past the point of no return.
+
+    The first listed database takes the step alone before the others.
+    """
+    upgrade = view.upgrade
+    if upgrade.target != upgrade.fence and not upgrade.is_past_return:
+        return LiftFence(())
+    if upgrade.paused is not None:
+        return Refusal(upgrade.fence, tuple(GUARDS["not_paused"](view, upgrade.fence)))
+    state = {record.database: record.state for record in view.steps}
+    left = [facts.name for facts in view.databases if state.get(facts.name) is not StepState.DONE]
+    if not left:
+        return Publish(upgrade.fence)
+    canary = view.databases[0].name
+    allowed = [canary] if canary in left else left
+    runnable = tuple(name for name in allowed if state.get(name) is not StepState.FAILED)
+    if runnable:
+        return ContinueStep(upgrade.fence, upgrade.step, runnable)
+    failed = [record for record in view.steps if record.state is StepState.FAILED]
+    return Refusal(
+        upgrade.fence,
+        tuple(
+            Blocker(
+                "step_failed",
+                f"the {upgrade.step.value} step failed in {record.database}: {record.error}",
+                f"{record.remedy or 'Mend what it names.'} Then: "
+                f"orchestrator upgrade retry {upgrade.schema} --database {record.database}",
+                (record.database,),
+            )
+            for record in failed
+        ),
+    )
+
+
+def explain(view: View) -> tuple[Blocker, ...]:
+    """What stands between the upgrade and its next phase, for people; the answer of the dry run."""
+    decision = decide(view)
+    return decision.blockers if isinstance(decision, Refusal | LiftFence) else ()

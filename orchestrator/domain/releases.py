@@ -1,0 +1,70 @@
+"""Releases: the named, ordered points of a schema, and the order between them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orchestrator.domain.errors import NotFound
+from orchestrator.domain.ladder import InStepBy, Profile
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """One release as its manifest records it.
+
+    `expand_head` and `contract_head` are revision ids of the migration tree, or None where the release changes
+    nothing in that branch or brings its own tool. `data_migrations` are names, in the order in which they run.
+    `old_shape` lists what this release stops using, as `table` or `table.column`.
+    """
+
+    name: str
+    expand_head: str | None = None
+    contract_head: str | None = None
+    data_migrations: tuple[str, ...] = ()
+    in_step_by: InStepBy = InStepBy.CLIENT
+    old_shape: tuple[str, ...] = ()
+    fleets: tuple[str, ...] = ()
+    has_contract: bool = False
+
+    @property
+    def profile(self) -> Profile:
+        """What an upgrade to this release needs of the ladder."""
+        return Profile(
+            in_step_by=self.in_step_by,
+            has_data_migrations=bool(self.data_migrations),
+            has_contract=self.has_contract,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Releases:
+    """All releases of one schema, oldest first."""
+
+    schema: str
+    ordered: tuple[Release, ...]
+
+    def __getitem__(self, name: str) -> Release:
+        """The release of that name. Raises `NotFound` (code `release_unknown`)."""
+        for release in self.ordered:
+            if release.name == name:
+                return release
+        known = ", ".join(release.name for release in self.ordered)
+        raise NotFound(
+            "release_unknown",
+            f"the manifest of {self.schema} has no release {name!r}",
+            remedy=f"It lists: {known}.",
+            schema=self.schema,
+            release=name,
+        )
+
+    def __contains__(self, name: str) -> bool:
+        return any(release.name == name for release in self.ordered)
+
+    def index(self, name: str) -> int:
+        """The position of a release, oldest 0. Raises `NotFound`."""
+        return self.ordered.index(self[name])
+
+    def after(self, name: str) -> Release | None:
+        """The release that follows, or None at the newest."""
+        following = self.index(name) + 1
+        return self.ordered[following] if following < len(self.ordered) else None

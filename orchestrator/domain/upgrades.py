@@ -1,0 +1,135 @@
+"""Upgrades: the way of a schema from one release to the next, and where it stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from orchestrator.domain.ladder import RUNG_OF, Phase, Profile, Side, Stage, Step
+
+
+class Move(StrEnum):
+    """How far the move into the next phase has come. The order of the moves is the protocol's."""
+
+    RESTING = "resting"  # no move under way; fence == phase
+    FENCED = "fenced"  # the fence stands at the phase that is about to be entered; not validated yet
+    STEPPING = "stepping"  # validated; the step's intent is on record and it runs in the databases
+
+
+class Status(StrEnum):
+    """Whether the upgrade is still under way."""
+
+    RUNNING = "running"
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Upgrade:
+    """One upgrade of one schema. Every change of it goes through a compare-and-set on `revision`.
+
+    `publication` is the revision at which the present phase was published; an ack names it, so that an ack from an
+    earlier visit of the same phase counts for nothing. `old_valid` says that the old shape still holds every
+    committed value. `paused` is the reason given, or None while it is not paused. Times are database time.
+    """
+
+    id: int
+    schema: str
+    from_release: str
+    to_release: str
+    profile: Profile
+    phase: Phase
+    fence: Phase
+    goal: Phase
+    move: Move
+    revision: int
+    publication: int
+    old_valid: bool
+    paused: str | None
+    cancelling: bool
+    status: Status
+    begun_at: float
+    phase_since: float
+    ended_at: float | None = None
+
+    @property
+    def target(self) -> Phase | None:
+        """The phase that the next move enters, or None at the goal."""
+        return self.profile.neighbour(self.phase, self.goal)
+
+    @property
+    def stage(self) -> Stage:
+        """The operator's word for where the upgrade stands."""
+        return RUNG_OF[self.phase].stage
+
+    @property
+    def is_past_return(self) -> bool:
+        """Whether the upgrade can only go on: the intent of removing the old shape is on record."""
+        return self.phase is Phase.CONTRACTED or (self.move is Move.STEPPING and self.fence is Phase.CONTRACTED)
+
+    @property
+    def step(self) -> Step:
+        """What the move under way has to do in the databases: nothing while resting or on the way back."""
+        return RUNG_OF[self.fence].step if self.fence > self.phase else Step.NONE
+
+    def side_of(self, release: str) -> Side | None:
+        """Which side of the upgrade a release is, or None if it is neither."""
+        return {self.from_release: Side.OLD, self.to_release: Side.NEW}.get(release)
+
+    def _next(self, **changes: object) -> Upgrade:
+        return replace(self, revision=self.revision + 1, **changes)  # type: ignore[arg-type]
+
+    def with_fence(self, target: Phase) -> Upgrade:
+        """The fence set at `target`: from now on nobody is admitted who cannot live there."""
+        return self._next(fence=target, move=Move.FENCED)
+
+    def without_fence(self) -> Upgrade:
+        """The fence lifted again; the upgrade rests where it was."""
+        return self._next(fence=self.phase, move=Move.RESTING)
+
+    def with_step_begun(self) -> Upgrade:
+        """The move validated and the intent of its step on record."""
+        return self._next(move=Move.STEPPING)
+
+    def published(self, now: float) -> Upgrade:
+        """The fenced phase entered. Entering `write_new` lets the old shape go stale. The last rung completes it."""
+        arrived = self.fence
+        status, ended_at = self.status, self.ended_at
+        if arrived == self.profile.last() and not self.cancelling:
+            status, ended_at = Status.COMPLETED, now
+        elif arrived is Phase.BASE and self.cancelling:
+            status, ended_at = Status.CANCELLED, now
+        return self._next(
+            phase=arrived,
+            move=Move.RESTING,
+            publication=self.revision + 1,
+            old_valid=self.old_valid and arrived < Phase.WRITE_NEW,
+            phase_since=now,
+            status=status,
+            ended_at=ended_at,
+        )
+
+    def ended_at_base(self, now: float) -> Upgrade:
+        """Cancelled where nothing has to be undone."""
+        return self._next(status=Status.CANCELLED, ended_at=now)
+
+    def with_goal(self, goal: Phase, *, cancelling: bool = False) -> Upgrade:
+        """Steered towards another phase."""
+        return self._next(goal=goal, cancelling=cancelling)
+
+    def with_pause(self, reason: str | None) -> Upgrade:
+        """Paused with a reason, or resumed with None."""
+        return self._next(paused=reason)
+
+
+def begin(
+    *, schema: str, from_release: str, to_release: str, profile: Profile, after_revision: int, now: float
+) -> Upgrade:
+    """A new upgrade at its base. Its revisions go on from those of the upgrade before: they never repeat."""
+    revision = after_revision + 1
+    return Upgrade(
+        id=0, schema=schema, from_release=from_release, to_release=to_release, profile=profile,
+        phase=Phase.BASE, fence=Phase.BASE, goal=profile.last(), move=Move.RESTING,
+        revision=revision, publication=revision, old_valid=True, paused=None, cancelling=False,
+        status=Status.RUNNING, begun_at=now, phase_since=now,
+    )  # fmt: skip

@@ -1,0 +1,150 @@
+"""The view: everything that a decision about one upgrade looks at, read once, as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from orchestrator.domain.fleets import Instance, Report
+from orchestrator.domain.ladder import Phase
+from orchestrator.domain.releases import Release
+from orchestrator.domain.upgrades import Upgrade
+
+
+@dataclass(frozen=True, slots=True)
+class Blocker:
+    """One reason why a phase cannot be entered now.
+
+    `code` is stable, `culprits` names who or what, `remedy` is what to do or type. `policy` marks the ones that an
+    operator may force; safety is never forced.
+    """
+
+    code: str
+    sentence: str
+    remedy: str
+    culprits: tuple[str, ...] = ()
+    policy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """What a managed database holds of the upgrade's state, so that it can fence by itself."""
+
+    upgrade_id: int | None
+    phase: Phase
+    fence: Phase
+    revision: int
+    incarnation: str
+
+
+class MigrationState(StrEnum):
+    """Where a data migration stands in one database."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    VERIFYING = "verifying"
+    COMPLETE = "complete"
+    ASSUMED = "assumed"  # adopted with the database: it ran before we knew it
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationFacts:
+    """One data migration in one database, as its ledger tells. `rows_total` is our own count, None until counted."""
+
+    name: str
+    state: MigrationState
+    rows_done: int = 0
+    rows_total: int | None = None
+    rows_verified: int = 0
+    differences: int = 0
+    first_differences: str | None = None
+    witness: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseFacts:
+    """What was read of one managed database. With `error` set nothing else is known."""
+
+    name: str
+    error: str | None = None
+    remedy: str | None = None
+    incarnation: str | None = None
+    copy: Copy | None = None
+    heads: tuple[str, ...] = ()
+    expanded: bool = False
+    contracted: bool = False
+    migrations: tuple[MigrationFacts, ...] = ()
+
+
+class StepState(StrEnum):
+    """Where a step stands in one database."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """The step of one move in one database. `error` is a sentence for people, with `remedy`."""
+
+    upgrade_id: int
+    phase: Phase
+    database: str
+    state: StepState
+    owner_epoch: int
+    attempts: int = 0
+    code: str | None = None
+    error: str | None = None
+    remedy: str | None = None
+    started_at: float | None = None
+    finished_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """An operator's yes to entering a phase. `forced` names the policy guards that it overrides."""
+
+    upgrade_id: int
+    phase: Phase
+    actor: str
+    reason: str | None
+    forced: tuple[str, ...]
+    approved_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the site asks for beyond safety. `approve` lists phases that need an operator's yes."""
+
+    approve: tuple[Phase, ...] = (Phase.CONTRACTED,)
+    soak_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One upgrade with all facts, from one snapshot of the state and the latest reading of each database.
+
+    `instances` are the possibly-alive ones. `known_fleets` are those of which anything was ever reported.
+    `earlier_migrations` are the data migrations of all releases up to the old one.
+    """
+
+    upgrade: Upgrade
+    old: Release
+    new: Release
+    instances: tuple[Instance, ...]
+    reports: tuple[Report, ...]
+    known_fleets: frozenset[str]
+    databases: tuple[DatabaseFacts, ...]
+    steps: tuple[StepRecord, ...]
+    approvals: tuple[Approval, ...]
+    policy: Policy
+    now: float
+    earlier_migrations: tuple[str, ...] = ()
+
+    def approval(self, phase: Phase) -> Approval | None:
+        """The approval of entering `phase` in this upgrade, if there is one."""
+        return next((approval for approval in self.approvals if approval.phase == phase), None)
