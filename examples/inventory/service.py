@@ -1,0 +1,72 @@
+"""One process of the service: it connects, joins its fleet, works until it is told to stop, and leaves.
+
+Nothing here differs between the releases. The loop stands where a real service has its web server or its queue.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+import sqlalchemy
+from sqlalchemy import Engine
+
+
+class Behaviour(Protocol):
+    """What the orchestrator tells a process about the two shapes of the data, for one transaction."""
+
+    @property
+    def reads_new(self) -> bool:
+        """Read the new shape, not the old one."""
+
+    @property
+    def writes_old(self) -> bool:
+        """Write the old shape too, not only the new one."""
+
+
+class Membership(Protocol):
+    """The part of `orchestrator.client.Member` that the service uses."""
+
+    def join(self, *, wait_seconds: float) -> object:
+        """Register with the orchestrator, before the first statement."""
+
+    def transaction(self) -> AbstractContextManager[Behaviour]:
+        """How to behave until the end of this block. Raises when the process lost its lease."""
+
+    def leave(self) -> None:
+        """Wait for the open transactions, then say good-bye."""
+
+
+def connect(url: str) -> Engine:
+    """The engine of the service. SQLite waits for its turn, as several processes write."""
+    engine = sqlalchemy.create_engine(url)
+    if engine.dialect.name == "sqlite":
+
+        @sqlalchemy.event.listens_for(engine, "connect")
+        def configure(connection: Any, _record: object) -> None:
+            for pragma in ("busy_timeout = 30000", "journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
+                connection.execute(f"PRAGMA {pragma}")
+
+    return engine
+
+
+def stop_on_signal() -> threading.Event:
+    """An event that SIGTERM and SIGINT set."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+def serve(engine: Engine, member: Membership, work: Callable[[], float], stop: threading.Event) -> None:
+    """Join, call `work` again and again until `stop` is set, and leave. `work` returns how many seconds to pause."""
+    member.join(wait_seconds=60)
+    try:
+        while not stop.wait(work()):
+            pass
+    finally:
+        member.leave()
+        engine.dispose()
