@@ -42,5 +42,5 @@ def _tree(name: str) -> Path:
 
 def _existing(path: Path) -> Path:
     if not path.exists():
-        raise FileNotFoundError(f"{path} is missing: this installation is incomplete; install upgrade-orchestrator again")
+        raise FileNotFoundError(f"{path} is missing: install upgrade-orchestrator again")
     return path
