@@ -1,0 +1,1 @@
+"""Bookkeeping: the orchestrator's own rows inside each managed database."""

@@ -1,0 +1,59 @@
+"""The journal, the copy, the ledger and the incarnation."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "bookkeeping_0001"
+down_revision = None
+branch_labels = ("expand",)
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "orchestrator_steps",
+        sa.Column("schema_name", sa.String(64), primary_key=True),
+        sa.Column("revision", sa.String(128), primary_key=True),
+        sa.Column("stage", sa.String(16), nullable=False),
+        sa.Column("file_hash", sa.String(64), nullable=False),
+        sa.Column("state", sa.String(16), nullable=False),
+        sa.Column("owner_epoch", sa.BigInteger, nullable=False),
+        sa.Column("started_at", sa.Double, nullable=False),
+        sa.Column("finished_at", sa.Double),
+    )
+    op.create_table(
+        "orchestrator_copies",
+        sa.Column("schema_name", sa.String(64), primary_key=True),
+        sa.Column("upgrade_id", sa.BigInteger),
+        sa.Column("phase", sa.String(16), nullable=False),
+        sa.Column("fence", sa.String(16), nullable=False),
+        sa.Column("revision", sa.BigInteger, nullable=False),
+        sa.Column("incarnation", sa.String(255), nullable=False),
+        sa.Column("written_at", sa.Double, nullable=False),
+    )
+    op.create_table(
+        "orchestrator_data_migrations",
+        sa.Column("schema_name", sa.String(64), primary_key=True),
+        sa.Column("name", sa.String(128), primary_key=True),
+        sa.Column("release", sa.String(64), nullable=False),
+        sa.Column("upgrade_id", sa.BigInteger),
+        sa.Column("file_hash", sa.String(64), nullable=False),
+        sa.Column("state", sa.String(16), nullable=False),
+        sa.Column("revision", sa.BigInteger, nullable=False),
+        sa.Column("cursor", sa.Text),
+        sa.Column("rows_total", sa.BigInteger),
+        sa.Column("rows_done", sa.BigInteger, nullable=False),
+        sa.Column("verify_cursor", sa.Text),
+        sa.Column("rows_verified", sa.BigInteger, nullable=False),
+        sa.Column("differences", sa.BigInteger, nullable=False),
+        sa.Column("first_differences", sa.Text),
+        sa.Column("witness_incarnation", sa.String(255)),
+        sa.Column("error", sa.Text),
+        sa.Column("started_at", sa.Double),
+        sa.Column("finished_at", sa.Double),
+    )
+    op.create_table(
+        "orchestrator_incarnation",
+        sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("value", sa.String(255), nullable=False),
+    )

@@ -1,0 +1,78 @@
+"""The tables of the bookkeeping. Created and changed only by the revisions in `migrations/` beside this file.
+
+Times are seconds since the epoch, UTC, by the clock of the database that holds the row.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Double, Integer, MetaData, String, Table, Text
+
+PREFIX = "orchestrator_"
+
+VERSION_TABLE = "orchestrator_bookkeeping_version"
+
+metadata = MetaData()
+
+steps = Table(
+    "orchestrator_steps",
+    metadata,
+    Column("schema_name", String(64), primary_key=True),
+    Column("revision", String(128), primary_key=True),
+    Column("stage", String(16), nullable=False),
+    Column("file_hash", String(64), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("owner_epoch", BigInteger, nullable=False),
+    Column("started_at", Double, nullable=False),
+    Column("finished_at", Double),
+)
+"""The journal: one row per revision, written before its first statement. State: intent, done."""
+
+copies = Table(
+    "orchestrator_copies",
+    metadata,
+    Column("schema_name", String(64), primary_key=True),
+    Column("upgrade_id", BigInteger),
+    Column("phase", String(16), nullable=False),
+    Column("fence", String(16), nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("incarnation", String(255), nullable=False),
+    Column("written_at", Double, nullable=False),
+)
+"""The copy: what this database knows of the upgrade's state, so that it can fence by itself."""
+
+data_migrations = Table(
+    "orchestrator_data_migrations",
+    metadata,
+    Column("schema_name", String(64), primary_key=True),
+    Column("name", String(128), primary_key=True),
+    Column("release", String(64), nullable=False),
+    Column("upgrade_id", BigInteger),
+    Column("file_hash", String(64), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("cursor", Text),
+    Column("rows_total", BigInteger),
+    Column("rows_done", BigInteger, nullable=False),
+    Column("verify_cursor", Text),
+    Column("rows_verified", BigInteger, nullable=False),
+    Column("differences", BigInteger, nullable=False),
+    Column("first_differences", Text),
+    Column("witness_incarnation", String(255)),
+    Column("error", Text),
+    Column("started_at", Double),
+    Column("finished_at", Double),
+)
+"""The ledger: which data migrations ran, and the cursor of each. Only the holder of `revision` may move it."""
+
+incarnation = Table(
+    "orchestrator_incarnation",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("value", String(255), nullable=False),
+)
+"""The identity of a database that has none of its own (SQLite): the row with id 1."""
+
+
+def is_bookkeeping_table(name: str) -> bool:
+    """Whether a table of that name is the orchestrator's own and no part of the managed schema."""
+    return name.rpartition(".")[2].lower().startswith(PREFIX)

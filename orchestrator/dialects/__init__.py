@@ -1,0 +1,228 @@
+"""Databases: how one is opened, and what differs between the kinds. One file per kind; nobody else asks which it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from oslo_db import exception as oslo_exception
+from oslo_db.sqlalchemy import engines
+from sqlalchemy import URL, Column, ColumnElement, Connection, Engine, Table, make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+
+from orchestrator.dialects.postgresql import PostgreSQL
+from orchestrator.dialects.sqlite import SQLite
+from orchestrator.domain.errors import Invalid, OrchestratorError, Unavailable
+
+__all__ = ["Database", "Dialect", "open_database", "redact"]
+
+
+class Dialect(Protocol):
+    """What one kind of database does in its own way."""
+
+    name: str
+    transactional_ddl: bool
+
+    def prepare_url(self, url: URL) -> URL:
+        """The URL with our driver and defaults filled in. Raises `Invalid` where it cannot be used."""
+        ...
+
+    def prepare_engine(self, engine: Engine) -> None:
+        """Settings that every connection gets. Does not connect."""
+        ...
+
+    def now(self, connection: Connection) -> float:
+        """The database's time: seconds since the epoch, UTC."""
+        ...
+
+    def incarnation(self, connection: Connection) -> str:
+        """The identity of this database's history: it changes when the history forks (failover, restore to a point)."""
+        ...
+
+    def lock_timeout(self, connection: Connection, seconds: float) -> None:
+        """Let no statement wait longer than this for a lock.
+
+        Holds in this transaction; on an autocommit connection, until it is given back.
+        """
+        ...
+
+    def session_lock(self, connection: Connection, key: str) -> AbstractContextManager[None]:
+        """Hold the lock of that name as long as the block runs and the session lives.
+
+        Raises `Conflict` (code `lock_busy`) at once if another session holds it. Leaves no transaction open.
+        """
+        ...
+
+    def is_transient(self, error: BaseException) -> bool:
+        """Whether the same transaction may succeed when repeated: lock timeout, deadlock, serialization failure."""
+        ...
+
+    def is_disconnect(self, error: BaseException) -> bool:
+        """Whether the server went away or could not be reached."""
+        ...
+
+    def lock_holders(self, connection: Connection, tables: Sequence[str] = ()) -> tuple[str, ...]:
+        """Sentences naming other sessions that hold locks on these tables (on any, when none is given).
+
+        Empty where this kind of database cannot tell.
+        """
+        ...
+
+    def writing(self, engine: Engine) -> AbstractContextManager[Connection]:
+        """A transaction that is going to write: it is never promoted, so it cannot fail for having read first."""
+        ...
+
+    def snapshot(self, engine: Engine) -> AbstractContextManager[Connection]:
+        """A transaction that sees one moment in all its reads, and may write. A collision is a transient error."""
+        ...
+
+    def schema_connection(self, engine: Engine) -> AbstractContextManager[Connection]:
+        """A connection for DDL, with no transaction begun.
+
+        On SQLite, foreign keys are not enforced on it: a table that is rebuilt is dropped on the way, which would
+        delete the rows that refer to it.
+        """
+        ...
+
+    def update_rows(
+        self,
+        connection: Connection,
+        table: Table,
+        key: Sequence[str],
+        columns: Sequence[str],
+        rows: Sequence[Sequence[Any]],
+    ) -> int:
+        """Write `columns` of many rows in bulk; each row is its key values, then its new values. Returns rows hit."""
+        ...
+
+    def differing_keys(
+        self,
+        connection: Connection,
+        table: Table,
+        key: Sequence[str],
+        columns: Sequence[str],
+        rows: Sequence[Sequence[Any]],
+    ) -> tuple[tuple[Any, ...], ...]:
+        """Keys of the rows, given as for `update_rows`, whose stored values are not these values."""
+        ...
+
+    def differs(self, column: Column[Any], value: ColumnElement[Any]) -> ColumnElement[bool]:
+        """True where `column` does not hold what storing `value` in it would leave there. NULL equals NULL."""
+        ...
+
+
+_DIALECTS: dict[str, Dialect] = {"sqlite": SQLite(), "postgresql": PostgreSQL()}
+_ALIASES = {"postgres": "postgresql"}
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """One database, ready for use. Nothing is connected before the first statement."""
+
+    name: str
+    engine: Engine
+    dialect: Dialect
+
+    @property
+    def place(self) -> str:
+        """The URL as people may see it, without its password."""
+        return self.engine.url.render_as_string(hide_password=True)
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A transaction that only reads; rolled back at the end. Raises `Unavailable` where there is no connection."""
+        with self._explained(), self.engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A transaction that writes; committed at the end. Raises `Unavailable`: no connection, or no lock in time."""
+        with self._explained(), self.dialect.writing(self.engine) as connection:
+            yield connection
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """As `writing`, and all its reads see one moment."""
+        with self._explained(), self.dialect.snapshot(self.engine) as connection:
+            yield connection
+
+    def explain(self, error: BaseException) -> OrchestratorError | None:
+        """`Unavailable` for an error that says the database is away or busy; None for every other error."""
+        if self.dialect.is_disconnect(error):
+            return Unavailable(
+                "database_unreachable",
+                f"database {self.name} at {self.place} does not answer: {redact(str(error), self.engine.url)}",
+                remedy="Start the database or mend its URL; it is tried again.",
+                database=self.name,
+            )
+        if self.dialect.is_transient(error):
+            return Unavailable(
+                "database_busy",
+                f"database {self.name} refused for now: {redact(str(error), self.engine.url)}",
+                remedy="Nothing was changed; it is tried again. If it stays so, end the session that holds the lock.",
+                database=self.name,
+            )
+        return None
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (SQLAlchemyError, oslo_exception.DBError) as error:
+            explained = self.explain(error)
+            if explained is None:
+                raise
+            raise explained from error
+
+
+def open_database(name: str, url: str) -> Database:
+    """The database of that URL. Does not connect.
+
+    Raises `Invalid`: code `database_url_invalid` for a URL that cannot be read, `database_unsupported` for a kind of
+    database, or a driver, that this version does not know. The URL's password is never part of a message.
+    """
+    try:
+        parsed = make_url(url)
+        kind = parsed.get_backend_name()
+    except (ArgumentError, ValueError) as error:
+        raise Invalid(
+            "database_url_invalid",
+            f"the URL of database {name} cannot be read",
+            remedy="Write it as sqlite:////absolute/path.db or postgresql://user:password@host:5432/name; "
+            "characters such as @ and / in a password are written in percent form.",
+            database=name,
+        ) from (None if ":" in url else error)
+    kind = _ALIASES.get(kind, kind)
+    dialect = _DIALECTS.get(kind)
+    if dialect is None:
+        raise Invalid(
+            "database_unsupported",
+            f"database {name} is of kind {kind!r}, which this version does not manage",
+            remedy=f"It manages: {', '.join(sorted(_DIALECTS))}.",
+            database=name,
+        )
+    try:
+        driver = parsed.drivername.partition("+")[2]
+        prepared = dialect.prepare_url(parsed.set(drivername=f"{kind}+{driver}" if driver else kind))
+        engine = engines.create_engine(prepared, max_retries=0, thread_checkin=False)
+    except Invalid as invalid:
+        invalid.fields.setdefault("database", name)
+        raise
+    except (ArgumentError, NoSuchModuleError, ImportError, TypeError, ValueError) as error:
+        raise Invalid(
+            "database_url_invalid",
+            f"the URL of database {name} cannot be used: {redact(str(error), parsed)}",
+            remedy="Mend the URL in the configuration.",
+            database=name,
+        ) from None
+    dialect.prepare_engine(engine)
+    return Database(name, engine, dialect)
+
+
+def redact(text: str, url: URL) -> str:
+    """The first line of a driver's message, without the password of `url` should it be in there."""
+    line = next((line.strip() for line in text.splitlines() if line.strip()), "no reason was given")
+    password = str(url.password) if url.password else ""
+    return line.replace(password, "***") if password else line

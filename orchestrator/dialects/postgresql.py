@@ -1,0 +1,304 @@
+"""PostgreSQL: version 12 or newer, through psycopg 3."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from decimal import Decimal
+from typing import Any
+
+import psycopg
+import sqlalchemy as sa
+from oslo_db.exception import DBError
+from sqlalchemy import URL, Column, ColumnElement, Connection, Engine, Table, event, text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.types import NULLTYPE, TypeEngine
+
+from orchestrator.dialects.driver_errors import layers, says_disconnected
+from orchestrator.domain.errors import Conflict, Invalid
+
+TRANSIENT_STATES = frozenset({"55P03", "40P01", "40001"})
+"""Lock not available in time, deadlock, serialization failure."""
+
+_DISCONNECTED_STATES = frozenset({"57P01", "57P02", "57P03"})
+_CONNECT_DEFAULTS = {"application_name": "orchestrator", "connect_timeout": "10"}
+_TIMEOUT_SET = "orchestrator_lock_timeout"
+_MAX_PARAMETERS = 30_000  # the protocol's limit is 65535
+
+_INCARNATION = text("""
+    SELECT system.system_identifier,
+           CASE WHEN pg_is_in_recovery()
+                THEN lpad(upper(to_hex(point.timeline_id)), 8, '0')
+                ELSE left(pg_walfile_name(pg_current_wal_lsn()), 8) END
+    FROM pg_control_system() AS system, pg_control_checkpoint() AS point
+""")
+
+_LOCK_HOLDERS = text("""
+    SELECT activity.pid, activity.usename, activity.application_name, host(activity.client_addr), activity.state,
+           extract(epoch FROM clock_timestamp() - activity.state_change)::float8,
+           string_agg(DISTINCT held.relation::regclass::text, ', ')
+    FROM pg_locks AS held
+    JOIN pg_stat_activity AS activity ON activity.pid = held.pid
+    JOIN pg_class AS class ON class.oid = held.relation
+    JOIN pg_namespace AS namespace ON namespace.oid = class.relnamespace
+    WHERE held.granted AND held.locktype = 'relation' AND held.pid <> pg_backend_pid()
+      AND held.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND namespace.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
+      AND (CAST(:every AS boolean) OR class.relname = ANY(CAST(:tables AS text[])))
+    GROUP BY 1, 2, 3, 4, 5, 6
+    ORDER BY 6 DESC
+""")
+
+
+class PostgreSQL:
+    """PostgreSQL 12 or newer."""
+
+    name = "postgresql"
+    transactional_ddl = True
+
+    def prepare_url(self, url: URL) -> URL:
+        if url.drivername not in ("postgresql", "postgresql+psycopg"):
+            raise Invalid(
+                "database_url_invalid",
+                f"PostgreSQL is driven by psycopg 3, not by {url.drivername!r}",
+                remedy="Write the URL as postgresql://user:password@host:5432/name.",
+            )
+        missing = {name: value for name, value in _CONNECT_DEFAULTS.items() if name not in url.query}
+        return url.set(drivername="postgresql+psycopg").update_query_dict(missing)
+
+    def prepare_engine(self, engine: Engine) -> None:
+        event.listen(engine, "reset", _reset_lock_timeout)
+
+    def now(self, connection: Connection) -> float:
+        return float(connection.execute(text("SELECT extract(epoch FROM clock_timestamp())::float8")).scalar_one())
+
+    def incarnation(self, connection: Connection) -> str:
+        """System identifier and timeline.
+
+        The timeline comes from the name of the current WAL file: the control file learns of a promotion only at
+        the next checkpoint. Every role may call these functions.
+        """
+        identifier, timeline = connection.execute(_INCARNATION).one()
+        return f"{identifier}.{timeline}"
+
+    def lock_timeout(self, connection: Connection, seconds: float) -> None:
+        autocommit = connection.get_isolation_level() == "AUTOCOMMIT"
+        connection.execute(
+            text("SELECT set_config('lock_timeout', :value, :in_transaction)"),
+            {"value": f"{max(1, int(seconds * 1000))}ms", "in_transaction": not autocommit},
+        )
+        if autocommit:
+            connection.info[_TIMEOUT_SET] = True
+
+    @contextmanager
+    def session_lock(self, connection: Connection, key: str) -> Iterator[None]:
+        number = _lock_number(key)
+        if not _own_transaction(connection, text("SELECT pg_try_advisory_lock(:number)"), number):
+            raise Conflict(
+                "lock_busy",
+                f"another session holds the lock {key!r} of this database{self._lock_owner(connection, number)}",
+                remedy="It is free as soon as that session is done or has ended; repeat then.",
+                lock=key,
+            )
+        try:
+            yield
+        finally:
+            if not (connection.closed or connection.invalidated):
+                self._unlock(connection, number)
+
+    def _unlock(self, connection: Connection, number: int) -> None:
+        release = text("SELECT pg_advisory_unlock(:number)")
+        try:
+            _own_transaction(connection, release, number)
+        except (DBAPIError, DBError):  # a failed transaction refuses every statement until it is rolled back
+            if connection.closed or connection.invalidated:
+                return
+            connection.rollback()
+            _own_transaction(connection, release, number)
+
+    def _lock_owner(self, connection: Connection, number: int) -> str:
+        high, low = (number >> 32) & 0xFFFFFFFF, number & 0xFFFFFFFF
+        owner = text(
+            "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1"
+            " AND classid::bigint = :high AND objid::bigint = :low"
+        )
+        began = not connection.in_transaction()
+        pid = connection.execute(owner, {"high": high, "low": low}).scalar()
+        if began:
+            connection.rollback()
+        return "" if pid is None else f": session {pid}"
+
+    def is_transient(self, error: BaseException) -> bool:
+        return any(getattr(layer, "sqlstate", None) in TRANSIENT_STATES for layer in layers(error))
+
+    def is_disconnect(self, error: BaseException) -> bool:
+        return says_disconnected(error) or any(_says_away(layer) for layer in layers(error))
+
+    def lock_holders(self, connection: Connection, tables: Sequence[str] = ()) -> tuple[str, ...]:
+        names = [table.rpartition(".")[2] for table in tables]
+        rows = connection.execute(_LOCK_HOLDERS, {"every": not names, "tables": names})
+        return tuple(_holder_sentence(*row) for row in rows)
+
+    @contextmanager
+    def writing(self, engine: Engine) -> Iterator[Connection]:
+        with engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def snapshot(self, engine: Engine) -> Iterator[Connection]:
+        with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def schema_connection(self, engine: Engine) -> Iterator[Connection]:
+        with engine.connect() as connection:
+            yield connection
+
+    def update_rows(
+        self,
+        connection: Connection,
+        table: Table,
+        key: Sequence[str],
+        columns: Sequence[str],
+        rows: Sequence[Sequence[Any]],
+    ) -> int:
+        changed = 0
+        for given in _given(table, key, columns, rows):
+            statement = (
+                sa.update(table)
+                .where(*_same_key(table, key, given))
+                .values({name: given.c[f"new_{i}"] for i, name in enumerate(columns)})
+            )
+            changed += connection.execute(statement).rowcount
+        return changed
+
+    def differing_keys(
+        self,
+        connection: Connection,
+        table: Table,
+        key: Sequence[str],
+        columns: Sequence[str],
+        rows: Sequence[Sequence[Any]],
+    ) -> tuple[tuple[Any, ...], ...]:
+        found: list[tuple[Any, ...]] = []
+        for given in _given(table, key, columns, rows):
+            query = sa.select(*(sa.type_coerce(table.c[name], NULLTYPE) for name in key)).where(
+                *_same_key(table, key, given),
+                sa.or_(*(self.differs(table.c[name], given.c[f"new_{i}"]) for i, name in enumerate(columns))),
+            )
+            found += [tuple(row) for row in connection.execute(query)]
+        return tuple(found)
+
+    def differs(self, column: Column[Any], value: ColumnElement[Any]) -> ColumnElement[bool]:
+        kind = column.type
+        if isinstance(kind, sa.JSON) and not isinstance(kind, JSONB):
+            return sa.cast(column, JSONB).is_distinct_from(sa.cast(value, JSONB))  # json has no equality
+        if isinstance(kind, sa.String) and not isinstance(kind, sa.Enum):
+            # Byte by byte, whatever the collation says; and not cut to length, as a cast to varchar(n) would be.
+            stored = kind if isinstance(kind, sa.CHAR) else sa.Text()
+            return column.collate("C").is_distinct_from(sa.cast(value, stored).collate("C"))
+        if kind._isnull:
+            return column.is_distinct_from(value)
+        return column.is_distinct_from(sa.cast(value, kind))
+
+
+def _given(
+    table: Table, key: Sequence[str], columns: Sequence[str], rows: Sequence[Sequence[Any]]
+) -> Iterator[sa.FromClause]:
+    """The rows as something to join with: one array per column, or VALUES where a column is itself an array."""
+    if not rows:
+        return
+    names = [f"key_{i}" for i in range(len(key))] + [f"new_{i}" for i in range(len(columns))]
+    kinds = [table.c[name].type for name in key] + [_transport(table.c[name].type) for name in columns]
+    if not any(isinstance(kind, sa.ARRAY) for kind in kinds):
+        arrays = [
+            sa.bindparam(name, _uniform([row[i] for row in rows], kind), type_=ARRAY(kind))
+            for i, (name, kind) in enumerate(zip(names, kinds, strict=True))
+        ]
+        yield (
+            sa.func.unnest(*arrays)
+            .table_valued(*(sa.column(name, kind) for name, kind in zip(names, kinds, strict=True)))
+            .render_derived(name="given")
+        )
+        return
+    at_once = max(1, _MAX_PARAMETERS // len(names))
+    for start in range(0, len(rows), at_once):
+        yield (
+            sa.values(*(sa.column(name, kind) for name, kind in zip(names, kinds, strict=True)), name="given")
+            .data([tuple(row) for row in rows[start : start + at_once]])
+            .alias("given")
+        )
+
+
+def _transport(kind: TypeEngine[Any]) -> TypeEngine[Any]:
+    """The type in which new values travel. A cast to varchar(n) would cut them silently; assigning text does not."""
+    if isinstance(kind, JSONB):
+        return JSONB(none_as_null=True)
+    if isinstance(kind, sa.JSON):
+        return sa.JSON(none_as_null=True)
+    if isinstance(kind, sa.String) and not isinstance(kind, sa.Enum):
+        return sa.Text()
+    return kind
+
+
+def _uniform(values: list[Any], kind: TypeEngine[Any]) -> list[Any]:
+    """The values as one Python type: the driver sends no array of mixed ones, and 1 beside 1.5 is easily written."""
+    if isinstance(kind, sa.Float):
+        return [float(value) if isinstance(value, int | Decimal) else value for value in values]
+    if isinstance(kind, sa.Numeric):
+        return [Decimal(str(value)) if isinstance(value, int | float) else value for value in values]
+    return values
+
+
+def _same_key(table: Table, key: Sequence[str], given: sa.FromClause) -> list[ColumnElement[bool]]:
+    return [table.c[name] == given.c[f"key_{i}"] for i, name in enumerate(key)]
+
+
+def _lock_number(key: str) -> int:
+    """Advisory locks have numbers; ours come from the name, with a prefix against those of other programs."""
+    digest = hashlib.blake2b(f"orchestrator:{key}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)
+
+
+def _own_transaction(connection: Connection, statement: sa.TextClause, number: int) -> bool:
+    """Run it, and end the transaction that running it began, if it did: a lock holder never idles in one."""
+    began = not connection.in_transaction()
+    answer = bool(connection.execute(statement, {"number": number}).scalar_one())
+    if began:
+        connection.commit()
+    return answer
+
+
+def _reset_lock_timeout(connection: Any, record: Any, _state: object) -> None:
+    """Nobody inherits a lock timeout from whoever had the connection before."""
+    if record.info.pop(_TIMEOUT_SET, None):
+        connection.rollback()
+        connection.execute("RESET lock_timeout")
+        connection.commit()
+
+
+def _says_away(error: BaseException) -> bool:
+    state = getattr(error, "sqlstate", None)
+    if isinstance(state, str):
+        return state.startswith("08") or state in _DISCONNECTED_STATES
+    # psycopg raises its connection failures (refused, wrong password, unknown host) without a state.
+    return type(error) in (psycopg.OperationalError, psycopg.errors.ConnectionTimeout)
+
+
+def _holder_sentence(
+    pid: int,
+    role: str | None,
+    application: str | None,
+    host: str | None,
+    state: str | None,
+    seconds: float,
+    tables: str,
+) -> str:
+    who = f"session {pid} of role {role or 'unknown'}"
+    if application:
+        who += f" ({application})"
+    if host:
+        who += f" from {host}"
+    return f"{who} holds {tables}, {state or 'state unknown'} for {max(0, round(seconds))} s"

@@ -1,0 +1,246 @@
+"""SQLite: one file, one writer at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from uuid import uuid4
+
+import sqlalchemy as sa
+from sqlalchemy import URL, Column, ColumnElement, Connection, Engine, Table, event, text
+from sqlalchemy.types import NULLTYPE
+
+from orchestrator.dialects.driver_errors import layers, says_disconnected
+from orchestrator.domain.errors import Conflict, Invalid
+
+BUSY_TIMEOUT_SECONDS = 10.0
+_BUSY = 5
+_LOCKED = 6
+_CANNOT_OPEN = 14
+_PRIMARY_CODE = 0xFF  # SQLite's extended result codes carry the primary one in their lowest byte
+_MAX_PARAMETERS = 30_000  # SQLite's default limit is 32766
+
+
+class SQLite:
+    """SQLite 3.35 or newer.
+
+    A transaction that will write begins IMMEDIATE: a deferred one that read first is refused at its first write if
+    somebody else wrote in between, and no waiting helps it.
+    """
+
+    name = "sqlite"
+    transactional_ddl = True
+
+    def prepare_url(self, url: URL) -> URL:
+        if url.drivername not in ("sqlite", "sqlite+pysqlite"):
+            raise Invalid(
+                "database_url_invalid",
+                f"SQLite is driven by Python's own module, not by {url.drivername!r}",
+                remedy="Write the URL as sqlite:////absolute/path.db.",
+            )
+        return url
+
+    def prepare_engine(self, engine: Engine) -> None:
+        event.listen(engine, "connect", _prepare_connection)
+        # Before oslo.db's own listener, which then finds a transaction begun and leaves it alone.
+        event.listen(engine, "begin", _begin_immediate, insert=True)
+
+    def now(self, connection: Connection) -> float:
+        return float(connection.execute(text("SELECT (julianday('now') - 2440587.5) * 86400.0")).scalar_one())
+
+    def incarnation(self, connection: Connection) -> str:
+        """A random value kept in a row. It tells two files apart; a file put back from a copy it cannot tell."""
+        found = connection.execute(text("SELECT value FROM orchestrator_incarnation WHERE id = 1")).scalar()
+        if found is None:
+            connection.execute(
+                text("INSERT OR IGNORE INTO orchestrator_incarnation (id, value) VALUES (1, :value)"),
+                {"value": f"sqlite.{uuid4().hex}"},
+            )
+            found = connection.execute(text("SELECT value FROM orchestrator_incarnation WHERE id = 1")).scalar_one()
+        return str(found)
+
+    def lock_timeout(self, connection: Connection, seconds: float) -> None:
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {max(0, int(seconds * 1000))}")
+
+    @contextmanager
+    def session_lock(self, connection: Connection, key: str) -> Iterator[None]:
+        """SQLite has no locks by name: an operating system's lock on a file beside the database stands in for one.
+
+        It is gone with the process that holds it, however that ends.
+        """
+        path = connection.engine.url.database
+        if not path or path == ":memory:":
+            with _memory_lock(connection, key):
+                yield
+            return
+        digest = hashlib.blake2b(key.encode(), digest_size=6).hexdigest()
+        lock_path = f"{os.path.abspath(path)}-orchestrator-{digest}.lock"
+        descriptor = _lock_file(lock_path)
+        if descriptor is None:
+            raise _busy(key)
+        try:
+            yield
+        finally:
+            os.unlink(lock_path)
+            os.close(descriptor)
+
+    def is_transient(self, error: BaseException) -> bool:
+        return any(_primary_code(layer) in (_BUSY, _LOCKED) for layer in layers(error))
+
+    def is_disconnect(self, error: BaseException) -> bool:
+        return says_disconnected(error) or any(_primary_code(layer) == _CANNOT_OPEN for layer in layers(error))
+
+    def lock_holders(self, connection: Connection, tables: Sequence[str] = ()) -> tuple[str, ...]:
+        return ()
+
+    @contextmanager
+    def writing(self, engine: Engine) -> Iterator[Connection]:
+        with engine.connect().execution_options(sqlite_begin="IMMEDIATE") as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def snapshot(self, engine: Engine) -> Iterator[Connection]:
+        with self.writing(engine) as connection:
+            yield connection
+
+    @contextmanager
+    def schema_connection(self, engine: Engine) -> Iterator[Connection]:
+        with engine.connect() as connection:
+            driver = connection.connection.driver_connection
+            assert isinstance(driver, sqlite3.Connection)
+            driver.execute("PRAGMA foreign_keys = OFF")  # of no effect inside a transaction, so not through SQLAlchemy
+            try:
+                yield connection
+            finally:
+                if connection.in_transaction():
+                    connection.rollback()
+                driver.execute("PRAGMA foreign_keys = ON")
+
+    def update_rows(
+        self,
+        connection: Connection,
+        table: Table,
+        key: Sequence[str],
+        columns: Sequence[str],
+        rows: Sequence[Sequence[Any]],
+    ) -> int:
+        if not rows:
+            return 0
+        matches = [
+            sa.type_coerce(table.c[name], NULLTYPE) == sa.bindparam(f"key_{index}", type_=NULLTYPE)
+            for index, name in enumerate(key)
+        ]
+        statement = (
+            sa.update(table)
+            .where(*matches)
+            .values({name: sa.bindparam(f"new_{i}", type_=table.c[name].type) for i, name in enumerate(columns)})
+        )
+        names = [f"key_{i}" for i in range(len(key))] + [f"new_{i}" for i in range(len(columns))]
+        return connection.execute(statement, [dict(zip(names, row, strict=True)) for row in rows]).rowcount
+
+    def differing_keys(
+        self,
+        connection: Connection,
+        table: Table,
+        key: Sequence[str],
+        columns: Sequence[str],
+        rows: Sequence[Sequence[Any]],
+    ) -> tuple[tuple[Any, ...], ...]:
+        width = len(key) + len(columns)
+        at_once = max(1, _MAX_PARAMETERS // width)
+        found: list[tuple[Any, ...]] = []
+        for start in range(0, len(rows), at_once):
+            given = sa.values(
+                *(sa.column(f"key_{i}", NULLTYPE) for i in range(len(key))),
+                *(sa.column(f"new_{i}", table.c[name].type) for i, name in enumerate(columns)),
+                name="given",
+            ).data([tuple(row) for row in rows[start : start + at_once]])
+            cte = given.cte("given")
+            raw = [sa.type_coerce(table.c[name], NULLTYPE) for name in key]
+            query = sa.select(*raw).where(
+                *(column == cte.c[f"key_{i}"] for i, column in enumerate(raw)),
+                sa.or_(*(self.differs(table.c[name], cte.c[f"new_{i}"]) for i, name in enumerate(columns))),
+            )
+            found += [tuple(row) for row in connection.execute(query)]
+        return tuple(found)
+
+    def differs(self, column: Column[Any], value: ColumnElement[Any]) -> ColumnElement[bool]:
+        if isinstance(column.type, sa.JSON):
+            return sa.func.json(column).is_distinct_from(sa.func.json(value))
+        if isinstance(column.type, sa.String):
+            return column.collate("BINARY").is_distinct_from(value)
+        return column.is_distinct_from(value)
+
+
+def _prepare_connection(connection: sqlite3.Connection, _record: object) -> None:
+    connection.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_SECONDS * 1000)}")
+    connection.execute("PRAGMA foreign_keys = ON")
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+    except sqlite3.OperationalError as error:
+        if _primary_code(error) not in (_BUSY, _LOCKED):
+            raise
+        # Somebody is using the file in its old mode right now; it works that way too, with more waiting.
+
+
+def _begin_immediate(connection: Connection) -> None:
+    if connection.get_execution_options().get("sqlite_begin") and "in_transaction" not in connection.info:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        connection.info["in_transaction"] = True
+
+
+def _primary_code(error: BaseException) -> int | None:
+    if isinstance(error, sqlite3.Error):
+        code = getattr(error, "sqlite_errorcode", None)
+        return None if code is None else int(code) & _PRIMARY_CODE
+    return None
+
+
+def _lock_file(path: str) -> int | None:
+    """Lock the file of that name, made if need be. Returns its descriptor, or None while somebody else has it."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(descriptor).st_ino == os.stat(path).st_ino:
+                return descriptor
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        except FileNotFoundError:
+            pass
+        os.close(descriptor)  # the holder before us removed the file that we had opened; there may be a new one
+
+
+_memory_keys: set[tuple[int, str]] = set()
+_memory_guard = threading.Lock()
+
+
+@contextmanager
+def _memory_lock(connection: Connection, key: str) -> Iterator[None]:
+    """A database in memory is known to this process only, so a lock of this process is enough."""
+    mark = (id(connection.engine), key)
+    with _memory_guard:
+        if mark in _memory_keys:
+            raise _busy(key)
+        _memory_keys.add(mark)
+    try:
+        yield
+    finally:
+        with _memory_guard:
+            _memory_keys.discard(mark)
+
+
+def _busy(key: str) -> Conflict:
+    return Conflict(
+        "lock_busy",
+        f"another process holds the lock {key!r} of this database",
+        remedy="It is free as soon as that process is done or has ended; repeat then.",
+        lock=key,
+    )
