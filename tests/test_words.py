@@ -1,0 +1,41 @@
+"""Habits that a machine can check: rooms keep one subject, names say what they are."""
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+MODULES = sorted((ROOT / "orchestrator").rglob("*.py"))
+LINES_AT_MOST = 500
+EMPTY_WORDS = {"util", "utils", "helper", "helpers", "common", "manager", "managers", "misc", "stuff"}
+
+
+def test_there_are_modules_to_look_at() -> None:
+    assert MODULES
+
+
+def test_no_module_outgrows_one_subject() -> None:
+    sizes = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in MODULES}
+    assert {path: size for path, size in sizes.items() if size > LINES_AT_MOST} == {}
+
+
+def test_no_module_has_a_name_that_says_nothing() -> None:
+    names = {path.relative_to(ROOT): {*path.relative_to(ROOT).parts[:-1], *path.stem.split("_")} for path in MODULES}
+    assert [str(path) for path, words in names.items() if words & EMPTY_WORDS] == []
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if path.read_text().strip()], ids=lambda path: path.stem)
+def test_module_says_its_subject_first(path: Path) -> None:
+    first = next(line for line in path.read_text().splitlines() if line.strip() and not line.startswith("#!"))
+    assert first.startswith(('"""', "'''", 'r"""')), f"{path}: the first line names the module's subject"
+
+
+def test_every_dependency_is_explained_to_contributors() -> None:
+    import re
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    stated = [*project["dependencies"], *(item for extra in project["optional-dependencies"].values() for item in extra)]
+    names = {re.split(r"[\[<>=]", item)[0] for item in stated}
+    explained = (ROOT / "CONTRIBUTING.md").read_text()
+    assert sorted(name for name in names if f"| {name} |" not in explained) == []
