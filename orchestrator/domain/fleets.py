@@ -58,7 +58,7 @@ class Instance:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """"Fleet F runs release R everywhere", said by an operator or a deployment tool of what holds no lease."""
+    """ "Fleet F runs release R everywhere", said by an operator or a deployment tool of what holds no lease."""
 
     schema: str
     fleet: str

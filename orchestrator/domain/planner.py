@@ -6,6 +6,7 @@ run asks the same function as the move itself.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from orchestrator.domain.guards import GUARDS
@@ -132,7 +133,8 @@ def _decide_stepping(view: View) -> Decision:
     state = {record.database: record.state for record in view.steps}
     left = [facts.name for facts in view.databases if state.get(facts.name) is not StepState.DONE]
     if not left:
-        return Publish(upgrade.fence)
+        unverified = tuple(_unverified(view))
+        return Refusal(upgrade.fence, unverified) if unverified else Publish(upgrade.fence)
     canary = view.databases[0].name
     allowed = [canary] if canary in left else left
     runnable = tuple(name for name in allowed if state.get(name) is not StepState.FAILED)
@@ -152,6 +154,28 @@ def _decide_stepping(view: View) -> Decision:
             for record in failed
         ),
     )
+
+
+def _unverified(view: View) -> Iterator[Blocker]:
+    """The databases in which the step is done by the books, but its effect was not just seen in the catalog."""
+    for facts in view.databases:
+        seen = facts.expanded if view.upgrade.step is Step.EXPAND else facts.contracted
+        if facts.error is not None:
+            yield Blocker(
+                "database_unreachable",
+                f"database {facts.name} cannot be read: {facts.error}",
+                facts.remedy or "It is asked again by itself; mend the database or its connection.",
+                (facts.name,),
+            )
+        elif not seen:
+            yield Blocker(
+                "step_unverified",
+                f"the {view.upgrade.step.value} step is recorded as done in {facts.name}, but its catalog lacks the "
+                "effect",
+                f"Somebody changed the schema by hand? Mend it, then: orchestrator upgrade retry {view.upgrade.schema} "
+                f"--database {facts.name}",
+                (facts.name,),
+            )
 
 
 def explain(view: View) -> tuple[Blocker, ...]:

@@ -1,0 +1,54 @@
+"""Records of the state that belong to no single rule: schemas, readings, the audit log, leadership."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orchestrator.domain.view import DatabaseFacts
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaState:
+    """Where a schema stands. `release` is None until it is initialised; `upgrade_id` None while none is under way.
+
+    `last_revision` is the revision at which its last upgrade ended: the next one goes on from there.
+    """
+
+    name: str
+    release: str | None
+    upgrade_id: int | None
+    last_revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseReading:
+    """The latest facts of one managed database, as the leading daemon read them."""
+
+    schema: str
+    database: str
+    facts: DatabaseFacts
+    observed_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of the audit log. `id` is 0 until it is stored."""
+
+    id: int
+    at: float
+    action: str
+    actor: str
+    schema: str | None
+    upgrade_id: int | None
+    subject: str | None
+    sentence: str
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Leadership:
+    """The lease of the leading daemon. The epoch only grows and never repeats."""
+
+    holder: str
+    epoch: int
+    expires_at: float

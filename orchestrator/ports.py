@@ -1,0 +1,177 @@
+"""What the services need from outside, as protocols: the state store and the managed schemas."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+from orchestrator.domain.fleets import Instance, InstanceState, Report
+from orchestrator.domain.ladder import Phase, Step
+from orchestrator.domain.records import DatabaseReading, Event, Leadership, SchemaState
+from orchestrator.domain.releases import Release, Releases
+from orchestrator.domain.upgrades import Upgrade
+from orchestrator.domain.view import Approval, Copy, DatabaseFacts, MigrationFacts, StepRecord
+
+T = TypeVar("T")
+
+
+class Transaction(Protocol):
+    """One transaction on the state of record. All of it commits, or none.
+
+    `now` is the database's time at its beginning, in seconds since the epoch, UTC.
+    """
+
+    @property
+    def now(self) -> float: ...
+
+    def schemas(self) -> tuple[SchemaState, ...]: ...
+
+    def schema(self, name: str) -> SchemaState | None: ...
+
+    def add_schema(self, state: SchemaState) -> None: ...
+
+    def lock_schema(self, name: str) -> SchemaState:
+        """Write the schema's row and return it as it is now.
+
+        Whoever joins, begins, fences or publishes does this first, so any two of them come one after the other, on a
+        cluster too. Raises `NotFound`.
+        """
+        ...
+
+    def save_schema(self, state: SchemaState) -> None:
+        """Store the schema. The caller holds its lock."""
+        ...
+
+    def upgrade(self, upgrade_id: int) -> Upgrade | None: ...
+
+    def upgrades(self, schema: str, *, limit: int) -> tuple[Upgrade, ...]:
+        """The newest upgrades first."""
+        ...
+
+    def add_upgrade(self, upgrade: Upgrade) -> Upgrade:
+        """Store a new upgrade and return it with its id."""
+        ...
+
+    def save_upgrade(self, upgrade: Upgrade, *, expected_revision: int) -> None:
+        """Store the upgrade if its revision is still the expected one. Raises `StaleRevision`."""
+        ...
+
+    def instances(
+        self, schema: str, *, fleet: str | None = None, state: InstanceState | None = None
+    ) -> tuple[Instance, ...]: ...
+
+    def instance(self, schema: str, fleet: str, instance_id: str) -> Instance | None: ...
+
+    def add_instance(self, instance: Instance) -> None: ...
+
+    def save_instance(self, instance: Instance) -> bool:
+        """Store the instance if it is still possibly alive in the store. Returns whether it was."""
+        ...
+
+    def known_fleets(self, schema: str) -> frozenset[str]: ...
+
+    def note_fleet(self, schema: str, fleet: str) -> None:
+        """Remember that something was reported of this fleet. Repeatable."""
+        ...
+
+    def reports(self, schema: str) -> tuple[Report, ...]: ...
+
+    def save_report(self, report: Report) -> None: ...
+
+    def steps(self, upgrade_id: int, phase: Phase) -> tuple[StepRecord, ...]: ...
+
+    def save_step(self, record: StepRecord) -> None: ...
+
+    def approvals(self, upgrade_id: int) -> tuple[Approval, ...]: ...
+
+    def save_approval(self, approval: Approval) -> None: ...
+
+    def readings(self, schema: str) -> tuple[DatabaseReading, ...]: ...
+
+    def save_reading(self, reading: DatabaseReading) -> None: ...
+
+    def append_event(self, event: Event) -> None: ...
+
+    def events(self, *, schema: str | None, after: int, limit: int) -> tuple[Event, ...]:
+        """The audit log, oldest first, from the entry after `after`; the newest `limit` when `after` is -1."""
+        ...
+
+    def leadership(self) -> Leadership | None: ...
+
+    def save_leadership(self, leadership: Leadership, *, expected_epoch: int | None) -> bool:
+        """Store the leadership if its epoch is still the expected one (None: there is none). Returns whether so."""
+        ...
+
+
+class Store(Protocol):
+    """The state of record."""
+
+    def run(self, work: Callable[[Transaction], T]) -> T:
+        """Run `work` in one transaction and commit. Deadlocks and serialisation failures repeat it from its start.
+
+        An exception of `work` rolls everything back. Raises `Unavailable` when the database does not answer.
+        """
+        ...
+
+    def read(self, work: Callable[[Transaction], T]) -> T:
+        """Run `work`, which only reads, on one snapshot. Waits for no writer. Raises `Unavailable`."""
+        ...
+
+
+class ManagedSchema(Protocol):
+    """One schema with all its databases, as far as the services need it. Databases go by name."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def releases(self) -> Releases: ...
+
+    @property
+    def databases(self) -> tuple[str, ...]:
+        """In the order of the configuration; the first takes each step alone before the others."""
+        ...
+
+    def check(self, release: Release) -> None:
+        """Refuse migrations that break a rule of their stage, before anything runs. Raises `MigrationRefused`."""
+        ...
+
+    def initialise(self, database: str, release: Release) -> str:
+        """Install the release in an empty database, or adopt one that is at it. Returns what was done."""
+        ...
+
+    def plan(self, database: str, release: Release, step: Step) -> tuple[str, ...]:
+        """What the step would run, one sentence each. Raises when it would be refused."""
+        ...
+
+    def observe(self, database: str, release: Release | None) -> DatabaseFacts:
+        """Read the facts of one database. A database that cannot be read is a fact too, not an exception.
+
+        `release` is the one that an upgrade goes to, or None while there is no upgrade.
+        """
+        ...
+
+    def write_copy(self, database: str, copy: Copy) -> None:
+        """Write the copy whole, forward only. Leaving backfill takes every cursor away first.
+
+        `copy.incarnation` is filled in by the database. Raises `Conflict` (code `copy_ahead`), `Unavailable`.
+        """
+        ...
+
+    def run_step(
+        self, database: str, release: Release, step: Step, *, upgrade_id: int, owner_epoch: int
+    ) -> tuple[str, ...]:
+        """Run the step in one database and verify its effect. Repeatable. Returns the revisions that ran.
+
+        The expand step also checks the release's data migrations against the tables and puts them in the ledger.
+        Raises `StepFailed`, `MigrationRefused`, `Conflict`, `Unavailable`.
+        """
+        ...
+
+    def run_batch(self, database: str, migration: str, upgrade_id: int) -> MigrationFacts:
+        """Move or verify one batch of rows. Raises `LostCursor`, `Conflict`, `Unavailable`."""
+        ...
+
+    def retry_migration(self, database: str, migration: str) -> None:
+        """Send a data migration that failed, or must be verified again, back to its start."""
+        ...

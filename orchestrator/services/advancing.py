@@ -1,0 +1,260 @@
+"""Advancing: the five moves that take an upgrade from one phase to the next.
+
+Fence, validate, step, publish, converge. Only the leading daemon does this, and nothing depends on there being only
+one: every change of the upgrade is a compare-and-set on its revision, in a transaction that holds the schema's row
+and checks the leader's epoch.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+from orchestrator.domain import planner
+from orchestrator.domain.errors import Conflict, OrchestratorError, Unavailable
+from orchestrator.domain.ladder import Step
+from orchestrator.domain.records import DatabaseReading, SchemaState
+from orchestrator.domain.upgrades import Status, Upgrade
+from orchestrator.domain.view import Copy, DatabaseFacts, StepRecord, StepState
+from orchestrator.ports import ManagedSchema, Transaction
+from orchestrator.services.context import Context, event, view_of
+
+DAEMON = "orchestrator"
+_MOST_MOVES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one call of `advance` came to: the last decision, and whether anything changed on the way."""
+
+    decision: planner.Decision | None
+    has_moved: bool
+
+
+class Advancing:
+    """Performs what the planner decides. `parallel` is how many databases take a step at the same time."""
+
+    def __init__(self, context: Context, *, parallel: int = 8) -> None:
+        self._context = context
+        self._parallel = parallel
+
+    def advance(self, schema: str, *, leader_epoch: int) -> Outcome:
+        """Make every move that can be made now. Repeatable; safe to be killed at any point.
+
+        Raises `Conflict` (code `not_leader`) when another daemon leads.
+        """
+        managed = self._context.managed(schema)
+        has_moved = False
+        decision: planner.Decision | None = None
+        for _ in range(_MOST_MOVES):
+            upgrade = self._read_upgrade(schema)
+            databases = self._observe(managed, upgrade)
+            if upgrade is None:
+                return Outcome(decision, has_moved)
+            decision = self._decide_and_record(managed, upgrade, databases, leader_epoch)
+            if isinstance(decision, planner.ContinueStep):
+                self._run_step(managed, upgrade, decision, leader_epoch)
+            elif decision is None or isinstance(decision, planner.Idle | planner.Refusal):
+                break
+            has_moved = True
+        return Outcome(decision, has_moved)
+
+    def _read_upgrade(self, schema: str) -> Upgrade | None:
+        def work(tx: Transaction) -> Upgrade | None:
+            state = tx.schema(schema)
+            return tx.upgrade(state.upgrade_id) if state is not None and state.upgrade_id is not None else None
+
+        return self._context.store.read(work)
+
+    def _observe(self, managed: ManagedSchema, upgrade: Upgrade | None) -> tuple[DatabaseFacts, ...]:
+        """Bring every copy up to the upgrade's state, read the facts of every database and keep them."""
+
+        def read(database: str) -> DatabaseFacts:
+            if upgrade is None:
+                return managed.observe(database, None)
+            release = managed.releases[upgrade.to_release]
+            facts = managed.observe(database, release)
+            if facts.error is None and _is_behind(facts, upgrade):
+                try:
+                    managed.write_copy(database, _copy_of(upgrade))
+                except (Conflict, Unavailable) as error:
+                    return replace(facts, error=error.message, remedy=error.remedy)
+                facts = managed.observe(database, release)
+            return facts
+
+        with ThreadPoolExecutor(self._parallel, thread_name_prefix=f"observe-{managed.name}") as pool:
+            databases = tuple(pool.map(read, managed.databases))
+
+        known = {
+            reading.database: reading.facts
+            for reading in self._context.store.read(lambda tx: tx.readings(managed.name))
+        }
+        news = [facts for facts in databases if known.get(facts.name) != facts]
+
+        def keep(tx: Transaction) -> None:
+            for facts in news:
+                tx.save_reading(DatabaseReading(managed.name, facts.name, facts, tx.now))
+
+        if news:
+            self._context.store.run(keep)
+        return databases
+
+    def _decide_and_record(
+        self, managed: ManagedSchema, seen: Upgrade, databases: tuple[DatabaseFacts, ...], leader_epoch: int
+    ) -> planner.Decision | None:
+        """Decide on a fresh snapshot under the schema's lock, and record the decision in the same transaction.
+
+        None when the upgrade changed since the databases were read.
+        """
+        policy = self._context.policy(managed.name)
+
+        def look(tx: Transaction) -> planner.Decision | None:
+            upgrade = tx.upgrade(seen.id)
+            if upgrade is None or upgrade.revision != seen.revision:
+                return None
+            return planner.decide(view_of(tx, managed, upgrade, policy, databases))
+
+        def work(tx: Transaction) -> planner.Decision | None:
+            state = tx.lock_schema(managed.name)
+            check_leader(tx, leader_epoch)
+            decision = look(tx)
+            if decision is not None:
+                _record(tx, state, seen, decision, leader_epoch, managed.databases)
+            return decision
+
+        expected = self._context.store.read(look)
+        if expected is None or isinstance(expected, planner.Idle | planner.Refusal | planner.ContinueStep):
+            return expected
+        return self._context.store.run(work)
+
+    def _run_step(
+        self, managed: ManagedSchema, upgrade: Upgrade, decision: planner.ContinueStep, leader_epoch: int
+    ) -> None:
+        release = managed.releases[upgrade.to_release]
+
+        def run(database: str) -> None:
+            record = self._start_step(upgrade, decision, database, leader_epoch)
+            try:
+                managed.run_step(database, release, decision.step, upgrade_id=upgrade.id, owner_epoch=leader_epoch)
+            except Unavailable as error:
+                self._end_step(record, StepState.PENDING, upgrade, leader_epoch, error)
+            except OrchestratorError as error:
+                state = StepState.PENDING if error.code == "lock_busy" else StepState.FAILED
+                self._end_step(record, state, upgrade, leader_epoch, error)
+            else:
+                self._end_step(record, StepState.DONE, upgrade, leader_epoch, None)
+
+        with ThreadPoolExecutor(self._parallel, thread_name_prefix=f"step-{managed.name}") as pool:
+            for _ in pool.map(run, decision.databases):
+                pass
+
+    def _start_step(
+        self, upgrade: Upgrade, decision: planner.ContinueStep, database: str, leader_epoch: int
+    ) -> StepRecord:
+        def work(tx: Transaction) -> StepRecord:
+            check_leader(tx, leader_epoch)
+            known = {record.database: record for record in tx.steps(upgrade.id, decision.target)}
+            attempts = known[database].attempts if database in known else 0
+            record = StepRecord(
+                upgrade.id, decision.target, database, StepState.RUNNING, leader_epoch, attempts + 1, started_at=tx.now
+            )
+            tx.save_step(record)
+            return record
+
+        return self._context.store.run(work)
+
+    def _end_step(
+        self,
+        record: StepRecord,
+        state: StepState,
+        upgrade: Upgrade,
+        leader_epoch: int,
+        error: OrchestratorError | None,
+    ) -> None:
+        def work(tx: Transaction) -> None:
+            check_leader(tx, leader_epoch)
+            tx.save_step(
+                replace(
+                    record,
+                    state=state,
+                    code=error.code if error else None,
+                    error=error.message if error else None,
+                    remedy=error.remedy if error else None,
+                    finished_at=tx.now,
+                )
+            )
+            what = f"{upgrade.step.value} step of {upgrade.to_release} in {record.database}"
+            sentence = f"{what} is done" if error is None else f"{what} did not end: {error.message}"
+            action = "step.done" if error is None else f"step.{'waiting' if state is StepState.PENDING else 'failed'}"
+            if action != "step.waiting":
+                event(
+                    tx, action, sentence, actor=DAEMON, schema=upgrade.schema, upgrade_id=upgrade.id,
+                    subject=record.database,
+                )  # fmt: skip
+
+        self._context.store.run(work)
+
+
+def check_leader(tx: Transaction, leader_epoch: int) -> None:
+    """Refuse to write for a daemon that does not lead any more. Raises `Conflict` (code `not_leader`)."""
+    leadership = tx.leadership()
+    if leadership is None or leadership.epoch != leader_epoch:
+        raise Conflict("not_leader", "another daemon leads by now", remedy="Nothing to do: it goes on there.")
+
+
+def _is_behind(facts: DatabaseFacts, upgrade: Upgrade) -> bool:
+    copy = facts.copy
+    return copy is None or copy.revision < upgrade.revision
+
+
+def _copy_of(upgrade: Upgrade) -> Copy:
+    return Copy(upgrade.id, upgrade.phase, upgrade.fence, upgrade.revision, incarnation="")
+
+
+def _record(
+    tx: Transaction,
+    state: SchemaState,
+    upgrade: Upgrade,
+    decision: planner.Decision,
+    leader_epoch: int,
+    databases: tuple[str, ...],
+) -> None:
+    """Write what was decided. Each change is a compare-and-set on the revision that was decided upon."""
+    changed: Upgrade | None = None
+    match decision:
+        case planner.SetFence(target):
+            changed = upgrade.with_fence(target)
+        case planner.LiftFence():
+            changed = upgrade.without_fence()
+        case planner.BeginStep(target, step):
+            changed = upgrade.with_step_begun()
+            for database in databases:
+                tx.save_step(StepRecord(upgrade.id, target, database, StepState.PENDING, leader_epoch))
+            event(
+                tx, "step.begin", _announcement(step, upgrade),
+                actor=DAEMON, schema=upgrade.schema, upgrade_id=upgrade.id, subject=target.word,
+            )  # fmt: skip
+        case planner.Publish(target):
+            changed = upgrade.published(tx.now)
+            event(
+                tx, "phase.publish", f"{upgrade.schema} entered {target.word}",
+                actor=DAEMON, schema=upgrade.schema, upgrade_id=upgrade.id, subject=target.word,
+            )  # fmt: skip
+        case planner.EndAtBase():
+            changed = upgrade.ended_at_base(tx.now)
+        case _:
+            return
+    tx.save_upgrade(changed, expected_revision=upgrade.revision)
+    if changed.status is not Status.RUNNING:
+        release = upgrade.to_release if changed.status is Status.COMPLETED else upgrade.from_release
+        tx.save_schema(replace(state, release=release, upgrade_id=None, last_revision=changed.revision))
+        event(
+            tx, f"upgrade.{changed.status.value}", f"{upgrade.schema} is at release {release}",
+            actor=DAEMON, schema=upgrade.schema, upgrade_id=upgrade.id,
+        )  # fmt: skip
+
+
+def _announcement(step: Step, upgrade: Upgrade) -> str:
+    if step is Step.CONTRACT:
+        return f"the old shape of {upgrade.schema} is about to be removed; there is no way back from here"
+    return f"the {step.value} step of {upgrade.to_release} begins"

@@ -1,0 +1,126 @@
+"""What every service works with: the store, the managed schemas, the site's settings; and how it reads a view."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from orchestrator.domain.admission import Standing
+from orchestrator.domain.errors import Conflict, NotFound
+from orchestrator.domain.fleets import InstanceState
+from orchestrator.domain.records import Event, SchemaState
+from orchestrator.domain.upgrades import Upgrade
+from orchestrator.domain.view import DatabaseFacts, Policy, View
+from orchestrator.ports import ManagedSchema, Store, Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseTerms:
+    """How long a lease lasts, and how often its holder renews it."""
+
+    ttl_seconds: float = 60.0
+    renew_seconds: float = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Handed to every service at its composition; holds no state of its own."""
+
+    store: Store
+    schemas: Mapping[str, ManagedSchema]
+    policies: Mapping[str, Policy] = field(default_factory=dict)
+    lease_terms: LeaseTerms = field(default_factory=LeaseTerms)
+
+    def managed(self, schema: str) -> ManagedSchema:
+        """The schema of that name as it is configured. Raises `NotFound` (code `schema_unknown`)."""
+        found = self.schemas.get(schema)
+        if found is None:
+            known = ", ".join(self.schemas) or "none"
+            raise NotFound(
+                "schema_unknown",
+                f"there is no schema {schema!r}",
+                remedy=f"Schemas are named in [orchestrator] schemas. Configured: {known}.",
+                schema=schema,
+            )
+        return found
+
+    def policy(self, schema: str) -> Policy:
+        """What the site asks for in upgrades of this schema."""
+        return self.policies.get(schema, Policy())
+
+    def register_schemas(self) -> None:
+        """Give every configured schema its row. Repeatable."""
+
+        def work(tx: Transaction) -> None:
+            known = {state.name for state in tx.schemas()}
+            for name in self.schemas:
+                if name not in known:
+                    tx.add_schema(SchemaState(name, None, None, 0))
+
+        self.store.run(work)
+
+
+def standing_of(tx: Transaction, managed: ManagedSchema, state: SchemaState) -> Standing:
+    """Where the schema stands, as this transaction sees it."""
+    upgrade = tx.upgrade(state.upgrade_id) if state.upgrade_id is not None else None
+    return Standing(managed.name, state.release, upgrade, managed.releases)
+
+
+def running_upgrade(tx: Transaction, state: SchemaState) -> Upgrade:
+    """The upgrade under way. Raises `Conflict` (code `no_upgrade`) when there is none."""
+    upgrade = tx.upgrade(state.upgrade_id) if state.upgrade_id is not None else None
+    if upgrade is None:
+        raise Conflict(
+            "no_upgrade",
+            f"no upgrade of {state.name} is under way",
+            remedy=f"orchestrator upgrade begin {state.name} --release RELEASE",
+            schema=state.name,
+        )
+    return upgrade
+
+
+def view_of(
+    tx: Transaction, managed: ManagedSchema, upgrade: Upgrade, policy: Policy, databases: tuple[DatabaseFacts, ...]
+) -> View:
+    """Everything that a decision about this upgrade looks at, from this transaction and the given readings."""
+    releases = managed.releases
+    old = releases[upgrade.from_release]
+    earlier = releases.ordered[: releases.index(old.name) + 1]
+    return View(
+        upgrade=upgrade,
+        old=old,
+        new=releases[upgrade.to_release],
+        instances=tx.instances(upgrade.schema, state=InstanceState.ALIVE),
+        reports=tx.reports(upgrade.schema),
+        known_fleets=tx.known_fleets(upgrade.schema),
+        databases=databases,
+        steps=tx.steps(upgrade.id, upgrade.fence),
+        approvals=tx.approvals(upgrade.id),
+        policy=policy,
+        now=tx.now,
+        earlier_migrations=tuple(name for release in earlier for name in release.data_migrations),
+    )
+
+
+def latest_readings(tx: Transaction, managed: ManagedSchema) -> tuple[DatabaseFacts, ...]:
+    """The last reading of every configured database; one that was never read counts as unreachable."""
+    known = {reading.database: reading.facts for reading in tx.readings(managed.name)}
+    return tuple(
+        known.get(name, DatabaseFacts(name, error="it has not been read yet", remedy="The daemon reads it shortly."))
+        for name in managed.databases
+    )
+
+
+def event(
+    tx: Transaction,
+    action: str,
+    sentence: str,
+    *,
+    actor: str,
+    schema: str | None,
+    upgrade_id: int | None = None,
+    subject: str | None = None,
+    reason: str | None = None,
+) -> None:
+    """Write one line of the audit log, in the transaction of the effect that it records."""
+    tx.append_event(Event(0, tx.now, action, actor, schema, upgrade_id, subject, sentence, reason))

@@ -1,0 +1,121 @@
+"""Data migrations: move rows in batches while the upgrade is in backfill, and show how far they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from orchestrator.domain.errors import Conflict, LostCursor, NotFound, Unavailable
+from orchestrator.domain.ladder import Phase
+from orchestrator.domain.upgrades import Upgrade
+from orchestrator.domain.view import MigrationFacts, MigrationState
+from orchestrator.ports import Transaction
+from orchestrator.services.context import Context, event, latest_readings
+
+_ENDED = (MigrationState.COMPLETE, MigrationState.ASSUMED, MigrationState.FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationStatus:
+    """One data migration in one database; `facts` is None where the database has not been read or never had it."""
+
+    name: str
+    release: str
+    database: str
+    facts: MigrationFacts | None
+
+
+class DataMigrations:
+    """`may_go_on` is asked between batches; it waits for the pause between two, and is false when the daemon stops."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def run(self, schema: str, database: str, *, may_go_on: Callable[[], bool]) -> None:
+        """Move and verify rows in one database until there is nothing left, the phase ends or somebody else does it.
+
+        Each batch is one transaction there, which a fence takes away: it is safe to call this from anywhere.
+        """
+        managed = self._context.managed(schema)
+        for name in self._wanted(schema):
+            while True:
+                upgrade = self._upgrade_in_backfill(schema)
+                if upgrade is None or not may_go_on():
+                    return
+                try:
+                    facts = managed.run_batch(database, name, upgrade.id)
+                except (LostCursor, Conflict, Unavailable):
+                    return  # fenced, taken over or unreachable: the next call finds out anew
+                if facts.state is MigrationState.FAILED:
+                    return  # the ones that follow may need it
+                if facts.state in _ENDED:
+                    break
+
+    def _wanted(self, schema: str) -> tuple[str, ...]:
+        upgrade = self._upgrade_in_backfill(schema)
+        return self._context.managed(schema).releases[upgrade.to_release].data_migrations if upgrade else ()
+
+    def _upgrade_in_backfill(self, schema: str) -> Upgrade | None:
+        def work(tx: Transaction) -> Upgrade | None:
+            state = tx.schema(schema)
+            upgrade = tx.upgrade(state.upgrade_id) if state is not None and state.upgrade_id is not None else None
+            if upgrade is None or upgrade.paused is not None:
+                return None
+            return upgrade if upgrade.phase is Phase.BACKFILL and upgrade.fence is Phase.BACKFILL else None
+
+        return self._context.store.read(work)
+
+    def list(self, schema: str) -> tuple[MigrationStatus, ...]:
+        """All data migrations of the manifest in all databases, in the order of the releases."""
+        managed = self._context.managed(schema)
+        readings = self._context.store.read(lambda tx: latest_readings(tx, managed))
+        return tuple(
+            MigrationStatus(
+                name,
+                release.name,
+                reading.name,
+                next((facts for facts in reading.migrations if facts.name == name), None),
+            )
+            for release in managed.releases.ordered
+            for name in release.data_migrations
+            for reading in readings
+        )
+
+    def show(self, schema: str, name: str) -> tuple[MigrationStatus, ...]:
+        """One data migration in all databases. Raises `NotFound`."""
+        found = tuple(status for status in self.list(schema) if status.name == name)
+        if not found:
+            raise NotFound(
+                "data_migration_unknown",
+                f"no release of {schema} has a data migration {name!r}",
+                remedy=f"orchestrator data-migration list {schema}",
+            )
+        return found
+
+    def retry(self, schema: str, name: str, database: str | None, *, actor: str, reason: str | None) -> None:
+        """Send a failed data migration back to its start, in one database or in all in which it failed."""
+        managed = self._context.managed(schema)
+        failed = [
+            status.database
+            for status in self.show(schema, name)
+            if database in (None, status.database)
+            and status.facts is not None
+            and status.facts.state in (MigrationState.FAILED, MigrationState.COMPLETE)
+            and (database is not None or status.facts.state is MigrationState.FAILED)
+        ]
+        if not failed:
+            raise NotFound(
+                "nothing_to_retry",
+                f"data migration {name} has not failed in {database or 'any database'}",
+                remedy=f"orchestrator data-migration show {schema} {name}",
+            )
+        for each in failed:
+            managed.retry_migration(each, name)
+
+        def work(tx: Transaction) -> None:
+            event(
+                tx, "data_migration.retry", f"{actor} sent {name} back to its start in {', '.join(failed)}",
+                actor=actor, schema=schema, subject=name, reason=reason,
+            )  # fmt: skip
+
+        self._context.store.run(work)

@@ -1,0 +1,279 @@
+"""Leases: instances register, renew, ack, leave; operators evict and report what holds no lease."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from orchestrator.domain.admission import Admission, Stance, Standing, Verdict, admit, may_join, stance
+from orchestrator.domain.errors import Conflict, Invalid, Never, NotFound, NotYet
+from orchestrator.domain.fleets import Instance, InstanceState, Report
+from orchestrator.domain.ladder import InStepBy, Side
+from orchestrator.ports import ManagedSchema, Transaction
+from orchestrator.services.context import Context, event, standing_of
+
+_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """What an instance is answered: its lease and what it follows. `is_new` is false for a repeated registration."""
+
+    instance: Instance
+    stance: Stance
+    ttl_seconds: float
+    renew_seconds: float
+    is_new: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReportOutcome:
+    """A stored report. `violation` says why the reported release may not run now, or is None."""
+
+    report: Report
+    violation: str | None
+
+
+class Leases:
+    """Every method is one transaction; a refusal changes nothing."""
+
+    def __init__(self, context: Context, new_epoch: Callable[[], str] = lambda: secrets.token_hex(16)) -> None:
+        self._context = context
+        self._new_epoch = new_epoch
+
+    def join(
+        self, schema: str, fleet: str, *, instance_id: str, nonce: str, release: str, host: str | None = None
+    ) -> Lease:
+        """Register one incarnation of a process. Repeatable with the same id and nonce.
+
+        Writes the schema's row first, so that a join and a fence come one after the other, and is refused unless the
+        release supports both the phase and the fence. Raises `NotYet`, `Never`, `Conflict`, `NotFound`, `Invalid`.
+        """
+        managed = self._context.managed(schema)
+        _check_fleet(managed, fleet)
+        _check_name("instance id", instance_id)
+        _check_name("nonce", nonce)
+
+        def work(tx: Transaction) -> Lease:
+            state = tx.lock_schema(schema)
+            known = tx.instance(schema, fleet, instance_id)
+            standing = standing_of(tx, managed, state)
+            if known is not None:
+                return self._join_again(standing, known, nonce, release)
+            if not may_join(standing, release):
+                raise _refused(admit(standing, release))
+            stand = stance(standing, release)
+            instance = Instance(
+                schema=schema, fleet=fleet, id=instance_id, epoch=self._new_epoch(), nonce=nonce, release=release,
+                host=host, state=InstanceState.ALIVE, acked=stand.publication,
+                joined_at=tx.now, renewed_at=tx.now, expires_at=tx.now + self._context.lease_terms.ttl_seconds,
+            )  # fmt: skip
+            tx.add_instance(instance)
+            tx.note_fleet(schema, fleet)
+            return self._lease(instance, stand, is_new=True)
+
+        return self._context.store.run(work)
+
+    def _join_again(self, standing: Standing, known: Instance, nonce: str, release: str) -> Lease:
+        if known.nonce != nonce or known.release != release:
+            raise Conflict(
+                "instance_id_taken",
+                f"instance id {known.id!r} of fleet {known.fleet} is another process's",
+                remedy="Register under an id that is new for every start of a process.",
+            )
+        _check_alive(known)
+        return self._lease(known, stance(standing, release))
+
+    def renew(self, schema: str, fleet: str, instance_id: str, *, epoch: str, ack: int | None) -> Lease:
+        """Extend the lease if its holder still owns it, and record its ack. Repeatable.
+
+        A lease that ran out but was not evicted is extended: nothing has acted on its absence. Raises `NotFound`,
+        `Never` (evicted, left), `Conflict` (foreign epoch), `Invalid` (an ack of something never published).
+        """
+        managed = self._context.managed(schema)
+
+        def work(tx: Transaction) -> Lease:
+            instance = _owned(tx, schema, fleet, instance_id, epoch)
+            state = tx.schema(schema)
+            assert state is not None
+            standing = standing_of(tx, managed, state)
+            stand = stance(standing, instance.release)
+            if ack is not None and ack > max(stand.publication, state.last_revision):
+                raise Invalid(
+                    "ack_unpublished", f"publication {ack} was never published", remedy="Ack what you were told."
+                )
+            renewed = replace(
+                instance,
+                acked=stand.publication if ack == stand.publication else instance.acked,
+                renewed_at=tx.now,
+                expires_at=tx.now + self._context.lease_terms.ttl_seconds,
+            )
+            if not tx.save_instance(renewed):
+                raise _ended(instance)
+            return self._lease(renewed, stand)
+
+        return self._context.store.run(work)
+
+    def leave(self, schema: str, fleet: str, instance_id: str, *, epoch: str) -> None:
+        """End the lease: the holder has drained and closed its pools. Repeatable."""
+        self._context.managed(schema)
+
+        def work(tx: Transaction) -> None:
+            known = tx.instance(schema, fleet, instance_id)
+            if known is not None and known.epoch == epoch and known.state is InstanceState.LEFT:
+                return
+            instance = _owned(tx, schema, fleet, instance_id, epoch)
+            tx.save_instance(replace(instance, state=InstanceState.LEFT, ended_at=tx.now, end_reason="left"))
+
+        self._context.store.run(work)
+
+    def evict(
+        self, schema: str, fleet: str, instance_id: str, *, actor: str, reason: str, attested_dead: bool
+    ) -> Instance:
+        """Count an instance out, on somebody's word that its process is gone. Works in every phase; audited.
+
+        Raises `Invalid` without the attestation or a reason: expiry alone proves nothing.
+        """
+        self._context.managed(schema)
+        if not attested_dead:
+            raise Invalid(
+                "attestation_required",
+                "an instance is only counted out when somebody vouches that its process is gone",
+                remedy="Make sure that it is stopped, then repeat with --attest-dead (attest_dead: true).",
+            )
+        _check_reason(reason)
+
+        def work(tx: Transaction) -> Instance:
+            tx.lock_schema(schema)
+            instance = _known(tx, schema, fleet, instance_id)
+            if not instance.is_possibly_alive:
+                return instance
+            ended = replace(instance, state=InstanceState.EVICTED, ended_at=tx.now, ended_by=actor, end_reason=reason)
+            if tx.save_instance(ended):
+                event(
+                    tx, "instance.evict", f"{fleet} {instance.label} was evicted; {actor} attests that it is dead",
+                    actor=actor, schema=schema, subject=f"{fleet}/{instance_id}", reason=reason,
+                )  # fmt: skip
+            return ended
+
+        return self._context.store.run(work)
+
+    def report(
+        self, schema: str, fleet: str, *, release: str, instances: int, actor: str, reason: str | None
+    ) -> ReportOutcome:
+        """Record "fleet F runs release R everywhere" for what holds no lease; it replaces the fleet's last report.
+
+        A report is a fact, so it is stored even when the reported release may not run now; it then blocks every
+        further move, and the outcome says so. Raises `Invalid` where the release must hold leases.
+        """
+        managed = self._context.managed(schema)
+        _check_fleet(managed, fleet)
+        managed.releases[release]
+        if instances < 0:
+            raise Invalid("instances_negative", "the number of instances cannot be negative", remedy="Give 0 or more.")
+
+        def work(tx: Transaction) -> ReportOutcome:
+            state = tx.lock_schema(schema)
+            standing = standing_of(tx, managed, state)
+            upgrade = standing.upgrade
+            if (
+                instances
+                and upgrade is not None
+                and upgrade.side_of(release) is Side.NEW
+                and upgrade.profile.in_step_by is InStepBy.CLIENT
+            ):
+                raise Invalid(
+                    "lease_required",
+                    f"release {release} switches its behaviour with the phase, so its instances must hold leases",
+                    remedy="Let them register with the client library or over HTTP.",
+                )
+            report = Report(schema, fleet, release, instances, actor, reason, tx.now)
+            tx.save_report(report)
+            tx.note_fleet(schema, fleet)
+            admission = admit(standing, release)
+            violation = admission.sentence if instances and admission.verdict is not Verdict.READY else None
+            event(
+                tx, "fleet.report", f"{fleet} is reported to run {release} everywhere ({instances} instances)",
+                actor=actor, schema=schema, subject=fleet, reason=reason,
+            )  # fmt: skip
+            return ReportOutcome(report, violation)
+
+        return self._context.store.run(work)
+
+    def list(self, schema: str, fleet: str | None = None, *, all_states: bool = False) -> tuple[Instance, ...]:
+        """The possibly-alive instances, or with `all_states` also those that left or were evicted."""
+        self._context.managed(schema)
+        state = None if all_states else InstanceState.ALIVE
+        return self._context.store.read(lambda tx: tx.instances(schema, fleet=fleet, state=state))
+
+    def _lease(self, instance: Instance, stand: Stance, *, is_new: bool = False) -> Lease:
+        terms = self._context.lease_terms
+        return Lease(instance, stand, terms.ttl_seconds, terms.renew_seconds, is_new)
+
+
+def _check_fleet(managed: ManagedSchema, fleet: str) -> None:
+    listed = {each for release in managed.releases.ordered for each in release.fleets}
+    if fleet not in listed:
+        raise NotFound(
+            "fleet_unknown",
+            f"no release of {managed.name} lists a fleet {fleet!r}",
+            remedy=f"Fleets in its manifest: {', '.join(sorted(listed)) or 'none'}.",
+        )
+
+
+def _check_name(what: str, value: str) -> None:
+    if not _ID.fullmatch(value):
+        raise Invalid(
+            "name_invalid",
+            f"the {what} {value!r} is not usable",
+            remedy="Use 1 to 64 letters, digits and . _ : -",
+        )
+
+
+def _check_reason(reason: str) -> None:
+    if not reason.strip():
+        raise Invalid("reason_required", "this needs a reason", remedy="Say why, for whoever reads the audit log.")
+
+
+def _refused(admission: Admission) -> NotYet | Never:
+    kind = NotYet if admission.verdict is Verdict.NOT_YET else Never
+    code = "not_yet_admitted" if admission.code == "fenced" else admission.code
+    return kind(code, admission.sentence, remedy=admission.remedy)
+
+
+def _known(tx: Transaction, schema: str, fleet: str, instance_id: str) -> Instance:
+    instance = tx.instance(schema, fleet, instance_id)
+    if instance is None:
+        raise NotFound(
+            "instance_unknown",
+            f"fleet {fleet} of {schema} has no instance {instance_id!r}",
+            remedy=f"orchestrator instance list {schema}",
+        )
+    return instance
+
+
+def _owned(tx: Transaction, schema: str, fleet: str, instance_id: str, epoch: str) -> Instance:
+    instance = _known(tx, schema, fleet, instance_id)
+    if not secrets.compare_digest(instance.epoch.encode(), epoch.encode()):
+        raise Conflict(
+            "epoch_foreign",
+            f"the lease of {instance_id} is not held under this epoch",
+            remedy="Stop using the database and register anew.",
+        )
+    _check_alive(instance)
+    return instance
+
+
+def _check_alive(instance: Instance) -> None:
+    if not instance.is_possibly_alive:
+        raise _ended(instance)
+
+
+def _ended(instance: Instance) -> Never:
+    return Never(
+        f"instance_{instance.state.value}" if not instance.is_possibly_alive else "instance_evicted",
+        f"instance {instance.id} of fleet {instance.fleet} has no lease any more",
+        remedy="Stop using the database and register anew.",
+    )

@@ -1,0 +1,204 @@
+"""Status: where schemas and upgrades stand, in words for people and values for programs. It only reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orchestrator.domain import pacing, planner
+from orchestrator.domain.admission import Admission, Standing, admit
+from orchestrator.domain.errors import Conflict, Unavailable
+from orchestrator.domain.gates import GateAnswer, answer, parse
+from orchestrator.domain.guards.approved import unsealed_note
+from orchestrator.domain.ladder import POINT_OF_NO_RETURN, RUNG_OF, Phase, Step
+from orchestrator.domain.records import Event, SchemaState
+from orchestrator.domain.upgrades import Move, Status, Upgrade
+from orchestrator.domain.view import Approval, Blocker, DatabaseFacts, MigrationFacts, StepRecord, View
+from orchestrator.ports import ManagedSchema, Transaction
+from orchestrator.services.context import Context, latest_readings, standing_of, view_of
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseStatus:
+    """One managed database in an upgrade: what was last read of it, and its step if one is under way."""
+
+    facts: DatabaseFacts
+    step: StepRecord | None
+
+
+@dataclass(frozen=True, slots=True)
+class UpgradeStatus:
+    """One upgrade as people look at it. `next` is the phase that the next move enters, None at the goal.
+
+    `sentence` is the one line that matters most. `progress` is 0 to 1 while rows move, else None; `eta_seconds` is
+    None while it cannot be said yet. `notes` announce what cannot be undone, before it is crossed.
+    """
+
+    upgrade: Upgrade
+    next: Phase | None
+    blockers: tuple[Blocker, ...]
+    sentence: str
+    databases: tuple[DatabaseStatus, ...]
+    approvals: tuple[Approval, ...]
+    progress: float | None
+    eta_seconds: float | None
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaStatus:
+    """One schema: its release, the releases that its manifest lists, and its newest upgrade if there was one."""
+
+    name: str
+    release: str | None
+    releases: tuple[str, ...]
+    databases: tuple[str, ...]
+    upgrade: UpgradeStatus | None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The dry run: what the next move would do, or what blocks it; `statements` is what would run, database first."""
+
+    status: UpgradeStatus
+    statements: tuple[str, ...]
+
+
+class StatusBoard:
+    """Reads the state of record; managed databases are only asked for a plan."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def schemas(self) -> tuple[SchemaStatus, ...]:
+        """Every configured schema, in the order of the configuration."""
+        return tuple(self.schema(name) for name in self._context.schemas)
+
+    def schema(self, name: str) -> SchemaStatus:
+        """One schema. Raises `NotFound`."""
+        managed = self._context.managed(name)
+
+        def work(tx: Transaction) -> SchemaStatus:
+            state = _state_of(tx, name)
+            newest = tx.upgrades(name, limit=1)
+            return SchemaStatus(
+                name,
+                state.release,
+                tuple(release.name for release in managed.releases.ordered),
+                managed.databases,
+                self._upgrade_status(tx, managed, newest[0]) if newest else None,
+            )
+
+        return self._context.store.read(work)
+
+    def plan(self, schema: str) -> Plan:
+        """What would happen next, read-only, by the function that decides it."""
+        managed = self._context.managed(schema)
+        found = self.schema(schema).upgrade
+        if found is None or found.upgrade.status is not Status.RUNNING or found.next is None:
+            return Plan(found, ()) if found is not None else _no_plan(schema)
+        step = RUNG_OF[found.next].step if found.next > found.upgrade.phase else Step.NONE
+        if step is Step.NONE:
+            return Plan(found, ())
+        release = managed.releases[found.upgrade.to_release]
+        statements: list[str] = []
+        for database in managed.databases:
+            try:
+                statements += [f"{database}: {line}" for line in managed.plan(database, release, step)]
+            except Unavailable as error:
+                statements.append(f"{database}: {error.message}")
+        return Plan(found, tuple(statements))
+
+    def gate(self, schema: str, gate_name: str) -> tuple[GateAnswer, UpgradeStatus | None]:
+        """The answer to a gate, and the newest upgrade. Raises `Invalid` or `NotFound` for a gate that is none."""
+        gate = parse(gate_name)
+        standing = self.standing(schema)
+        newest = self.schema(schema).upgrade
+        return answer(gate, standing, newest.upgrade if newest else None), newest
+
+    def readiness(self, schema: str, release: str) -> tuple[Admission, Standing]:
+        """Whether code of that release may start now."""
+        standing = self.standing(schema)
+        return admit(standing, release), standing
+
+    def standing(self, schema: str) -> Standing:
+        """Where the schema stands."""
+        managed = self._context.managed(schema)
+        return self._context.store.read(lambda tx: standing_of(tx, managed, _state_of(tx, schema)))
+
+    def events(self, *, schema: str | None, after: int, limit: int) -> tuple[Event, ...]:
+        """The audit log, oldest first; the newest `limit` lines when `after` is -1."""
+        return self._context.store.read(lambda tx: tx.events(schema=schema, after=after, limit=limit))
+
+    def _upgrade_status(self, tx: Transaction, managed: ManagedSchema, upgrade: Upgrade) -> UpgradeStatus:
+        databases = latest_readings(tx, managed)
+        view = view_of(tx, managed, upgrade, self._context.policy(managed.name), databases)
+        running = upgrade.status is Status.RUNNING
+        blockers = planner.explain(view) if running else ()
+        steps = {record.database: record for record in view.steps} if running else {}
+        migrations = tuple(facts for database in databases for facts in _of_release(database, view))
+        moves_rows = running and upgrade.phase is Phase.BACKFILL
+        share = pacing.progress(migrations) if moves_rows else None
+        return UpgradeStatus(
+            upgrade=upgrade,
+            next=upgrade.target if running else None,
+            blockers=blockers,
+            sentence=_sentence(view, blockers, share),
+            databases=tuple(DatabaseStatus(facts, steps.get(facts.name)) for facts in databases),
+            approvals=view.approvals,
+            progress=share,
+            eta_seconds=pacing.eta_seconds(share, view.now - upgrade.phase_since) if moves_rows else None,
+            notes=_notes(view) if running else (),
+        )
+
+
+def _state_of(tx: Transaction, schema: str) -> SchemaState:
+    return tx.schema(schema) or SchemaState(schema, None, None, 0)
+
+
+def _no_plan(schema: str) -> Plan:
+    raise Conflict(
+        "no_upgrade",
+        f"no upgrade of {schema} is under way",
+        remedy=f"orchestrator upgrade begin {schema} --release RELEASE",
+    )
+
+
+def _of_release(database: DatabaseFacts, view: View) -> tuple[MigrationFacts, ...]:
+    return tuple(facts for facts in database.migrations if facts.name in view.new.data_migrations)
+
+
+def _sentence(view: View, blockers: tuple[Blocker, ...], share: float | None) -> str:
+    upgrade = view.upgrade
+    if upgrade.status is Status.COMPLETED:
+        return f"upgraded to {upgrade.to_release}"
+    if upgrade.status is Status.CANCELLED:
+        return f"the upgrade to {upgrade.to_release} was cancelled; {upgrade.from_release} stays"
+    running_rows = [blocker for blocker in blockers if blocker.code.startswith("data_migration_")]
+    if blockers and len(running_rows) < len(blockers):
+        first = next(blocker for blocker in blockers if blocker not in running_rows)
+        more = len(blockers) - 1
+        return first.sentence + (f" (and {more} more)" if more else "")
+    if running_rows:
+        if any(blocker.code == "data_migration_failed" for blocker in running_rows):
+            return next(each.sentence for each in running_rows if each.code == "data_migration_failed")
+        return "moving rows" if share is None else f"moving rows: {share:.0%}"
+    if upgrade.move is Move.STEPPING:
+        return f"running the {upgrade.step.value} step"
+    target = upgrade.target
+    if target is None:
+        return f"rests at {upgrade.phase.word}, where it was sent"
+    return f"about to enter {target.word}"
+
+
+def _notes(view: View) -> tuple[str, ...]:
+    """What people should know before they let the upgrade go on."""
+    upgrade = view.upgrade
+    phases = upgrade.profile.phases()
+    notes = []
+    if Phase.WRITE_NEW in phases and upgrade.phase < Phase.WRITE_NEW:
+        notes.append("write_new: from there the old shape goes stale, so there is no going back below read_new")
+    if POINT_OF_NO_RETURN in phases and upgrade.phase < POINT_OF_NO_RETURN:
+        notes.append(f"{POINT_OF_NO_RETURN.word}: removes the old shape; no way back{unsealed_note(view)}")
+    if upgrade.profile.in_step_by == "service":
+        notes.append("the service vouches that both releases coexist: order is guaranteed here, values are not")
+    return tuple(notes)

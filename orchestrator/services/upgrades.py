@@ -1,0 +1,274 @@
+"""Upgrades: begin one, steer it, and the schemas that they belong to.
+
+Every verb is one transaction that writes its audit line. Where a verb is refused nothing has changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from orchestrator.domain.errors import Conflict, Invalid, NotFound, StaleRevision
+from orchestrator.domain.ladder import Phase
+from orchestrator.domain.records import SchemaState
+from orchestrator.domain.releases import Release
+from orchestrator.domain.upgrades import Move, Upgrade, begin
+from orchestrator.domain.view import Approval, StepState
+from orchestrator.ports import Transaction
+from orchestrator.services.context import Context, event, running_upgrade
+
+FORCIBLE = ("soaked",)
+"""Policy guards that an approval may override. Acks, skew and witnesses are never forced."""
+
+
+class Upgrades:
+    """`actor` is who asks; `if_revision` refuses when the upgrade changed since the caller read it."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def initialise(self, schema: str, release: str, *, actor: str) -> tuple[str, ...]:
+        """Give a schema its first release: install it in empty databases, adopt those that are at it. Repeatable."""
+        managed = self._context.managed(schema)
+        wanted = managed.releases[release]
+        known = self._context.store.read(lambda tx: tx.schema(schema))
+        if known is not None and known.release is not None:
+            if known.release == release:
+                return (f"{schema} is at release {release} already",)
+            raise Conflict(
+                "schema_initialised",
+                f"{schema} is at release {known.release}",
+                remedy=f"orchestrator upgrade begin {schema} --release {release}",
+            )
+        done = tuple(f"{database}: {managed.initialise(database, wanted)}" for database in managed.databases)
+
+        def work(tx: Transaction) -> None:
+            state = tx.lock_schema(schema)
+            tx.save_schema(replace(state, release=release))
+            event(
+                tx, "schema.initialise", f"{schema} is at release {release}: {'; '.join(done)}",
+                actor=actor, schema=schema,
+            )  # fmt: skip
+
+        self._context.store.run(work)
+        return done
+
+    def begin(self, schema: str, release: str, *, actor: str, reason: str | None = None) -> Upgrade:
+        """Begin the upgrade to the next release. Repeating it is harmless; another target is refused.
+
+        The release's migrations are judged first, and nothing is begun if one breaks a rule of its stage.
+        """
+        managed = self._context.managed(schema)
+        wanted = managed.releases[release]
+        managed.check(wanted)
+
+        def work(tx: Transaction) -> Upgrade:
+            state = tx.lock_schema(schema)
+            if state.upgrade_id is not None:
+                return _same_or_refuse(running_upgrade(tx, state), release)
+            _check_next(state, wanted, managed.releases.after)
+            assert state.release is not None
+            upgrade = tx.add_upgrade(
+                begin(
+                    schema=schema, from_release=state.release, to_release=release, profile=wanted.profile,
+                    after_revision=state.last_revision, now=tx.now,
+                )
+            )  # fmt: skip
+            tx.save_schema(replace(state, upgrade_id=upgrade.id))
+            event(
+                tx, "upgrade.begin", f"the upgrade of {schema} from {state.release} to {release} begins",
+                actor=actor, schema=schema, upgrade_id=upgrade.id, reason=reason,
+            )  # fmt: skip
+            return upgrade
+
+        return self._context.store.run(work)
+
+    def approve(
+        self,
+        schema: str,
+        *,
+        phase: Phase | None,
+        actor: str,
+        reason: str,
+        force: tuple[str, ...] = (),
+        if_revision: int | None = None,
+    ) -> Upgrade:
+        """Say yes to entering a phase: the one given, or the next that the policy asks about. Repeatable."""
+        _check_reason(reason)
+        unknown = set(force) - set(FORCIBLE)
+        if unknown:
+            raise Invalid(
+                "guard_not_forcible",
+                f"{', '.join(sorted(unknown))} cannot be forced",
+                remedy=f"Only the site's own policy can be: {', '.join(FORCIBLE)}. Evict what blocks instead.",
+            )
+        policy = self._context.policy(schema)
+
+        def change(tx: Transaction, upgrade: Upgrade) -> Upgrade:
+            phases = upgrade.profile.phases()
+            wanted = phase or next((each for each in phases if each > upgrade.phase and each in policy.approve), None)
+            if wanted is None or wanted not in phases or wanted <= upgrade.phase:
+                raise Conflict(
+                    "nothing_to_approve",
+                    f"this upgrade has no later phase {wanted.word if wanted else 'that needs approval'}",
+                    remedy=f"orchestrator upgrade show {schema}",
+                )
+            tx.save_approval(Approval(upgrade.id, wanted, actor, reason, tuple(sorted(force)), tx.now))
+            forced = f", forcing {', '.join(force)}" if force else ""
+            self._note(tx, upgrade, "approve", f"{actor} approved {wanted.word}{forced}", actor, reason)
+            return upgrade
+
+        return self._steer(schema, if_revision, change)
+
+    def rollback(self, schema: str, to: Phase, *, actor: str, reason: str, if_revision: int | None = None) -> Upgrade:
+        """Steer the upgrade back to an earlier phase. It goes there rung by rung, as the guards allow."""
+        _check_reason(reason)
+
+        def change(tx: Transaction, upgrade: Upgrade) -> Upgrade:
+            is_later = to > upgrade.phase or (to == upgrade.phase and upgrade.fence <= upgrade.phase)
+            if to not in upgrade.profile.phases() or is_later:
+                raise Conflict(
+                    "not_a_way_back",
+                    f"{to.word} is not an earlier phase than {upgrade.phase.word} in this upgrade",
+                    remedy=f"Its phases are: {', '.join(each.word for each in upgrade.profile.phases())}.",
+                )
+            _check_way_back(upgrade, to)
+            self._note(tx, upgrade, "rollback", f"{actor} sent the upgrade back to {to.word}", actor, reason)
+            return upgrade.with_goal(to)
+
+        return self._steer(schema, if_revision, change)
+
+    def cancel(self, schema: str, *, actor: str, reason: str, if_revision: int | None = None) -> Upgrade:
+        """Take the upgrade back to its base and end it there."""
+        _check_reason(reason)
+
+        def change(tx: Transaction, upgrade: Upgrade) -> Upgrade:
+            _check_way_back(upgrade, Phase.BASE)
+            self._note(tx, upgrade, "cancel", f"{actor} cancelled the upgrade", actor, reason)
+            return upgrade.with_goal(Phase.BASE, cancelling=True)
+
+        return self._steer(schema, if_revision, change)
+
+    def pause(self, schema: str, *, actor: str, reason: str, if_revision: int | None = None) -> Upgrade:
+        """Let no further move begin until it is resumed. Rows stop moving after the batch under way."""
+        _check_reason(reason)
+
+        def change(tx: Transaction, upgrade: Upgrade) -> Upgrade:
+            self._note(tx, upgrade, "pause", f"{actor} paused the upgrade", actor, reason)
+            return upgrade.with_pause(reason)
+
+        return self._steer(schema, if_revision, change)
+
+    def resume(self, schema: str, *, actor: str, reason: str | None, if_revision: int | None = None) -> Upgrade:
+        """Go on: after a pause, and forward again after a rollback that has arrived."""
+
+        def change(tx: Transaction, upgrade: Upgrade) -> Upgrade:
+            goal = upgrade.goal if upgrade.cancelling else upgrade.profile.last()
+            if upgrade.paused is None and upgrade.goal == goal:
+                return upgrade
+            self._note(tx, upgrade, "resume", f"{actor} resumed the upgrade", actor, reason)
+            return replace(upgrade.with_pause(None), goal=goal)
+
+        return self._steer(schema, if_revision, change)
+
+    def retry(
+        self, schema: str, database: str | None, *, actor: str, reason: str | None, if_revision: int | None = None
+    ) -> Upgrade:
+        """Run a failed step again, in one database or in all in which it failed."""
+
+        def change(tx: Transaction, upgrade: Upgrade) -> Upgrade:
+            if upgrade.move is not Move.STEPPING:
+                raise Conflict("no_step", "no step is under way", remedy=f"orchestrator upgrade show {schema}")
+            records = [
+                record
+                for record in tx.steps(upgrade.id, upgrade.fence)
+                if record.state is not StepState.PENDING and database in (None, record.database)
+            ]
+            if database is None:
+                records = [record for record in records if record.state is StepState.FAILED]
+            if not records:
+                raise NotFound(
+                    "nothing_to_retry",
+                    f"no step has ended in {database or 'any database'}",
+                    remedy=f"orchestrator database list {schema}",
+                )
+            for record in records:
+                tx.save_step(replace(record, state=StepState.PENDING, code=None, error=None, remedy=None))
+            names = ", ".join(record.database for record in records)
+            self._note(tx, upgrade, "retry", f"{actor} asked to repeat the step in {names}", actor, reason)
+            return upgrade
+
+        return self._steer(schema, if_revision, change)
+
+    def _steer(
+        self, schema: str, if_revision: int | None, change: Callable[[Transaction, Upgrade], Upgrade]
+    ) -> Upgrade:
+        self._context.managed(schema)
+
+        def work(tx: Transaction) -> Upgrade:
+            upgrade = running_upgrade(tx, tx.lock_schema(schema))
+            if if_revision is not None and if_revision != upgrade.revision:
+                raise StaleRevision(expected=if_revision, found=upgrade.revision)
+            changed = change(tx, upgrade)
+            if changed is not upgrade:
+                tx.save_upgrade(changed, expected_revision=upgrade.revision)
+            return changed
+
+        return self._context.store.run(work)
+
+    def _note(
+        self, tx: Transaction, upgrade: Upgrade, verb: str, sentence: str, actor: str, reason: str | None
+    ) -> None:
+        event(
+            tx, f"upgrade.{verb}", sentence,
+            actor=actor, schema=upgrade.schema, upgrade_id=upgrade.id, reason=reason,
+        )  # fmt: skip
+
+
+def _same_or_refuse(upgrade: Upgrade, release: str) -> Upgrade:
+    if upgrade.to_release == release and not upgrade.cancelling:
+        return upgrade
+    doing = "being cancelled" if upgrade.cancelling else "under way"
+    raise Conflict(
+        "upgrade_running",
+        f"the upgrade of {upgrade.schema} to {upgrade.to_release} is {doing}",
+        remedy=f"Let it end, or: orchestrator upgrade cancel {upgrade.schema} --reason ...",
+    )
+
+
+def _check_next(state: SchemaState, wanted: Release, after: Callable[[str], Release | None]) -> None:
+    if state.release is None:
+        raise Conflict(
+            "schema_uninitialised",
+            f"{state.name} has no release yet",
+            remedy=f"orchestrator schema init {state.name} --release RELEASE",
+        )
+    if wanted.name == state.release:
+        raise Conflict("already_there", f"{state.name} is at release {wanted.name}", remedy="Nothing to do.")
+    following = after(state.release)
+    if following is None or following.name != wanted.name:
+        raise Conflict(
+            "release_not_next",
+            f"{state.name} is at release {state.release}; {wanted.name} is not the release that follows",
+            remedy=f"Upgrade to {following.name} first." if following else f"{state.release} is the newest release.",
+        )
+
+
+def _check_way_back(upgrade: Upgrade, to: Phase) -> None:
+    if upgrade.is_past_return:
+        raise Conflict(
+            "no_way_back",
+            f"{upgrade.schema} is on its way into {upgrade.fence.word}: the old shape is being removed",
+            remedy="It can only go on. `orchestrator status` says what it waits for.",
+        )
+    if to < Phase.READ_NEW and not upgrade.old_valid:
+        raise Conflict(
+            "old_shape_stale",
+            "the old shape is stale since write_new, so code that reads it may not run again",
+            remedy="Go on, or back to read_new at the most.",
+        )
+
+
+def _check_reason(reason: str) -> None:
+    if not reason.strip():
+        raise Invalid("reason_required", "this needs a reason", remedy="Say why, for whoever reads the audit log.")

@@ -1,0 +1,99 @@
+"""The state in memory: for tests, and for trying things out. It forgets everything when the process ends."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from orchestrator.domain.errors import Conflict
+from orchestrator.ports import Transaction
+from orchestrator.store.rows import Kind, R
+from orchestrator.store.transaction import StoreTransaction
+
+T = TypeVar("T")
+
+_Contents = dict[type, dict[tuple[object, ...], Any]]
+
+
+class MemoryStore:
+    """Implements `orchestrator.ports.Store`. Transactions run one after the other; `clock` is the database's time."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._contents: _Contents = {}
+
+    def run(self, work: Callable[[Transaction], T]) -> T:
+        with self._lock:
+            draft = {kind: dict(found) for kind, found in self._contents.items()}
+            outcome = work(StoreTransaction(_MemoryRows(draft, self._clock())))
+            self._contents = draft
+            return outcome
+
+    def read(self, work: Callable[[Transaction], T]) -> T:
+        with self._lock:
+            draft = {kind: dict(found) for kind, found in self._contents.items()}
+            return work(StoreTransaction(_MemoryRows(draft, self._clock())))
+
+
+class _MemoryRows:
+    def __init__(self, contents: _Contents, now: float) -> None:
+        self._contents = contents
+        self._now = now
+
+    @property
+    def now(self) -> float:
+        return self._now
+
+    def _of(self, kind: Kind[R]) -> dict[tuple[object, ...], R]:
+        return self._contents.setdefault(kind.record, {})
+
+    def get(self, kind: Kind[R], *key: object) -> R | None:
+        return self._of(kind).get(key)
+
+    def find(
+        self,
+        kind: Kind[R],
+        equal: Mapping[str, object],
+        *,
+        after: int | None = None,
+        newest_first: bool = False,
+        limit: int | None = None,
+    ) -> tuple[R, ...]:
+        found = sorted(
+            (
+                (key, record)
+                for key, record in self._of(kind).items()
+                if all(getattr(record, name) == value for name, value in equal.items())
+                and (after is None or key > (after,))
+            ),
+            key=lambda pair: pair[0],
+            reverse=newest_first,
+        )
+        return tuple(record for _, record in found[:limit])
+
+    def insert(self, kind: Kind[R], record: R) -> R:
+        rows = self._of(kind)
+        if kind.numbered:
+            record = replace(record, id=1 + max((key[0] for key in rows), default=0))  # type: ignore[type-var,operator]
+        key = _key(kind, record)
+        if key in rows:
+            raise Conflict("duplicate", f"there is a {kind.table.name} record {key} already", remedy="Read it again.")
+        rows[key] = record
+        return record
+
+    def replace(self, kind: Kind[R], record: R, expected: Mapping[str, object]) -> bool:
+        found = self.get(kind, *_key(kind, record))
+        if found is None or any(getattr(found, name) != value for name, value in expected.items()):
+            return False
+        self._of(kind)[_key(kind, record)] = record
+        return True
+
+    def lock_schema(self, name: str) -> None:
+        """Transactions run one after the other here anyway."""
+
+
+def _key(kind: Kind[R], record: R) -> tuple[object, ...]:
+    return tuple(getattr(record, field) for field in kind.key)

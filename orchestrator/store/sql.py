@@ -1,0 +1,141 @@
+"""The state in a SQL database, on oslo.db."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from functools import cached_property
+from typing import Any, TypeVar
+
+from oslo_db import api as oslo_db_api
+from oslo_db import exception as oslo_db_exception
+from sqlalchemy import Connection, Engine, and_, insert, select, update
+from sqlalchemy.exc import SQLAlchemyError
+
+from orchestrator.dialects import Database
+from orchestrator.domain.errors import Unavailable
+from orchestrator.ports import Transaction
+from orchestrator.store import tables
+from orchestrator.store.rows import Kind, R, from_row, to_row
+from orchestrator.store.transaction import StoreTransaction
+
+T = TypeVar("T")
+Begin = Callable[[Engine], AbstractContextManager[Connection]]
+
+RETRIES = 12
+
+
+class SqlStore:
+    """Implements `orchestrator.ports.Store`.
+
+    `clock` replaces the database's time in tests; without it the database says what time it is.
+    """
+
+    def __init__(self, database: Database, clock: Callable[[], float] | None = None) -> None:
+        self._database = database
+        self._clock = clock
+        self._retried = oslo_db_api.wrap_db_retry(
+            max_retries=RETRIES,
+            retry_on_deadlock=True,
+            exception_checker=database.dialect.is_transient,
+            inc_retry_interval=True,
+            retry_interval=0.02,
+            max_retry_interval=1,
+            jitter=True,
+        )(_run_once)
+
+    def run(self, work: Callable[[Transaction], T]) -> T:
+        return self._guarded(self._database.dialect.writing, work)
+
+    def read(self, work: Callable[[Transaction], T]) -> T:
+        return self._guarded(self._database.dialect.snapshot, work)
+
+    def _guarded(self, begin: Begin, work: Callable[[Transaction], T]) -> T:
+        try:
+            outcome: T = self._retried(lambda: begin(self._database.engine), self._now, work)
+        except (oslo_db_exception.DBError, SQLAlchemyError) as error:
+            raise Unavailable(
+                "state_database_unavailable",
+                f"the state database does not do its work: {_first_line(error)}",
+                remedy="Nothing was changed. Look at [database] connection and at the server.",
+            ) from error
+        return outcome
+
+    def _now(self, connection: Connection) -> float:
+        return self._clock() if self._clock is not None else self._database.dialect.now(connection)
+
+
+def _run_once(
+    begin: Callable[[], AbstractContextManager[Connection]],
+    read_clock: Callable[[Connection], float],
+    work: Callable[[Transaction], T],
+) -> T:
+    with begin() as connection:
+        return work(StoreTransaction(_SqlRows(connection, read_clock)))
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).partition("\n")[0]
+
+
+class _SqlRows:
+    """Implements `orchestrator.store.rows.Rows` on one connection in a transaction."""
+
+    def __init__(self, connection: Connection, read_clock: Callable[[Connection], float]) -> None:
+        self._connection = connection
+        self._read_clock = read_clock
+
+    @cached_property
+    def now(self) -> float:
+        return self._read_clock(self._connection)
+
+    def get(self, kind: Kind[R], *key: object) -> R | None:
+        columns = kind.table.c
+        query = select(kind.table).where(*(columns[name] == value for name, value in zip(kind.key, key, strict=True)))
+        row = self._connection.execute(query).mappings().one_or_none()
+        return None if row is None else from_row(kind, dict(row))
+
+    def find(
+        self,
+        kind: Kind[R],
+        equal: Mapping[str, object],
+        *,
+        after: int | None = None,
+        newest_first: bool = False,
+        limit: int | None = None,
+    ) -> tuple[R, ...]:
+        columns = kind.table.c
+        query = select(kind.table).where(and_(True, *(columns[name] == value for name, value in equal.items())))
+        if after is not None:
+            query = query.where(columns[kind.key[0]] > after)
+        order = [columns[name].desc() if newest_first else columns[name] for name in kind.key]
+        rows = self._connection.execute(query.order_by(*order).limit(limit)).mappings()
+        return tuple(from_row(kind, dict(row)) for row in rows)
+
+    def insert(self, kind: Kind[R], record: R) -> R:
+        values = to_row(record)
+        if not kind.numbered:
+            self._connection.execute(insert(kind.table).values(values))
+            return record
+        del values["id"]
+        number = self._connection.execute(insert(kind.table).values(values)).inserted_primary_key
+        assert number is not None
+        return replace(record, id=number[0])  # type: ignore[type-var]  # every numbered record is a dataclass with an id
+
+    def replace(self, kind: Kind[R], record: R, expected: Mapping[str, object]) -> bool:
+        values: dict[str, Any] = to_row(record)
+        columns = kind.table.c
+        statement = update(kind.table).where(
+            *(columns[name] == values.pop(name) for name in kind.key),
+            *(columns[name] == value for name, value in expected.items()),
+        )
+        if not values:
+            return self.get(kind, *(getattr(record, name) for name in kind.key)) is not None
+        return self._connection.execute(statement.values(values)).rowcount == 1
+
+    def lock_schema(self, name: str) -> None:
+        schemas = tables.schemas
+        self._connection.execute(
+            update(schemas).where(schemas.c.name == name).values(writes=schemas.c.writes + 1),
+        )

@@ -1,0 +1,236 @@
+"""The tables of the state database. The migrations at the project's root create exactly these."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+from sqlalchemy.types import TypeDecorator
+
+from orchestrator.domain.fleets import InstanceState
+from orchestrator.domain.ladder import InStepBy, Phase
+from orchestrator.domain.upgrades import Move, Status
+from orchestrator.domain.view import DatabaseFacts, StepState
+
+NAME_LENGTH = 64
+SENTENCE_LENGTH = 2000
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+    }
+)
+
+
+class PhaseWord(TypeDecorator[Phase]):
+    """A phase, stored as its word so that a person reading the table sees it."""
+
+    impl = String(16)
+    cache_ok = True
+
+    def process_bind_param(self, value: Phase | None, dialect: Any) -> str | None:
+        return None if value is None else value.word
+
+    def process_result_value(self, value: str | None, dialect: Any) -> Phase | None:
+        return None if value is None else Phase.from_word(value)
+
+
+class Word(TypeDecorator[StrEnum]):
+    """A closed set of words, stored as text."""
+
+    impl = String(16)
+    cache_ok = True
+
+    def __init__(self, kind: type[StrEnum]) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def process_bind_param(self, value: StrEnum | None, dialect: Any) -> str | None:
+        return None if value is None else value.value
+
+    def process_result_value(self, value: str | None, dialect: Any) -> StrEnum | None:
+        return None if value is None else self.kind(value)
+
+
+class FactsText(TypeDecorator[DatabaseFacts]):
+    """The facts of one managed database, as JSON."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: DatabaseFacts | None, dialect: Any) -> str | None:
+        return None if value is None else msgspec.json.encode(value).decode()
+
+    def process_result_value(self, value: str | None, dialect: Any) -> DatabaseFacts | None:
+        return None if value is None else msgspec.json.decode(value, type=DatabaseFacts)
+
+
+class Words(TypeDecorator[tuple[str, ...]]):
+    """A few words, stored with commas between them."""
+
+    impl = String(255)
+    cache_ok = True
+
+    def process_bind_param(self, value: tuple[str, ...] | None, dialect: Any) -> str:
+        return ",".join(value or ())
+
+    def process_result_value(self, value: str | None, dialect: Any) -> tuple[str, ...]:
+        return tuple(value.split(",")) if value else ()
+
+
+def _name(column: str, *args: Any, **options: Any) -> Column[str]:
+    return Column(column, String(NAME_LENGTH), *args, **options)
+
+
+schemas = Table(
+    "schemas",
+    metadata,
+    _name("name", primary_key=True),
+    _name("release", nullable=True),
+    Column("upgrade_id", Integer, nullable=True),
+    Column("last_revision", BigInteger, nullable=False),
+    Column("writes", BigInteger, nullable=False, server_default="0", comment="grows with every join and every move"),
+)
+
+upgrades = Table(
+    "upgrades",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    _name("schema", ForeignKey("schemas.name"), nullable=False),
+    _name("from_release", nullable=False),
+    _name("to_release", nullable=False),
+    Column("in_step_by", Word(InStepBy), nullable=False),
+    Column("has_data_migrations", Boolean, nullable=False),
+    Column("has_contract", Boolean, nullable=False),
+    Column("seals", Boolean, nullable=False),
+    Column("phase", PhaseWord, nullable=False),
+    Column("fence", PhaseWord, nullable=False),
+    Column("goal", PhaseWord, nullable=False),
+    Column("move", Word(Move), nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("publication", BigInteger, nullable=False),
+    Column("old_valid", Boolean, nullable=False),
+    Column("paused", String(SENTENCE_LENGTH), nullable=True),
+    Column("cancelling", Boolean, nullable=False),
+    Column("status", Word(Status), nullable=False),
+    Column("begun_at", Double, nullable=False),
+    Column("phase_since", Double, nullable=False),
+    Column("ended_at", Double, nullable=True),
+    Index(None, "schema", "id"),
+)
+
+instances = Table(
+    "instances",
+    metadata,
+    _name("schema", ForeignKey("schemas.name"), primary_key=True),
+    _name("fleet", primary_key=True),
+    _name("id", primary_key=True),
+    _name("epoch", nullable=False),
+    _name("nonce", nullable=False),
+    _name("release", nullable=False),
+    Column("host", String(255), nullable=True),
+    Column("state", Word(InstanceState), nullable=False),
+    Column("acked", BigInteger, nullable=False),
+    Column("joined_at", Double, nullable=False),
+    Column("renewed_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    Column("ended_at", Double, nullable=True),
+    Column("ended_by", String(255), nullable=True),
+    Column("end_reason", String(SENTENCE_LENGTH), nullable=True),
+    Index(None, "schema", "state"),
+)
+
+fleets = Table(
+    "fleets",
+    metadata,
+    _name("schema", ForeignKey("schemas.name"), primary_key=True),
+    _name("fleet", primary_key=True),
+)
+
+reports = Table(
+    "reports",
+    metadata,
+    _name("schema", ForeignKey("schemas.name"), primary_key=True),
+    _name("fleet", primary_key=True),
+    _name("release", nullable=False),
+    Column("instances", Integer, nullable=False),
+    Column("actor", String(255), nullable=False),
+    Column("reason", String(SENTENCE_LENGTH), nullable=True),
+    Column("reported_at", Double, nullable=False),
+)
+
+steps = Table(
+    "steps",
+    metadata,
+    Column("upgrade_id", Integer, ForeignKey("upgrades.id"), primary_key=True),
+    Column("phase", PhaseWord, primary_key=True),
+    _name("database", primary_key=True),
+    Column("state", Word(StepState), nullable=False),
+    Column("owner_epoch", BigInteger, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    _name("code", nullable=True),
+    Column("error", Text, nullable=True),
+    Column("remedy", Text, nullable=True),
+    Column("started_at", Double, nullable=True),
+    Column("finished_at", Double, nullable=True),
+)
+
+approvals = Table(
+    "approvals",
+    metadata,
+    Column("upgrade_id", Integer, ForeignKey("upgrades.id"), primary_key=True),
+    Column("phase", PhaseWord, primary_key=True),
+    Column("actor", String(255), nullable=False),
+    Column("reason", String(SENTENCE_LENGTH), nullable=True),
+    Column("forced", Words, nullable=False),
+    Column("approved_at", Double, nullable=False),
+)
+
+readings = Table(
+    "readings",
+    metadata,
+    _name("schema", ForeignKey("schemas.name"), primary_key=True),
+    _name("database", primary_key=True),
+    Column("facts", FactsText, nullable=False),
+    Column("observed_at", Double, nullable=False),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("at", Double, nullable=False),
+    _name("action", nullable=False),
+    Column("actor", String(255), nullable=False),
+    _name("schema", nullable=True),
+    Column("upgrade_id", Integer, nullable=True),
+    Column("subject", String(255), nullable=True),
+    Column("sentence", Text, nullable=False),
+    Column("reason", String(SENTENCE_LENGTH), nullable=True),
+    Index(None, "schema", "id"),
+)
+
+leadership = Table(
+    "leadership",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("holder", String(255), nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("expires_at", Double, nullable=False),
+)

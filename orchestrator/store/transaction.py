@@ -1,0 +1,130 @@
+"""The transaction that services use, over the rows of any storage."""
+
+from __future__ import annotations
+
+from orchestrator.domain.errors import NotFound, StaleRevision
+from orchestrator.domain.fleets import Instance, InstanceState, Report
+from orchestrator.domain.ladder import Phase
+from orchestrator.domain.records import DatabaseReading, Event, Leadership, SchemaState
+from orchestrator.domain.upgrades import Upgrade
+from orchestrator.domain.view import Approval, StepRecord
+from orchestrator.store import rows
+from orchestrator.store.rows import Kind, KnownFleet, LeadershipRow, R, Rows
+
+
+class StoreTransaction:
+    """Implements `orchestrator.ports.Transaction`."""
+
+    def __init__(self, storage: Rows) -> None:
+        self._rows = storage
+
+    @property
+    def now(self) -> float:
+        return self._rows.now
+
+    def schemas(self) -> tuple[SchemaState, ...]:
+        return self._rows.find(rows.SCHEMAS, {})
+
+    def schema(self, name: str) -> SchemaState | None:
+        return self._rows.get(rows.SCHEMAS, name)
+
+    def add_schema(self, state: SchemaState) -> None:
+        self._rows.insert(rows.SCHEMAS, state)
+
+    def lock_schema(self, name: str) -> SchemaState:
+        self._rows.lock_schema(name)
+        found = self.schema(name)
+        if found is None:
+            raise NotFound(
+                "schema_unknown", f"there is no schema {name!r}", remedy="`orchestrator schema list` names them."
+            )
+        return found
+
+    def save_schema(self, state: SchemaState) -> None:
+        self._rows.replace(rows.SCHEMAS, state, {})
+
+    def upgrade(self, upgrade_id: int) -> Upgrade | None:
+        return self._rows.get(rows.UPGRADES, upgrade_id)
+
+    def upgrades(self, schema: str, *, limit: int) -> tuple[Upgrade, ...]:
+        return self._rows.find(rows.UPGRADES, {"schema": schema}, newest_first=True, limit=limit)
+
+    def add_upgrade(self, upgrade: Upgrade) -> Upgrade:
+        return self._rows.insert(rows.UPGRADES, upgrade)
+
+    def save_upgrade(self, upgrade: Upgrade, *, expected_revision: int) -> None:
+        if not self._rows.replace(rows.UPGRADES, upgrade, {"revision": expected_revision}):
+            found = self.upgrade(upgrade.id)
+            raise StaleRevision(expected=expected_revision, found=found.revision if found else None)
+
+    def instances(
+        self, schema: str, *, fleet: str | None = None, state: InstanceState | None = None
+    ) -> tuple[Instance, ...]:
+        wanted = {"schema": schema, "fleet": fleet, "state": state}
+        return self._rows.find(rows.INSTANCES, {name: value for name, value in wanted.items() if value is not None})
+
+    def instance(self, schema: str, fleet: str, instance_id: str) -> Instance | None:
+        return self._rows.get(rows.INSTANCES, schema, fleet, instance_id)
+
+    def add_instance(self, instance: Instance) -> None:
+        self._rows.insert(rows.INSTANCES, instance)
+
+    def save_instance(self, instance: Instance) -> bool:
+        return self._rows.replace(rows.INSTANCES, instance, {"state": InstanceState.ALIVE})
+
+    def known_fleets(self, schema: str) -> frozenset[str]:
+        return frozenset(known.fleet for known in self._rows.find(rows.FLEETS, {"schema": schema}))
+
+    def note_fleet(self, schema: str, fleet: str) -> None:
+        if self._rows.get(rows.FLEETS, schema, fleet) is None:
+            self._rows.insert(rows.FLEETS, KnownFleet(schema, fleet))
+
+    def reports(self, schema: str) -> tuple[Report, ...]:
+        return self._rows.find(rows.REPORTS, {"schema": schema})
+
+    def save_report(self, report: Report) -> None:
+        self._put(rows.REPORTS, report)
+
+    def steps(self, upgrade_id: int, phase: Phase) -> tuple[StepRecord, ...]:
+        return self._rows.find(rows.STEPS, {"upgrade_id": upgrade_id, "phase": phase})
+
+    def save_step(self, record: StepRecord) -> None:
+        self._put(rows.STEPS, record)
+
+    def approvals(self, upgrade_id: int) -> tuple[Approval, ...]:
+        return self._rows.find(rows.APPROVALS, {"upgrade_id": upgrade_id})
+
+    def save_approval(self, approval: Approval) -> None:
+        self._put(rows.APPROVALS, approval)
+
+    def readings(self, schema: str) -> tuple[DatabaseReading, ...]:
+        return self._rows.find(rows.READINGS, {"schema": schema})
+
+    def save_reading(self, reading: DatabaseReading) -> None:
+        self._put(rows.READINGS, reading)
+
+    def append_event(self, event: Event) -> None:
+        self._rows.insert(rows.EVENTS, event)
+
+    def events(self, *, schema: str | None, after: int, limit: int) -> tuple[Event, ...]:
+        equal = {} if schema is None else {"schema": schema}
+        if after >= 0:
+            return self._rows.find(rows.EVENTS, equal, after=after, limit=limit)
+        return self._rows.find(rows.EVENTS, equal, newest_first=True, limit=limit)[::-1]
+
+    def leadership(self) -> Leadership | None:
+        row = self._rows.get(rows.LEADERSHIP, 1)
+        return None if row is None else Leadership(row.holder, row.epoch, row.expires_at)
+
+    def save_leadership(self, leadership: Leadership, *, expected_epoch: int | None) -> bool:
+        row = LeadershipRow.of(leadership)
+        if expected_epoch is not None:
+            return self._rows.replace(rows.LEADERSHIP, row, {"epoch": expected_epoch})
+        if self._rows.get(rows.LEADERSHIP, 1) is not None:
+            return False
+        self._rows.insert(rows.LEADERSHIP, row)
+        return True
+
+    def _put(self, kind: Kind[R], record: R) -> None:
+        if not self._rows.replace(kind, record, {}):
+            self._rows.insert(kind, record)
