@@ -31,10 +31,13 @@ test: $(DEVELOP)
 test-real: $(DEVELOP)
 	@$(BIN)/python -m pytest -m real -s tests/real $(ARGS)
 
+# All three always run: one report, not three rounds.
 lint: $(DEVELOP)
-	$(BIN)/ruff check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports
+	@failed=; \
+	$(BIN)/ruff check . || failed="$$failed ruff"; \
+	$(BIN)/mypy || failed="$$failed mypy"; \
+	$(BIN)/lint-imports --no-logo || failed="$$failed import-linter"; \
+	if [ -n "$$failed" ]; then echo "not clean:$$failed" >&2; exit 1; fi
 
 bench: $(RUN)
 	@$(BIN)/python -m bench $(ARGS)

@@ -1,5 +1,7 @@
 """Habits that a machine can check: rooms keep one subject, names say what they are."""
 
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -31,11 +33,8 @@ def test_module_says_its_subject_first(path: Path) -> None:
 
 
 def test_every_dependency_is_explained_to_contributors() -> None:
-    import re
-    import tomllib
-
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    stated = [*project["dependencies"], *(item for extra in project["optional-dependencies"].values() for item in extra)]
-    names = {re.split(r"[\[<>=]", item)[0] for item in stated}
+    extras = project["optional-dependencies"].values()
+    names = {re.split(r"[\[<>=]", item)[0] for stated in (project["dependencies"], *extras) for item in stated}
     explained = (ROOT / "CONTRIBUTING.md").read_text()
     assert sorted(name for name in names if f"| {name} |" not in explained) == []

@@ -41,7 +41,7 @@ class Daemon(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(granted)
 
-    do_POST = do_PUT = do_DELETE = answer  # noqa: N815  # the names are http.server's
+    do_POST = do_PUT = do_DELETE = answer  # the names are http.server's
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
