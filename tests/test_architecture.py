@@ -47,6 +47,6 @@ def test_importing_the_client_loads_nothing_else_of_the_program() -> None:
 
 
 def test_imports_go_downwards_only() -> None:
-    command = [Path(sys.executable).with_name("lint-imports"), "--no-cache"]
+    command = (str(Path(sys.executable).with_name("lint-imports")), "--no-cache", "--no-logo")
     ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert ran.returncode == 0, ran.stdout + ran.stderr
