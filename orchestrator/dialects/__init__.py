@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -12,11 +13,12 @@ from oslo_db.sqlalchemy import engines
 from sqlalchemy import URL, Column, ColumnElement, Connection, Engine, Table, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
+from orchestrator.dialects.driver_errors import reason
 from orchestrator.dialects.postgresql import PostgreSQL
 from orchestrator.dialects.sqlite import SQLite
 from orchestrator.domain.errors import Invalid, OrchestratorError, Unavailable
 
-__all__ = ["Database", "Dialect", "open_database", "redact"]
+__all__ = ["Database", "Dialect", "open_database", "reason"]
 
 
 class Dialect(Protocol):
@@ -31,6 +33,10 @@ class Dialect(Protocol):
 
     def prepare_engine(self, engine: Engine) -> None:
         """Settings that every connection gets. Does not connect."""
+        ...
+
+    def never_null(self, connection: Connection, table: Table, column: str) -> bool:
+        """Whether the database itself keeps NULL out of this column."""
         ...
 
     def now(self, connection: Connection) -> float:
@@ -113,6 +119,9 @@ class Dialect(Protocol):
         ...
 
 
+# oslo.db logs the traceback of every error that it has no class for, and raises it too. Raising is enough.
+logging.getLogger("oslo_db.sqlalchemy.exc_filters").setLevel(logging.CRITICAL)
+
 _DIALECTS: dict[str, Dialect] = {"sqlite": SQLite(), "postgresql": PostgreSQL()}
 _ALIASES = {"postgres": "postgresql"}
 
@@ -127,8 +136,10 @@ class Database:
 
     @property
     def place(self) -> str:
-        """The URL as people may see it, without its password."""
-        return self.engine.url.render_as_string(hide_password=True)
+        """The URL as people may see it: without its password, and without options, which may hold another."""
+        url = self.engine.url
+        host = {"host": url.query["host"]} if "host" in url.query else {}
+        return url.set(drivername=url.get_backend_name(), query=host).render_as_string(hide_password=True)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -153,14 +164,14 @@ class Database:
         if self.dialect.is_disconnect(error):
             return Unavailable(
                 "database_unreachable",
-                f"database {self.name} at {self.place} does not answer: {redact(str(error), self.engine.url)}",
+                f"database {self.name} at {self.place} does not answer: {reason(error, self.engine.url)}",
                 remedy="Start the database or mend its URL; it is tried again.",
                 database=self.name,
             )
         if self.dialect.is_transient(error):
             return Unavailable(
                 "database_busy",
-                f"database {self.name} refused for now: {redact(str(error), self.engine.url)}",
+                f"database {self.name} refused for now: {reason(error, self.engine.url)}",
                 remedy="Nothing was changed; it is tried again. If it stays so, end the session that holds the lock.",
                 database=self.name,
             )
@@ -213,16 +224,9 @@ def open_database(name: str, url: str) -> Database:
     except (ArgumentError, NoSuchModuleError, ImportError, TypeError, ValueError) as error:
         raise Invalid(
             "database_url_invalid",
-            f"the URL of database {name} cannot be used: {redact(str(error), parsed)}",
+            f"the URL of database {name} cannot be used: {reason(error, parsed)}",
             remedy="Mend the URL in the configuration.",
             database=name,
         ) from None
     dialect.prepare_engine(engine)
     return Database(name, engine, dialect)
-
-
-def redact(text: str, url: URL) -> str:
-    """The first line of a driver's message, without the password of `url` should it be in there."""
-    line = next((line.strip() for line in text.splitlines() if line.strip()), "no reason was given")
-    password = str(url.password) if url.password else ""
-    return line.replace(password, "***") if password else line

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from oslo_db import exception as oslo_exception
+from sqlalchemy import URL
 from sqlalchemy.exc import DBAPIError
 
 
@@ -28,3 +29,11 @@ def says_disconnected(error: BaseException) -> bool:
         or (isinstance(layer, DBAPIError) and layer.connection_invalidated)
         for layer in layers(error)
     )
+
+
+def reason(error: BaseException, url: URL) -> str:
+    """What the driver itself said: the first line of the innermost message, without the password of `url`."""
+    innermost = list(layers(error))[-1]
+    line = next((line.strip() for line in str(innermost).splitlines() if line.strip()), type(innermost).__name__)
+    password = str(url.password) if url.password else ""
+    return line.replace(password, "***") if password else line

@@ -65,11 +65,17 @@ class PostgreSQL:
                 f"PostgreSQL is driven by psycopg 3, not by {url.drivername!r}",
                 remedy="Write the URL as postgresql://user:password@host:5432/name.",
             )
+        password = url.query.get("password")  # libpq takes it there too; where it belongs it is never shown
+        if isinstance(password, str):
+            url = url.difference_update_query(["password"]).set(password=url.password or password)
         missing = {name: value for name, value in _CONNECT_DEFAULTS.items() if name not in url.query}
         return url.set(drivername="postgresql+psycopg").update_query_dict(missing)
 
     def prepare_engine(self, engine: Engine) -> None:
         event.listen(engine, "reset", _reset_lock_timeout)
+
+    def never_null(self, connection: Connection, table: Table, column: str) -> bool:
+        return not table.c[column].nullable
 
     def now(self, connection: Connection) -> float:
         return float(connection.execute(text("SELECT extract(epoch FROM clock_timestamp())::float8")).scalar_one())

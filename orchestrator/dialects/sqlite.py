@@ -51,6 +51,16 @@ class SQLite:
         # Before oslo.db's own listener, which then finds a transaction begun and leaves it alone.
         event.listen(engine, "begin", _begin_immediate, insert=True)
 
+    def never_null(self, connection: Connection, table: Table, column: str) -> bool:
+        """By SQLite's old mistake a primary key may hold NULL, unless it is the row's own number."""
+        described = sa.text('SELECT name, type, "notnull", pk FROM pragma_table_info(:table)')
+        rows = connection.execute(described, {"table": table.name}).all()
+        found = next((row for row in rows if row.name == column), None)
+        if found is None:
+            return False
+        is_row_number = found.pk == 1 and found.type.upper() == "INTEGER" and max(row.pk for row in rows) == 1
+        return bool(found.notnull) or is_row_number
+
     def now(self, connection: Connection) -> float:
         return float(connection.execute(text("SELECT (julianday('now') - 2440587.5) * 86400.0")).scalar_one())
 

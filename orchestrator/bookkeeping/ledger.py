@@ -1,0 +1,157 @@
+"""The ledger: which data migrations ran in this database, and the cursor of each.
+
+The ledger lives beside the rows that it speaks of, so that both change in one transaction. Every change of an entry
+names the revision that it was decided on; a change decided on an older one finds no row and is refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, and_, insert, select, update
+
+from orchestrator.bookkeeping.tables import data_migrations as table
+from orchestrator.domain.errors import LostCursor
+from orchestrator.domain.view import MigrationFacts, MigrationState
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """One data migration in one database.
+
+    `cursor` and `verify_cursor` are the last key done, as text of its own (see `data_migrations.keyset`); None means
+    the start. `witness_incarnation` is the incarnation of the database in which it was proven complete.
+    """
+
+    schema_name: str
+    name: str
+    release: str
+    upgrade_id: int | None
+    file_hash: str
+    state: MigrationState = MigrationState.PENDING
+    revision: int = 1
+    cursor: str | None = None
+    rows_total: int | None = None
+    rows_done: int = 0
+    verify_cursor: str | None = None
+    rows_verified: int = 0
+    differences: int = 0
+    first_differences: str | None = None
+    witness_incarnation: str | None = None
+    error: str | None = None
+    started_at: float | None = None
+    finished_at: float | None = None
+
+    def facts(self) -> MigrationFacts:
+        """What guards and people are told of it."""
+        return MigrationFacts(
+            name=self.name,
+            state=self.state,
+            rows_done=self.rows_done,
+            rows_total=self.rows_total,
+            rows_verified=self.rows_verified,
+            differences=self.differences,
+            first_differences=self.first_differences,
+            witness=self.witness_incarnation,
+            error=self.error,
+        )
+
+    def at_start(self, *, upgrade_id: int | None, file_hash: str) -> LedgerEntry:
+        """The same entry before its first batch, nothing counted and nothing proven. Its revision stays."""
+        return LedgerEntry(
+            schema_name=self.schema_name,
+            name=self.name,
+            release=self.release,
+            upgrade_id=upgrade_id,
+            file_hash=file_hash,
+            revision=self.revision,
+        )
+
+
+_COLUMNS = tuple(table.c[field.name] for field in fields(LedgerEntry))
+
+
+def entries(connection: Connection, schema: str) -> tuple[LedgerEntry, ...]:
+    """All entries of a schema, by name."""
+    query = select(*_COLUMNS).where(table.c.schema_name == schema).order_by(table.c.name)
+    return tuple(_entry(tuple(row)) for row in connection.execute(query))
+
+
+def find(connection: Connection, schema: str, name: str) -> LedgerEntry | None:
+    """The entry of that name, or None when it was never enrolled."""
+    row = connection.execute(select(*_COLUMNS).where(_is(schema, name))).first()
+    return None if row is None else _entry(tuple(row))
+
+
+def claim(connection: Connection, schema: str, name: str) -> LedgerEntry | None:
+    """The entry, locked until this transaction ends. None when there is none, or somebody else holds it just now."""
+    query = select(*_COLUMNS).where(_is(schema, name)).with_for_update(skip_locked=True)
+    row = connection.execute(query).first()
+    return None if row is None else _entry(tuple(row))
+
+
+def add(connection: Connection, entry: LedgerEntry) -> None:
+    """Store a new entry."""
+    connection.execute(insert(table).values(_values(entry)))
+
+
+def save(connection: Connection, entry: LedgerEntry) -> LedgerEntry:
+    """Store an entry that was read at `entry.revision`; returns it with its next revision.
+
+    Raises `LostCursor` when its revision has changed since: the caller's transaction must be rolled back, and
+    everything that it wrote with it.
+    """
+    changed = connection.execute(
+        update(table)
+        .where(_is(entry.schema_name, entry.name), table.c.revision == entry.revision)
+        .values({**_values(entry), "revision": table.c.revision + 1})
+    )
+    if changed.rowcount != 1:
+        raise LostCursor(
+            "lost_cursor",
+            f"the cursor of data migration {entry.name} was taken while a batch ran; the batch was rolled back",
+            remedy="Nothing to do: whoever holds the cursor goes on from the last committed batch.",
+            schema=entry.schema_name,
+            data_migration=entry.name,
+            revision=entry.revision,
+        )
+    return replace(entry, revision=entry.revision + 1)
+
+
+def fence(connection: Connection, schema: str) -> int:
+    """Take every cursor of the schema away from whoever holds it. Waits for a batch that is just committing.
+
+    Part of the transaction in which the database learns that backfill is left. Returns the number of cursors.
+    """
+    taken = update(table).where(table.c.schema_name == schema).values(revision=table.c.revision + 1)
+    return connection.execute(taken).rowcount
+
+
+def reset(connection: Connection, schema: str, upgrade_id: int) -> None:
+    """Send the data migrations of an upgrade back to their start, witnesses and all.
+
+    Part of the transaction in which a phase below backfill is published: from then on the old release may write
+    rows that no longer match.
+    """
+    blank = LedgerEntry(schema_name=schema, name="", release="", upgrade_id=upgrade_id, file_hash="")
+    kept = {"schema_name", "name", "release", "upgrade_id", "file_hash", "revision"}
+    start = {name: value for name, value in _values(blank).items() if name not in kept}
+    connection.execute(
+        update(table)
+        .where(table.c.schema_name == schema, table.c.upgrade_id == upgrade_id)
+        .values({**start, "revision": table.c.revision + 1})
+    )
+
+
+def _is(schema: str, name: str) -> ColumnElement[bool]:
+    return and_(table.c.schema_name == schema, table.c.name == name)
+
+
+def _values(entry: LedgerEntry) -> dict[str, object]:
+    return {column.name: getattr(entry, column.name) for column in _COLUMNS}
+
+
+def _entry(row: tuple[Any, ...]) -> LedgerEntry:
+    values = dict(zip((column.name for column in _COLUMNS), row, strict=True))
+    return LedgerEntry(**{**values, "state": MigrationState(values["state"])})
