@@ -1,0 +1,79 @@
+"""The orchestrator itself, as the demo runs it: a configuration file and a real daemon process."""
+
+from __future__ import annotations
+
+import socket
+import time
+from pathlib import Path
+
+from orchestrator.demo.api import OrchestratorApi
+from orchestrator.demo.errors import DemoFailed
+from orchestrator.demo.example import SCHEMA, migrations_directory
+from orchestrator.demo.processes import Processes
+
+START_SECONDS = 60.0
+POLL_SECONDS = 0.1
+
+CONFIGURATION = """\
+[database]
+connection = {state_url}
+
+[api]
+bind = 127.0.0.1
+port = {port}
+
+[orchestrator]
+schemas = {schema}
+
+[schema:{schema}]
+migrations = {migrations}
+connection = {managed_url}
+
+[policy]
+approval = contracted
+
+[leases]
+# Short, so that an upgrade under eyes takes seconds; a real site keeps the default.
+ttl_seconds = 6
+
+[cycle]
+interval_seconds = 0.5
+"""
+
+
+def start_daemon(processes: Processes, directory: Path, *, state_url: str, managed_url: str) -> OrchestratorApi:
+    """Write the configuration, start `orchestrator serve`, and return when it answers."""
+    port = _free_port()
+    configuration = directory / "orchestrator.conf"
+    configuration.write_text(
+        CONFIGURATION.format(
+            state_url=_escaped(state_url),
+            managed_url=_escaped(managed_url),
+            port=port,
+            schema=SCHEMA,
+            migrations=migrations_directory(),
+        )
+    )
+    arguments = ["serve", "--config-file", str(configuration)]
+    daemon = processes.start_module("orchestrator", arguments, name="orchestrator")
+    api = OrchestratorApi(f"http://127.0.0.1:{port}", SCHEMA)
+    deadline = time.monotonic() + START_SECONDS
+    while not api.is_up():
+        if daemon.exit_code is not None:
+            raise DemoFailed(f"the orchestrator ended with {daemon.exit_code}:\n{daemon.last_words()}")
+        if time.monotonic() > deadline:
+            raise DemoFailed(f"the orchestrator does not answer:\n{daemon.last_words()}")
+        time.sleep(POLL_SECONDS)
+    return api
+
+
+def _escaped(url: str) -> str:
+    """oslo.config substitutes `$name`, so a dollar sign is doubled."""
+    return url.replace("$", "$$")
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port

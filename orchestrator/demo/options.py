@@ -1,0 +1,31 @@
+"""What a person can choose about the demo."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+
+class DatabaseKind(StrEnum):
+    """Which database the demo runs on."""
+
+    SQLITE = "sqlite"
+    POSTGRESQL = "postgresql"
+
+
+@dataclass(frozen=True, slots=True)
+class DemoOptions:
+    """The options of `orchestrator demo`, and two that tests use to make it smaller.
+
+    `rows` is how many rows there are at the start, in both tables together. `keep` leaves the orchestrator and its
+    status page up until Ctrl+C. `json_file` is where the verdict is written to, None for nowhere. `fleet_size` is
+    processes per fleet, `pause_seconds` how long each of them rests after a request.
+    """
+
+    database: DatabaseKind = DatabaseKind.SQLITE
+    rows: int = 200_000
+    keep: bool = False
+    json_file: Path | None = None
+    fleet_size: int = 3
+    pause_seconds: float = 0.01

