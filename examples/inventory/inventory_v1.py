@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Engine, Integer, MetaData, String, Table, insert, select, update
-
 from service import Membership
+from sqlalchemy import Column, Engine, Integer, MetaData, String, Table, insert, select, update
 
 RELEASE = "1"
 
