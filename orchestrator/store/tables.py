@@ -105,7 +105,7 @@ schemas = Table(
     _name("release", nullable=True),
     Column("upgrade_id", Integer, nullable=True),
     Column("last_revision", BigInteger, nullable=False),
-    Column("writes", BigInteger, nullable=False, server_default="0", comment="grows with every join and every move"),
+    Column("writes", BigInteger, nullable=False, server_default="0"),  # grows with every join and move
 )
 
 upgrades = Table(
