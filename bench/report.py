@@ -1,0 +1,36 @@
+"""What was measured: one line each for people, one list for machines."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One number. `goal` is the least value that is good enough; None where the number only explains another."""
+
+    name: str
+    database: str
+    value: float
+    unit: str
+    goal: float | None = None
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the goal is reached; None without a goal."""
+        return None if self.goal is None else self.value >= self.goal
+
+    def __str__(self) -> str:
+        value = f"{self.value:,.2f}" if self.unit == "ratio" else f"{self.value:,.0f}"
+        verdict = "" if self.goal is None else f"   goal >= {self.goal:g}   {'met' if self.met else 'MISSED'}"
+        return f"{self.name:<44} {self.database:<12} {value:>12} {self.unit}{verdict}"
+
+
+def write(measurements: list[Measurement], path: Path) -> None:
+    """Write the list as JSON, in place of what a former run left."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = [
+        asdict(measurement) | {"value": round(measurement.value, 4), "met": measurement.met}
+        for measurement in measurements
+    ]
+    path.write_text(json.dumps(rows, indent=2) + "\n")
