@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 
 from oslo_db import api as oslo_db_api
 from oslo_db import exception as oslo_db_exception
-from sqlalchemy import Connection, Engine, and_, insert, select, update
+from sqlalchemy import Connection, and_, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
-from orchestrator.dialects import Database
+from orchestrator.dialects import Database, reason
 from orchestrator.domain.errors import Unavailable
 from orchestrator.ports import Transaction
 from orchestrator.store import tables
@@ -21,7 +21,7 @@ from orchestrator.store.rows import Kind, R, from_row, to_row
 from orchestrator.store.transaction import StoreTransaction
 
 T = TypeVar("T")
-Begin = Callable[[Engine], AbstractContextManager[Connection]]
+Begin = Callable[[], AbstractContextManager[Connection]]
 
 RETRIES = 12
 
@@ -38,7 +38,7 @@ class SqlStore:
         self._retried = oslo_db_api.wrap_db_retry(
             max_retries=RETRIES,
             retry_on_deadlock=True,
-            exception_checker=database.dialect.is_transient,
+            exception_checker=self._may_be_repeated,
             inc_retry_interval=True,
             retry_interval=0.02,
             max_retry_interval=1,
@@ -46,18 +46,24 @@ class SqlStore:
         )(_run_once)
 
     def run(self, work: Callable[[Transaction], T]) -> T:
-        return self._guarded(self._database.dialect.writing, work)
+        return self._guarded(lambda: self._database.dialect.writing(self._database.engine), work)
 
     def read(self, work: Callable[[Transaction], T]) -> T:
-        return self._guarded(self._database.dialect.snapshot, work)
+        return self._guarded(self._database.engine.connect, work)
+
+    def _may_be_repeated(self, error: BaseException) -> bool:
+        """A row that somebody else inserted first is found when the work is repeated from its start."""
+        is_collision = isinstance(error, oslo_db_exception.DBDuplicateEntry)
+        return is_collision or self._database.dialect.is_transient(error)
 
     def _guarded(self, begin: Begin, work: Callable[[Transaction], T]) -> T:
         try:
-            outcome: T = self._retried(lambda: begin(self._database.engine), self._now, work)
+            outcome: T = self._retried(begin, self._now, work)
         except (oslo_db_exception.DBError, SQLAlchemyError) as error:
             raise Unavailable(
                 "state_database_unavailable",
-                f"the state database does not do its work: {_first_line(error)}",
+                f"the state database {self._database.place} does not do its work: "
+                f"{reason(error, self._database.engine.url)}",
                 remedy="Nothing was changed. Look at [database] connection and at the server.",
             ) from error
         return outcome
@@ -67,16 +73,12 @@ class SqlStore:
 
 
 def _run_once(
-    begin: Callable[[], AbstractContextManager[Connection]],
+    begin: Begin,
     read_clock: Callable[[Connection], float],
     work: Callable[[Transaction], T],
 ) -> T:
     with begin() as connection:
         return work(StoreTransaction(_SqlRows(connection, read_clock)))
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).partition("\n")[0]
 
 
 class _SqlRows:
