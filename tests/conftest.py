@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import psycopg
 import pytest
 import sqlalchemy
@@ -39,6 +40,10 @@ SERVER_SETTINGS = {
 }
 
 _numbers = itertools.count(1)
+
+# No test depends on how fast the machine is just now.
+hypothesis.settings.register_profile("orchestrator", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("orchestrator")
 
 
 # -- the run ---------------------------------------------------------------------------------------------------------
