@@ -12,13 +12,15 @@ from pathlib import Path
 from types import TracebackType
 
 STOP_SECONDS = 10.0
+"""How long a process may take to stop before it is killed."""
 
 
 class Processes:
     """Starts child processes and ends them all, with their own children, when the block ends, however it ends."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, stop_seconds: float = STOP_SECONDS) -> None:
         self._directory = directory
+        self._stop_seconds = stop_seconds
         self._started: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Processes:
@@ -51,10 +53,11 @@ class Processes:
             _signal_group(process, signal.SIGTERM)
         for process in running:
             try:
-                process.wait(STOP_SECONDS)
+                process.wait(self._stop_seconds)
             except subprocess.TimeoutExpired:
                 _signal_group(process, signal.SIGKILL)
                 process.wait()
+            _signal_group(process, signal.SIGKILL)  # what it started itself and did not stop
         self._started.clear()
 
 

@@ -35,7 +35,7 @@ def run(options: DemoOptions) -> int:
     """Run all of it; see `run_demo`."""
     began = time.monotonic()
     board = Board(Console(highlight=False))
-    with _signals_end_the_program(), _directory() as directory, ExitStack() as stack:
+    with signals_end_the_program(), _directory() as directory, ExitStack() as stack:
         control, outcome, error, api_url = None, None, None, ""
         try:
             server = stack.enter_context(running_server(options.database, directory))
@@ -147,7 +147,7 @@ def _directory() -> Iterator[Path]:
 
 
 @contextmanager
-def _signals_end_the_program() -> Iterator[None]:
+def signals_end_the_program() -> Iterator[None]:
     """SIGTERM and SIGHUP unwind the program, as Ctrl+C does, so that everything started is stopped."""
 
     def end(number: int, _frame: object) -> None:
