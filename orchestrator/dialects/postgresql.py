@@ -90,7 +90,7 @@ class PostgreSQL:
         return f"{identifier}.{timeline}"
 
     def lock_timeout(self, connection: Connection, seconds: float) -> None:
-        autocommit = connection.get_isolation_level() == "AUTOCOMMIT"
+        autocommit = bool(getattr(connection.connection.driver_connection, "autocommit", False))
         connection.execute(
             text("SELECT set_config('lock_timeout', :value, :in_transaction)"),
             {"value": f"{max(1, int(seconds * 1000))}ms", "in_transaction": not autocommit},

@@ -1,0 +1,52 @@
+"""What the author of a data migration subclasses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+
+class DataMigration:
+    """`new := f(old)` for every row of one table. One file, one subclass; the file's name is the migration's name.
+
+    Say f in one of two ways. As SQL, for many rows in one statement::
+
+        class LinkStatus(DataMigration):
+            table = "items"
+            expressions = {"status_id": "(SELECT statuses.id FROM statuses WHERE statuses.name = items.status)"}
+
+    or in Python, for what SQL cannot say::
+
+        class SplitName(DataMigration):
+            table = "customers"
+            reads = ("name",)
+            writes = ("first_name", "last_name")
+
+            def transform(self, row):
+                first_name, _, last_name = row["name"].partition(" ")
+                return {"first_name": first_name, "last_name": last_name}
+
+    f looks at nothing but the row (an expression: and at tables that do not change meanwhile), gives the same answer
+    whenever it is asked, and overwrites what the new columns hold: while old and new releases run side by side, a
+    stale value may stand there. Rows are moved in batches in the order of a key, then all of them are compared with
+    f once more; only when none differs is the migration complete.
+    """
+
+    table: ClassVar[str]
+    """The table whose rows change, as `table` or `schema.table`."""
+
+    key: ClassVar[tuple[str, ...] | None] = None
+    """Columns that are together unique and never NULL. The primary key if not given."""
+
+    expressions: ClassVar[Mapping[str, str]] = {}
+    """New column: SQL expression over the row's columns. It may refer to the row's table by its name."""
+
+    reads: ClassVar[tuple[str, ...]] = ()
+    """The columns that `transform` is given."""
+
+    writes: ClassVar[tuple[str, ...]] = ()
+    """The columns that `transform` returns, all of them, for every row."""
+
+    def transform(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The new values of one row, from its old ones."""
+        raise NotImplementedError

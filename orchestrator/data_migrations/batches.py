@@ -1,0 +1,111 @@
+"""Batches: the rows of one range moved, or compared, in the caller's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from oslo_db.exception import DBError
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from orchestrator.data_migrations.keyset import Key, Range
+from orchestrator.data_migrations.loading import Definition
+from orchestrator.data_migrations.target import Target
+from orchestrator.data_migrations.transforming import read_and_transform
+from orchestrator.dialects import Database, reason
+from orchestrator.domain.errors import StepFailed
+
+FIRST_DIFFERENCES = 10
+"""So many keys of differing rows are kept for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A range whose rows hold their new values now."""
+
+    range: Range
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A range whose rows were compared. `first` are the first differing keys, in words."""
+
+    range: Range
+    rows: int
+    differences: int
+    first: tuple[str, ...]
+
+
+def move(
+    database: Database, connection: Connection, definition: Definition, target: Target, after: Key | None, rows: int
+) -> Moved:
+    """Write the new values of the next rows, whatever stands there. Raises `StepFailed`; the caller rolls back."""
+    range_ = target.keyset.next_range(connection, after, rows)
+    with _explained(database, definition, target, range_):
+        if definition.transform is None:
+            # The database computes each value from the row as it is once it has its lock.
+            statement = sa.update(target.table).where(*target.keyset.within(range_)).values(dict(target.expressions))
+            return Moved(range_, connection.execute(statement).rowcount)
+        found = read_and_transform(connection, definition, target, range_, lock=True)
+        written = database.dialect.update_rows(connection, target.table, target.keyset.names, definition.writes, found)
+    if written != len(found):
+        raise StepFailed(
+            "rows_not_written",
+            f"{definition.place} read {len(found)} rows of {definition.table}, "
+            f"{target.keyset.describe_range(range_)}, and wrote {written}",
+            remedy="Look for a trigger, a rule or a row policy on the table that changes or hides rows.",
+            file=str(definition.path),
+            data_migration=definition.name,
+            table=definition.table,
+        )
+    return Moved(range_, written)
+
+
+def compare(
+    database: Database, connection: Connection, definition: Definition, target: Target, after: Key | None, rows: int
+) -> Compared:
+    """Compare what the next rows hold with what the definition computes, as of one moment."""
+    range_ = target.keyset.next_range(connection, after, rows)
+    with _explained(database, definition, target, range_):
+        if definition.transform is None:
+            return _compare_in_database(database, connection, target, range_)
+        found = read_and_transform(connection, definition, target, range_, lock=False)
+        keys = database.dialect.differing_keys(connection, target.table, target.keyset.names, definition.writes, found)
+    return Compared(
+        range_, len(found), len(keys), tuple(target.keyset.describe(key) for key in keys[:FIRST_DIFFERENCES])
+    )
+
+
+def _compare_in_database(database: Database, connection: Connection, target: Target, range_: Range) -> Compared:
+    keyset = target.keyset
+    differs = sa.or_(*(database.dialect.differs(target.table.c[name], value) for name, value in target.expressions))
+    counting = sa.select(sa.func.count(), sa.func.count().filter(differs)).select_from(target.table)
+    rows, differences = connection.execute(counting.where(*keyset.within(range_))).one()
+    first: tuple[str, ...] = ()
+    if differences:
+        query = sa.select(*keyset.columns).where(*keyset.within(range_), differs).order_by(*keyset.columns)
+        first = tuple(keyset.describe(tuple(row)) for row in connection.execute(query.limit(FIRST_DIFFERENCES)))
+    return Compared(range_, rows, differences, first)
+
+
+@contextmanager
+def _explained(database: Database, definition: Definition, target: Target, range_: Range) -> Iterator[None]:
+    """A statement that the database refuses becomes a sentence; one that it refuses for now stays as it is."""
+    try:
+        yield
+    except (SQLAlchemyError, DBError) as error:
+        if database.explain(error) is not None:
+            raise
+        raise StepFailed(
+            "data_migration_statement",
+            f"{definition.place} failed on {definition.table}, {target.keyset.describe_range(range_)}: "
+            f"{reason(error, database.engine.url)}",
+            remedy="Mend the expression, the transform or the row that it names.",
+            file=str(definition.path),
+            data_migration=definition.name,
+            table=definition.table,
+        ) from error

@@ -1,0 +1,124 @@
+"""Keyset: walking a table in the order of a unique key, so that a batch costs the same wherever it is.
+
+The database's own ordering rules: positions are compared by the database only, with the collation of the column. A
+batch is a range, open below and closed above; the ranges of a walk leave no gap, so every row is in exactly one.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import date, datetime, time
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy import ColumnElement, Connection, Table
+from sqlalchemy.types import NULLTYPE
+
+from orchestrator.domain.errors import MigrationRefused
+
+Key = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Rows with `after` < key <= `last`. None is the open end."""
+
+    after: Key | None
+    last: Key | None
+
+
+class Keyset:
+    """The key of one table."""
+
+    def __init__(self, table: Table, names: tuple[str, ...]) -> None:
+        self.table = table
+        self.names = names
+        # Keys travel as the driver has them: what SQLAlchemy makes of a type need not come back as the same value.
+        self.columns: tuple[ColumnElement[Any], ...] = tuple(sa.type_coerce(table.c[name], NULLTYPE) for name in names)
+
+    def next_range(self, connection: Connection, after: Key | None, rows: int) -> Range:
+        """The range of the next `rows` rows; open above when it reaches the end of the table."""
+        query = sa.select(*self.columns).where(*self._after(after)).order_by(*self.columns).limit(1).offset(rows - 1)
+        row = connection.execute(query).first()
+        return Range(after, None if row is None else tuple(row))
+
+    def within(self, range_: Range) -> tuple[ColumnElement[bool], ...]:
+        """The conditions of being in a range."""
+        upper = () if range_.last is None else (self._whole() <= self._given(range_.last),)
+        return (*self._after(range_.after), *upper)
+
+    def describe(self, key: Key) -> str:
+        """A key as people may look it up, e.g. `id=42`."""
+        return ", ".join(f"{name}={value}" for name, value in zip(self.names, key, strict=True))
+
+    def describe_range(self, range_: Range) -> str:
+        """A range in words."""
+        start = "from the first row" if range_.after is None else f"after {self.describe(range_.after)}"
+        end = "to the last row" if range_.last is None else f"up to {self.describe(range_.last)}"
+        return f"{start} {end}"
+
+    def _after(self, key: Key | None) -> tuple[ColumnElement[bool], ...]:
+        return () if key is None else (self._whole() > self._given(key),)
+
+    def _whole(self) -> ColumnElement[Any]:
+        return self.columns[0] if len(self.columns) == 1 else sa.tuple_(*self.columns)
+
+    def _given(self, key: Key) -> ColumnElement[Any]:
+        values = [sa.bindparam(None, value, type_=NULLTYPE) for value in key]
+        return values[0] if len(values) == 1 else sa.tuple_(*values)
+
+
+def encode(key: Key) -> str:
+    """A key as text for the ledger; `decode` gives the same values back.
+
+    Raises `MigrationRefused` (code `key_type_unsupported`).
+    """
+    return json.dumps([_encoded(value) for value in key])
+
+
+def decode(text: str) -> Key:
+    """The key that `encode` wrote."""
+    return tuple(_decoded(value) for value in json.loads(text))
+
+
+_DECODERS: dict[str, Any] = {
+    "uuid": UUID,
+    "decimal": Decimal,
+    "bytes": bytes.fromhex,
+    "datetime": datetime.fromisoformat,
+    "date": date.fromisoformat,
+    "time": time.fromisoformat,
+}
+
+
+def _encoded(value: object) -> object:
+    match value:
+        case int() | str() | float():
+            return value
+        case UUID():
+            return {"uuid": str(value)}
+        case Decimal():
+            return {"decimal": str(value)}
+        case bytes() | memoryview():
+            return {"bytes": bytes(value).hex()}
+        case datetime():
+            return {"datetime": value.isoformat()}
+        case date():
+            return {"date": value.isoformat()}
+        case time():
+            return {"time": value.isoformat()}
+    raise MigrationRefused(
+        "key_type_unsupported",
+        f"a key with values of type {type(value).__name__} cannot be walked",
+        remedy="Declare another unique key: integers, text, UUIDs, numbers, times and bytes can be walked.",
+    )
+
+
+def _decoded(value: object) -> object:
+    if isinstance(value, dict):
+        ((kind, text),) = value.items()
+        return _DECODERS[kind](text)
+    return value

@@ -1,0 +1,186 @@
+"""Loading: from the file of a data migration to its definition, or to one sentence saying what is wrong with it."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from orchestrator.data_migrations.authoring import DataMigration
+from orchestrator.domain.errors import MigrationRefused
+
+Transform = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """A data migration as its author wrote it. `key` is None for the primary key.
+
+    Exactly one of `expressions` (column, SQL) and `transform` is there. `writes` are the columns that change.
+    """
+
+    name: str
+    path: Path
+    file_hash: str
+    table: str
+    key: tuple[str, ...] | None
+    writes: tuple[str, ...]
+    expressions: tuple[tuple[str, str], ...] = ()
+    reads: tuple[str, ...] = ()
+    transform: Transform | None = None
+
+    @property
+    def place(self) -> str:
+        """How sentences name it."""
+        return f"data migration {self.name} ({self.path})"
+
+
+def file_of(directory: Path, name: str) -> Path:
+    """Where the data migration of that name stands, below the directory of the migration tree."""
+    return directory / "data" / f"{name}.py"
+
+
+def hash_of(path: Path, name: str) -> str:
+    """The hash under which the ledger knows a file. Raises `MigrationRefused` (code `data_migration_missing`)."""
+    return hashlib.sha256(_source(path, name)).hexdigest()
+
+
+def load(path: Path, name: str) -> Definition:
+    """The definition in that file. Raises `MigrationRefused` naming file, line where known, and remedy."""
+    source = _source(path, name)
+    file_hash = hashlib.sha256(source).hexdigest()
+    module = _executed(path, name, source, file_hash)
+    found = [
+        value
+        for value in vars(module).values()
+        if inspect.isclass(value) and issubclass(value, DataMigration) and value.__module__ == module.__name__
+    ]
+    if len(found) != 1:
+        count = "no data migration" if not found else f"{len(found)} data migrations"
+        raise _refused(
+            "data_migration_count", path, name, f"has {count}", "One file holds exactly one subclass of DataMigration."
+        )
+    return _definition(found[0], path, name, file_hash)
+
+
+def _definition(author: type[DataMigration], path: Path, name: str, file_hash: str) -> Definition:
+    table, key = getattr(author, "table", None), author.key
+    if not isinstance(table, str) or not table:
+        raise _refused(
+            "data_migration_table", path, name, "names no table", 'Give the class an attribute: table = "customers".'
+        )
+    if key is not None and not _are_names(key):
+        raise _refused(
+            "data_migration_key", path, name, "has a key that is not a tuple of columns", 'For example key = ("id",).'
+        )
+    has_transform = author.transform is not DataMigration.transform
+    if bool(author.expressions) == has_transform:
+        both = "has both expressions and a transform" if has_transform else "has neither expressions nor a transform"
+        remedy = "Give it expressions = {column: SQL}, or reads, writes and a method transform(self, row)."
+        raise _refused("data_migration_kind", path, name, both, remedy)
+    if not has_transform:
+        expressions = author.expressions
+        if not isinstance(expressions, Mapping) or not _are_names((*expressions.keys(), *expressions.values())):
+            raise _refused(
+                "data_migration_expressions",
+                path,
+                name,
+                "has expressions that are not text",
+                'Write expressions = {"new_column": "SQL over the columns of the row"}.',
+            )
+        return Definition(name, path, file_hash, table, key, tuple(expressions), tuple(expressions.items()))
+    if not _are_names(author.reads) or not _are_names(author.writes):
+        raise _refused(
+            "data_migration_columns",
+            path,
+            name,
+            "does not say which columns its transform reads and writes",
+            'Write reads = ("name",) and writes = ("first_name", "last_name").',
+        )
+    if overlap := sorted(set(author.reads) & set(author.writes)):
+        raise _refused(
+            "data_migration_overwrites",
+            path,
+            name,
+            f"reads and writes the same columns: {', '.join(overlap)}",
+            "Write new columns: a batch that is repeated must find the old values, and a check must compare with them.",
+        )
+    try:
+        transform = author().transform
+    except Exception as error:  # whatever the author's constructor does, people get a sentence
+        raise _refused(
+            "data_migration_constructor",
+            path,
+            name,
+            f"cannot be constructed: {_words(error)}",
+            "The class is made without arguments; leave its constructor out.",
+        ) from error
+    return Definition(
+        name, path, file_hash, table, key, tuple(author.writes), reads=tuple(author.reads), transform=transform
+    )
+
+
+def line_in(path: Path, error: BaseException) -> int | None:
+    """The line of that file at which the error arose, or None when it did not pass there."""
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        return error.lineno
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    return lines[-1] if lines else None
+
+
+def _source(path: Path, name: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise MigrationRefused(
+            "data_migration_missing",
+            f"data migration {name} has no readable file {path}: {error.strerror}",
+            remedy="Add the file, or take its name out of releases.toml.",
+            file=str(path),
+            data_migration=name,
+        ) from error
+
+
+def _executed(path: Path, name: str, source: bytes, file_hash: str) -> ModuleType:
+    """Run the file as a module of its own. Compiled here, so that no stale bytecode can stand in for it."""
+    module = ModuleType(f"orchestrator_data_migration_{name}_{file_hash[:12]}")
+    module.__file__ = str(path)
+    try:
+        exec(compile(source, str(path), "exec"), vars(module))
+    except (Exception, SystemExit) as error:  # whatever the author's file does, people get a sentence
+        line = line_in(path, error)
+        at = "" if line is None else f" at line {line}"
+        raise _refused(
+            "data_migration_broken",
+            path,
+            name,
+            f"does not import{at}: {_words(error)}",
+            "Mend the file.",
+            line=line,
+        ) from error
+    return module
+
+
+def _are_names(value: object) -> bool:
+    return isinstance(value, tuple) and bool(value) and all(isinstance(item, str) and item for item in value)
+
+
+def _words(error: BaseException) -> str:
+    text = error.msg if isinstance(error, SyntaxError) else str(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _refused(code: str, path: Path, name: str, what: str, remedy: str, *, line: int | None = None) -> MigrationRefused:
+    return MigrationRefused(
+        code,
+        f"data migration {name} ({path}) {what}",
+        remedy=remedy,
+        file=str(path),
+        line=line,
+        data_migration=name,
+    )

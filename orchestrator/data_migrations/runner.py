@@ -1,0 +1,340 @@
+"""The runner: data migrations of one schema in one database, one batch at a time.
+
+A batch is one transaction in that database: it claims the cursor, sees that it is backfill there, moves the rows, and
+moves the cursor if it is still its own. Anything else leaves no trace. Any number of runners may try at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from orchestrator.bookkeeping import ledger
+from orchestrator.bookkeeping.copies import read_copy
+from orchestrator.bookkeeping.ledger import LedgerEntry
+from orchestrator.data_migrations.batches import FIRST_DIFFERENCES, Compared, compare, move
+from orchestrator.data_migrations.keyset import decode, encode
+from orchestrator.data_migrations.loading import Definition, file_of, hash_of, load
+from orchestrator.data_migrations.target import Target, find_target, refuse_early
+from orchestrator.dialects import Database
+from orchestrator.domain.errors import Conflict, Invalid, MigrationRefused, NotFound, OrchestratorError, StepFailed
+from orchestrator.domain.ladder import Phase
+from orchestrator.domain.releases import Release
+from orchestrator.domain.view import MigrationFacts, MigrationState
+
+LOCK_TIMEOUT_SECONDS = 2.0
+"""No statement of a batch waits longer for a lock: who waits in a queue for one stops everybody behind it."""
+
+_UNDER_WAY = (MigrationState.RUNNING, MigrationState.VERIFYING)
+
+
+class DataMigrationRunner:
+    """Runs the data migrations of one schema in one database. Holds nothing that its ledger does not hold."""
+
+    def __init__(self, database: Database, schema: str, directory: Path) -> None:
+        self.database = database
+        self.schema = schema
+        self.directory = directory
+        self._prepared: dict[str, tuple[Definition, Target]] = {}
+
+    def check(self, release: Release, *, expanded: bool = False) -> None:
+        """Refuse data migrations that cannot run, before any of them does.
+
+        With `expanded` the expand revisions have run, so columns and expressions are checked too. Raises
+        `MigrationRefused` naming file, table and remedy.
+        """
+        for name in release.data_migrations:
+            if expanded:
+                self._load(name)
+                continue
+            definition = load(file_of(self.directory, name), name)
+            with self.database.reading() as connection:
+                refuse_early(self.database, connection, definition)
+
+    def enrol(self, release: Release, upgrade_id: int) -> None:
+        """Enter the release's data migrations in the ledger, for this upgrade. Repeatable.
+
+        Raises `MigrationRefused` for a file that changed since its migration started, and for a name that another
+        release has used.
+        """
+        hashes = {name: hash_of(file_of(self.directory, name), name) for name in release.data_migrations}
+        with self.database.writing() as connection:
+            for name, file_hash in hashes.items():
+                self._enrol(connection, release, name, file_hash, upgrade_id)
+
+    def assume(self, releases: Iterable[Release]) -> None:
+        """Enter data migrations as having run before this program came: of an adopted or newly installed database.
+
+        Leaves those alone that are in the ledger already.
+        """
+        with self.database.writing() as connection:
+            now = self.database.dialect.now(connection)
+            for release in releases:
+                for name in release.data_migrations:
+                    if ledger.find(connection, self.schema, name) is None:
+                        file_hash = hash_of(file_of(self.directory, name), name)
+                        entry = LedgerEntry(self.schema, name, release.name, None, file_hash)
+                        assumed = replace(entry, state=MigrationState.ASSUMED, finished_at=now)
+                        ledger.add(connection, assumed)
+
+    def progress(self) -> tuple[MigrationFacts, ...]:
+        """Every data migration in the ledger of this database, by name."""
+        with self.database.reading() as connection:
+            return tuple(entry.facts() for entry in ledger.entries(connection, self.schema))
+
+    def run_batch(self, name: str, upgrade_id: int, batch_rows: int) -> MigrationFacts:
+        """Move, or verify, the next `batch_rows` rows. One that is complete or has failed stays as it is.
+
+        A fault of the data migration itself makes it `failed`, with a sentence; its batch is rolled back. Raises
+        `Conflict` where it is not its turn (`not_in_backfill`, `batch_claimed`), `LostCursor`, `NotFound`,
+        `Unavailable`; those change nothing.
+        """
+        with self.database.reading() as connection:
+            entry = ledger.find(connection, self.schema, name)
+        if entry is None:
+            raise self._unknown(name)
+        if entry.state is MigrationState.PENDING:
+            return self._start(entry, upgrade_id).facts()
+        if entry.state in _UNDER_WAY:
+            return self._run(entry, upgrade_id, batch_rows).facts()
+        return entry.facts()
+
+    def retry(self, name: str) -> MigrationFacts:
+        """Send a data migration that failed, or whose proof is of another incarnation, back to its start.
+
+        Raises `NotFound`, and `Conflict` for one that is under way, was assumed, or was proven and backfill is over:
+        by then the old shape may be stale.
+        """
+        with self._transaction() as connection:
+            entry = self._locked(connection, name)
+            if entry.state is MigrationState.PENDING:
+                return entry.facts()
+            if entry.state in (*_UNDER_WAY, MigrationState.ASSUMED):
+                raise Conflict(
+                    "data_migration_not_stopped",
+                    f"data migration {name} of {self.schema} is {entry.state.value} in {self.database.name}",
+                    remedy="There is nothing to retry.",
+                    schema=self.schema,
+                    data_migration=name,
+                )
+            if entry.state is MigrationState.COMPLETE:
+                self._require_backfill(connection, entry, entry.upgrade_id)
+            return ledger.save(connection, self._at_start(entry)).facts()
+
+    def fence(self, connection: Connection) -> None:
+        """Take every cursor away, in the transaction that tells this database that backfill is left."""
+        ledger.fence(connection, self.schema)
+
+    def reset(self, connection: Connection, upgrade_id: int) -> None:
+        """Send this upgrade's data migrations back to their start, in the transaction that publishes a phase below
+        backfill: what was moved or proven may not hold any more."""
+        ledger.reset(connection, self.schema, upgrade_id)
+
+    # -- the ledger --------------------------------------------------------------------------------------------------
+
+    def _enrol(self, connection: Connection, release: Release, name: str, file_hash: str, upgrade_id: int) -> None:
+        found = ledger.find(connection, self.schema, name)
+        if found is None:
+            ledger.add(connection, LedgerEntry(self.schema, name, release.name, upgrade_id, file_hash))
+            return
+        path = file_of(self.directory, name)
+        if found.release != release.name:
+            raise MigrationRefused(
+                "data_migration_name_taken",
+                f"data migration {name} ({path}) of release {release.name} has the name of one that release "
+                f"{found.release} brought",
+                remedy="Give it another name: the ledger knows data migrations by name.",
+                file=str(path),
+                data_migration=name,
+            )
+        if found.upgrade_id != upgrade_id:
+            ledger.save(connection, found.at_start(upgrade_id=upgrade_id, file_hash=file_hash))
+        elif found.file_hash != file_hash:
+            if found.state in (*_UNDER_WAY, MigrationState.COMPLETE):
+                raise _changed(path, name)
+            if found.state is MigrationState.PENDING:
+                ledger.save(connection, replace(found, file_hash=file_hash))
+
+    def _claim(self, connection: Connection, name: str, upgrade_id: int) -> LedgerEntry:
+        """The entry, locked, in a database that is in backfill with this upgrade as far as it knows itself."""
+        entry = self._locked(connection, name)
+        self._require_backfill(connection, entry, upgrade_id)
+        return entry
+
+    def _locked(self, connection: Connection, name: str) -> LedgerEntry:
+        entry = ledger.claim(connection, self.schema, name)
+        if entry is not None:
+            return entry
+        if ledger.find(connection, self.schema, name) is None:
+            raise self._unknown(name)
+        raise Conflict(
+            "batch_claimed",
+            f"another worker is at data migration {name} in database {self.database.name} just now",
+            remedy="Nothing to do: it goes on there.",
+            schema=self.schema,
+            data_migration=name,
+        )
+
+    def _unknown(self, name: str) -> NotFound:
+        return NotFound(
+            "data_migration_unknown",
+            f"the ledger of database {self.database.name} has no data migration {name} of {self.schema}",
+            remedy="Look at the names in releases.toml; those of an upgrade are entered when it begins.",
+            schema=self.schema,
+            data_migration=name,
+        )
+
+    def _require_backfill(self, connection: Connection, entry: LedgerEntry, upgrade_id: int | None) -> None:
+        copy = read_copy(connection, self.schema)
+        if (
+            copy is not None
+            and copy.phase is Phase.BACKFILL
+            and copy.fence is Phase.BACKFILL
+            and copy.upgrade_id == upgrade_id == entry.upgrade_id
+            and copy.incarnation == self.database.dialect.incarnation(connection)
+        ):
+            return
+        knows = "nothing" if copy is None else f"upgrade {copy.upgrade_id}, {copy.phase.word}, fence {copy.fence.word}"
+        raise Conflict(
+            "not_in_backfill",
+            f"data migration {entry.name} runs in backfill of upgrade {upgrade_id} only; "
+            f"database {self.database.name} holds {knows}",
+            remedy="It goes on by itself when the upgrade is in backfill again.",
+            schema=self.schema,
+            data_migration=entry.name,
+        )
+
+    def _at_start(self, entry: LedgerEntry) -> LedgerEntry:
+        file_hash = hash_of(file_of(self.directory, entry.name), entry.name)
+        return entry.at_start(upgrade_id=entry.upgrade_id, file_hash=file_hash)
+
+    def _stop(self, seen: LedgerEntry, fault: OrchestratorError) -> LedgerEntry:
+        """Make it failed for its fault. When somebody moved it on since it was seen, the fault is for them to find."""
+        with self._transaction() as connection:
+            found = self._locked(connection, seen.name)
+            if found.revision != seen.revision:
+                return found
+            return ledger.save(connection, replace(found, state=MigrationState.FAILED, error=fault.message))
+
+    # -- one batch ---------------------------------------------------------------------------------------------------
+
+    def _start(self, entry: LedgerEntry, upgrade_id: int) -> LedgerEntry:
+        """Check it against the database as it now is, and count its rows, once; no row is moved yet."""
+        with self._transaction() as connection:
+            entry = self._claim(connection, entry.name, upgrade_id)
+        try:
+            definition, target = self._load(entry.name)
+        except Invalid as fault:
+            return self._stop(entry, fault)
+        with self.database.reading() as connection:  # not in the claim's transaction: counting may take a while
+            rows_total = connection.execute(sa.select(sa.func.count()).select_from(target.table)).scalar_one()
+        with self._transaction() as connection:
+            self._claim(connection, entry.name, upgrade_id)
+            started = replace(
+                entry.at_start(upgrade_id=upgrade_id, file_hash=definition.file_hash),
+                state=MigrationState.RUNNING,
+                rows_total=rows_total,
+                started_at=self.database.dialect.now(connection),
+            )
+            return ledger.save(connection, started)
+
+    def _run(self, seen: LedgerEntry, upgrade_id: int, batch_rows: int) -> LedgerEntry:
+        mine = seen
+        try:
+            definition, target = self._prepare(seen)
+            snapshot = seen.state is MigrationState.VERIFYING and definition.transform is not None
+            with self._transaction(snapshot=snapshot) as connection:
+                mine = self._claim(connection, seen.name, upgrade_id)
+                if (mine.state, mine.file_hash) != (seen.state, seen.file_hash):
+                    return mine
+                advance = self._move if mine.state is MigrationState.RUNNING else self._verify
+                return ledger.save(connection, advance(connection, mine, definition, target, batch_rows))
+        except (Invalid, StepFailed) as fault:
+            return self._stop(mine, fault)
+
+    def _move(
+        self, connection: Connection, mine: LedgerEntry, definition: Definition, target: Target, batch_rows: int
+    ) -> LedgerEntry:
+        after = None if mine.cursor is None else decode(mine.cursor)
+        moved = move(self.database, connection, definition, target, after, batch_rows)
+        counted = replace(mine, rows_done=mine.rows_done + moved.rows)
+        if moved.range.last is None:
+            return replace(counted, state=MigrationState.VERIFYING)
+        return replace(counted, cursor=encode(moved.range.last))
+
+    def _verify(
+        self, connection: Connection, mine: LedgerEntry, definition: Definition, target: Target, batch_rows: int
+    ) -> LedgerEntry:
+        after = None if mine.verify_cursor is None else decode(mine.verify_cursor)
+        compared = compare(self.database, connection, definition, target, after, batch_rows)
+        counted = _counted(mine, compared)
+        if compared.range.last is None:
+            return self._concluded(connection, counted, definition)
+        return replace(counted, verify_cursor=encode(compared.range.last))
+
+    def _concluded(self, connection: Connection, entry: LedgerEntry, definition: Definition) -> LedgerEntry:
+        if entry.differences == 0:
+            return replace(
+                entry,
+                state=MigrationState.COMPLETE,
+                witness_incarnation=self.database.dialect.incarnation(connection),
+                finished_at=self.database.dialect.now(connection),
+            )
+        return replace(
+            entry,
+            state=MigrationState.FAILED,
+            error=f"{entry.differences} of {entry.rows_verified} rows of {definition.table} do not hold what "
+            f"{definition.path} computes; the first: {entry.first_differences}",
+        )
+
+    def _prepare(self, entry: LedgerEntry) -> tuple[Definition, Target]:
+        """Definition and target, the same ones as long as the file stays the same."""
+        path = file_of(self.directory, entry.name)
+        if hash_of(path, entry.name) != entry.file_hash:
+            raise _changed(path, entry.name)
+        known = self._prepared.get(entry.name)
+        if known is not None and known[0].file_hash == entry.file_hash:
+            return known
+        return self._load(entry.name)
+
+    def _load(self, name: str) -> tuple[Definition, Target]:
+        definition = load(file_of(self.directory, name), name)
+        with self._transaction() as connection:
+            self._prepared[name] = (definition, find_target(self.database, connection, definition))
+        return self._prepared[name]
+
+    def _transaction(self, *, snapshot: bool = False) -> AbstractContextManager[Connection]:
+        return _with_lock_timeout(self.database, snapshot=snapshot)
+
+
+def _counted(entry: LedgerEntry, compared: Compared) -> LedgerEntry:
+    known = [] if entry.first_differences is None else entry.first_differences.split("; ")
+    first = [*known, *compared.first][:FIRST_DIFFERENCES]
+    return replace(
+        entry,
+        rows_verified=entry.rows_verified + compared.rows,
+        differences=entry.differences + compared.differences,
+        first_differences="; ".join(first) or None,
+    )
+
+
+def _changed(path: Path, name: str) -> MigrationRefused:
+    return MigrationRefused(
+        "data_migration_changed",
+        f"data migration {name} ({path}) has started, and its file has changed since",
+        remedy="Put the file back as it was, or retry the migration: it starts again from the first row.",
+        file=str(path),
+        data_migration=name,
+    )
+
+
+@contextmanager
+def _with_lock_timeout(database: Database, *, snapshot: bool) -> Iterator[Connection]:
+    with database.snapshot() if snapshot else database.writing() as connection:
+        database.dialect.lock_timeout(connection, LOCK_TIMEOUT_SECONDS)
+        yield connection

@@ -1,0 +1,223 @@
+"""The target: the table that a data migration changes, as the database describes it, and whether it can be changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from oslo_db.exception import DBError
+from sqlalchemy import ColumnElement, Connection, Inspector, MetaData, Table
+from sqlalchemy.exc import NoSuchTableError, SQLAlchemyError
+
+from orchestrator.data_migrations.keyset import Keyset, encode
+from orchestrator.data_migrations.loading import Definition
+from orchestrator.dialects import Database, reason
+from orchestrator.domain.errors import MigrationRefused
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A table that can be walked, and written as the definition says."""
+
+    table: Table
+    keyset: Keyset
+    expressions: tuple[tuple[str, ColumnElement[object]], ...]
+
+
+def find_target(database: Database, connection: Connection, definition: Definition) -> Target:
+    """The target in this database. Raises `MigrationRefused` naming file, table and remedy where it cannot be used."""
+    table = _described(connection, definition)
+    if table is None:
+        raise _refused(
+            "table_missing",
+            definition,
+            f"works on table {definition.table}, which database {database.name} does not have",
+            "Mend the name, or create the table in an expand revision.",
+        )
+    key = _usable_key(database, connection, table, definition, expanded=True)
+    _refuse_columns(table, definition, key)
+    target = Target(table, Keyset(table, key), tuple(map(_as_element, definition.expressions)))
+    _refuse_statements(database, connection, target, definition)
+    return target
+
+
+def refuse_early(database: Database, connection: Connection, definition: Definition) -> None:
+    """Refuse what can be known before the expand revisions have run: a missing column may still come, a key will not.
+
+    Raises `MigrationRefused`.
+    """
+    table = _described(connection, definition)
+    if table is not None:
+        _usable_key(database, connection, table, definition, expanded=False)
+
+
+def _as_element(expression: tuple[str, str]) -> tuple[str, ColumnElement[object]]:
+    column, sql = expression
+    return column, sa.literal_column(f"({sql})")
+
+
+def _described(connection: Connection, definition: Definition) -> Table | None:
+    schema, _, name = definition.table.rpartition(".")
+    try:
+        return Table(name, MetaData(), schema=schema or None, autoload_with=connection, resolve_fks=False)
+    except NoSuchTableError:
+        return None
+
+
+def _usable_key(
+    database: Database, connection: Connection, table: Table, definition: Definition, *, expanded: bool
+) -> tuple[str, ...]:
+    """The key to walk by: unique and never NULL, in the order of its index."""
+    unique = _unique_sets(sa.inspect(connection), table)
+    fit = [names for names in unique if not _nullable(database, connection, table, names)]
+    declared = definition.key
+    if declared is None:
+        primary = tuple(sa.inspect(connection).get_pk_constraint(table.name, table.schema)["constrained_columns"])
+        if not primary:
+            raise _refused(
+                "key_missing",
+                definition,
+                f"works on table {definition.table}, which has no primary key to walk by",
+                _other_keys(fit),
+            )
+        declared = primary
+    if missing := [name for name in declared if name not in table.c]:
+        raise _refused(
+            "key_column_missing",
+            definition,
+            f"has a key with columns that table {definition.table} does not have: {', '.join(missing)}",
+            "Mend the key.",
+        )
+    if nullable := _nullable(database, connection, table, declared):
+        raise _refused(
+            "key_nullable",
+            definition,
+            f"walks table {definition.table} by columns that may be NULL: {', '.join(nullable)}; "
+            "rows without a key would be missed",
+            _other_keys(fit),
+        )
+    for names in unique:
+        if set(names) == set(declared):
+            return names
+    if definition.key is not None and not expanded:
+        return declared
+    raise _refused(
+        "key_not_unique",
+        definition,
+        f"walks table {definition.table} by ({', '.join(declared)}), which no constraint or whole index makes unique",
+        _other_keys(fit),
+    )
+
+
+def _unique_sets(inspector: Inspector, table: Table) -> list[tuple[str, ...]]:
+    """Column lists that the database keeps unique over all rows, the primary key first."""
+    primary = tuple(inspector.get_pk_constraint(table.name, table.schema)["constrained_columns"])
+    constraints = [tuple(found["column_names"]) for found in inspector.get_unique_constraints(table.name, table.schema)]
+    indexes = [
+        tuple(name for name in found["column_names"] if name is not None)
+        for found in inspector.get_indexes(table.name, table.schema)
+        if found["unique"] and None not in found["column_names"] and not _is_partial(dict(found))
+    ]
+    return [names for names in (primary, *constraints, *indexes) if names]
+
+
+def _is_partial(index: dict[str, object]) -> bool:
+    options = index.get("dialect_options")
+    return isinstance(options, dict) and any(
+        str(name).endswith("_where") and options[name] is not None for name in options
+    )
+
+
+def _nullable(database: Database, connection: Connection, table: Table, names: tuple[str, ...]) -> list[str]:
+    return [name for name in names if not database.dialect.never_null(connection, table, name)]
+
+
+def _other_keys(fit: list[tuple[str, ...]]) -> str:
+    if fit:
+        columns = ", ".join(f'"{name}"' for name in fit[0])
+        return f"Declare the key that the table has: key = ({columns},)."
+    return "Give the table a primary key, or a unique key of NOT NULL columns, in an earlier release."
+
+
+def _refuse_columns(table: Table, definition: Definition, key: tuple[str, ...]) -> None:
+    if missing := [name for name in (*definition.reads, *definition.writes) if name not in table.c]:
+        raise _refused(
+            "column_missing",
+            definition,
+            f"names columns that table {definition.table} does not have: {', '.join(missing)}",
+            "Mend the names, or add the columns in an expand revision.",
+        )
+    if own := sorted(set(key) & set(definition.writes)):
+        raise _refused(
+            "key_written",
+            definition,
+            f"writes the key that it walks by: {', '.join(own)}",
+            "Write a new column, or declare another key.",
+        )
+    if computed := [name for name in definition.writes if table.c[name].computed is not None]:
+        raise _refused(
+            "column_computed",
+            definition,
+            f"writes columns that the database computes by itself: {', '.join(computed)}",
+            "Leave them out.",
+        )
+    unknown = [name for name in definition.writes if isinstance(table.c[name].type, sa.types.NullType)]
+    if definition.transform is not None and unknown:
+        raise _refused(
+            "column_type_unknown",
+            definition,
+            f"writes columns of a type that cannot be sent in bulk: {', '.join(unknown)}",
+            "Use expressions for them instead of a transform.",
+        )
+
+
+def _refuse_statements(database: Database, connection: Connection, target: Target, definition: Definition) -> None:
+    """Let the database read every expression, and every comparison of the verification, without touching a row."""
+    table = target.table
+    for name in definition.writes:
+        value = dict(target.expressions).get(name, table.c[name])
+        probes = (
+            ("data_migration_expression", sa.update(table).where(sa.false()).values({name: value})),
+            (
+                "column_not_comparable",
+                sa.select(sa.literal(1)).where(sa.false(), database.dialect.differs(table.c[name], value)),
+            ),
+        )
+        for code, statement in probes:
+            try:
+                with connection.begin_nested():
+                    connection.execute(statement)
+            except (SQLAlchemyError, DBError) as error:
+                if database.explain(error) is not None:
+                    raise
+                raise _refused(
+                    code,
+                    definition,
+                    f"has something for {definition.table}.{name} that the database refuses: "
+                    f"{reason(error, database.engine.url)}",
+                    "Mend the expression; it may use the columns of the row and whole subqueries."
+                    if definition.expressions
+                    else "Write another column: values of this type cannot be compared, so never be verified.",
+                ) from error
+    _refuse_key_values(connection, target, definition)
+
+
+def _refuse_key_values(connection: Connection, target: Target, definition: Definition) -> None:
+    row = connection.execute(sa.select(*target.keyset.columns).limit(1)).first()
+    if row is None:
+        return
+    try:
+        encode(tuple(row))
+    except MigrationRefused as refused:
+        raise _refused(refused.code, definition, f"has {refused.message}", refused.remedy) from refused
+
+
+def _refused(code: str, definition: Definition, what: str, remedy: str) -> MigrationRefused:
+    return MigrationRefused(
+        code,
+        f"{definition.place} {what}",
+        remedy=remedy,
+        file=str(definition.path),
+        data_migration=definition.name,
+        table=definition.table,
+    )

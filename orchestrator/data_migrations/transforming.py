@@ -1,0 +1,96 @@
+"""Transforming: reading a range of rows, and asking the author's Python what they become."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from orchestrator.data_migrations.keyset import Range
+from orchestrator.data_migrations.loading import Definition, line_in
+from orchestrator.data_migrations.target import Target
+from orchestrator.domain.errors import StepFailed
+
+Row = tuple[Any, ...]
+"""The key values of a row, then its new values in the order of `writes`."""
+
+
+def read_and_transform(
+    connection: Connection, definition: Definition, target: Target, range_: Range, *, lock: bool
+) -> list[Row]:
+    """The rows of a range with their new values. With `lock` nobody else can change them before the commit.
+
+    Raises `StepFailed` naming file, table and key when the transform raises or returns anything but its columns.
+    """
+    keyset = target.keyset
+    width = len(keyset.names)
+    query = (
+        sa.select(
+            *keyset.columns, *(target.table.c[name].label(f"read_{i}") for i, name in enumerate(definition.reads))
+        )
+        .where(*keyset.within(range_))
+        .order_by(*keyset.columns)
+    )
+    if lock:
+        query = query.with_for_update(of=target.table)
+    try:
+        rows: Sequence[sa.Row[Any]] = connection.execute(query).all()
+    except (ValueError, TypeError, LookupError) as error:  # a stored value that its own type cannot be made of
+        raise _failed(
+            "row_unreadable",
+            definition,
+            f"cannot read a row of {definition.table}, {keyset.describe_range(range_)}: {error}",
+            "Mend the stored value.",
+        ) from error
+    return [_transformed(definition, target, tuple(row[:width]), tuple(row[width:])) for row in rows]
+
+
+def _transformed(definition: Definition, target: Target, key: Row, values: Row) -> Row:
+    assert definition.transform is not None
+    row = f"the row {target.keyset.describe(key)} of {definition.table}"
+    try:
+        result = definition.transform(dict(zip(definition.reads, values, strict=True)))
+    except Exception as error:  # whatever the author's code raises, people get a sentence
+        line = line_in(definition.path, error)
+        at = "" if line is None else f" at line {line}"
+        raise _failed(
+            "transform_raised",
+            definition,
+            f"raised {type(error).__name__}{at} for {row}: {error}",
+            "Let the transform handle such a row, or mend the row.",
+        ) from error
+    if not isinstance(result, Mapping):
+        raise _failed(
+            "transform_result",
+            definition,
+            f"returned {type(result).__name__} for {row}",
+            "Return a dictionary of new values, one for each column in `writes`.",
+        )
+    if unknown := sorted(str(name) for name in result if name not in definition.writes):
+        raise _failed(
+            "transform_column_unknown",
+            definition,
+            f"returned columns for {row} that it does not say it writes: {', '.join(unknown)}",
+            "Add them to `writes`, or do not return them.",
+        )
+    if missing := [name for name in definition.writes if name not in result]:
+        raise _failed(
+            "transform_column_missing",
+            definition,
+            f"returned no value for {', '.join(missing)} for {row}",
+            "Return every column in `writes`, None included.",
+        )
+    return (*key, *(result[name] for name in definition.writes))
+
+
+def _failed(code: str, definition: Definition, what: str, remedy: str) -> StepFailed:
+    return StepFailed(
+        code,
+        f"{definition.place} {what}",
+        remedy=remedy,
+        file=str(definition.path),
+        data_migration=definition.name,
+        table=definition.table,
+    )
