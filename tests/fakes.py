@@ -1,0 +1,211 @@
+"""A managed schema without databases, for tests of what stands above: configurable, observable, able to fail."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from orchestrator.domain.errors import Conflict, OrchestratorError, Unavailable
+from orchestrator.domain.ladder import InStepBy, Phase, Step
+from orchestrator.domain.releases import Release, Releases
+from orchestrator.domain.view import Copy, DatabaseFacts, MigrationFacts, MigrationState
+from orchestrator.ports import ManagedSchema
+
+FLEETS = ("inventory-api", "inventory-worker")
+
+
+def three_releases(schema: str = "inventory", *, in_step_by: InStepBy = InStepBy.CLIENT) -> Releases:
+    """Releases 1 to 3 of two fleets: release 2 moves rows and contracts, release 3 only expands."""
+    return Releases(
+        schema,
+        (
+            Release("1", "e001", fleets=FLEETS, has_contract=False),
+            Release(
+                "2", "e002", "c002", ("split_name",), in_step_by, ("customers.name",), FLEETS, has_contract=True
+            ),
+            Release("3", "e003", "c002", fleets=FLEETS, has_contract=False),
+        ),
+    )  # fmt: skip
+
+
+class Clock:
+    """A clock that only tests move; hand it to the store."""
+
+    def __init__(self, now: float = 1_000_000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now += seconds
+
+
+@dataclass
+class FakeDatabase:
+    """One database as a test may set it up, break it, and look at it.
+
+    `error` makes it unreachable. `fails` are raised by a step as long as they are there; `batch_fails` by a batch.
+    `rows` is how many rows each data migration has, `batch_rows` how many of them a batch moves or verifies.
+    """
+
+    name: str
+    incarnation: str = "incarnation-1"
+    error: str | None = None
+    fails: dict[Step, OrchestratorError] = field(default_factory=dict)
+    batch_fails: OrchestratorError | None = None
+    copy: Copy | None = None
+    expanded_to: str | None = None
+    contracted_to: str | None = None
+    migrations: dict[str, MigrationFacts] = field(default_factory=dict)
+    rows: int = 100
+    batch_rows: int = 100
+
+
+class FakeSchema:
+    """Implements `orchestrator.ports.ManagedSchema` in memory. `calls` lists what was asked to be changed, in order."""
+
+    def __init__(
+        self,
+        name: str = "inventory",
+        *,
+        releases: Releases | None = None,
+        databases: Sequence[str] = ("main",),
+        check_fails: OrchestratorError | None = None,
+    ) -> None:
+        self._name = name
+        self._releases = releases or three_releases(name)
+        self._lock = threading.RLock()
+        self.on = {database: FakeDatabase(database) for database in databases}
+        self.check_fails = check_fails
+        self.calls: list[tuple[str, ...]] = []
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def releases(self) -> Releases:
+        return self._releases
+
+    @property
+    def databases(self) -> tuple[str, ...]:
+        return tuple(self.on)
+
+    def check(self, release: Release) -> None:
+        if self.check_fails is not None:
+            raise self.check_fails
+
+    def initialise(self, database: str, release: Release) -> str:
+        with self._lock:
+            found = self._reachable(database)
+            self.calls.append(("initialise", database, release.name))
+            found.expanded_to = found.contracted_to = release.name
+            done = self._releases.ordered[: self._releases.index(release.name) + 1]
+            for name in (name for each in done for name in each.data_migrations):
+                found.migrations[name] = MigrationFacts(name, MigrationState.ASSUMED)
+            return f"installed release {release.name}"
+
+    def plan(self, database: str, release: Release, step: Step) -> tuple[str, ...]:
+        self._reachable(database)
+        return (f"{step.value} {release.expand_head if step is Step.EXPAND else release.contract_head}",)
+
+    def observe(self, database: str, release: Release | None) -> DatabaseFacts:
+        with self._lock:
+            found = self.on[database]
+            if found.error is not None:
+                return DatabaseFacts(database, error=found.error, remedy="Start it again.")
+            facts = DatabaseFacts(
+                database,
+                incarnation=found.incarnation,
+                copy=found.copy,
+                heads=tuple(each for each in (found.expanded_to, found.contracted_to) if each is not None),
+                migrations=tuple(found.migrations.values()),
+            )
+            if release is None:
+                return facts
+            return replace(
+                facts,
+                expanded=found.expanded_to == release.name,
+                contracted=found.contracted_to == release.name,
+            )
+
+    def write_copy(self, database: str, copy: Copy) -> None:
+        with self._lock:
+            found = self._reachable(database)
+            if found.copy is not None and found.copy.revision > copy.revision:
+                raise Conflict(
+                    "copy_ahead",
+                    f"{database} holds revision {found.copy.revision}, newer than {copy.revision}",
+                    remedy="Find out which state is the right one.",
+                )
+            self.calls.append(("write_copy", database, str(copy.revision)))
+            found.copy = replace(copy, incarnation=found.incarnation)
+            if copy.phase < Phase.BACKFILL:
+                for name, facts in found.migrations.items():
+                    if facts.state is not MigrationState.ASSUMED:
+                        found.migrations[name] = MigrationFacts(name, MigrationState.PENDING, rows_total=found.rows)
+
+    def run_step(
+        self, database: str, release: Release, step: Step, *, upgrade_id: int, owner_epoch: int
+    ) -> tuple[str, ...]:
+        with self._lock:
+            found = self._reachable(database)
+            self.calls.append(("run_step", database, step.value))
+            if step in found.fails:
+                raise found.fails[step]
+            if step is Step.EXPAND:
+                found.expanded_to = release.name
+                for name in release.data_migrations:
+                    found.migrations.setdefault(
+                        name, MigrationFacts(name, MigrationState.PENDING, rows_total=found.rows)
+                    )
+            else:
+                found.contracted_to = release.name
+            return (f"{step.value}-{release.name}",)
+
+    def run_batch(self, database: str, migration: str, upgrade_id: int) -> MigrationFacts:
+        with self._lock:
+            found = self._reachable(database)
+            self.calls.append(("run_batch", database, migration))
+            if found.batch_fails is not None:
+                raise found.batch_fails
+            copy = found.copy
+            if copy is None or copy.upgrade_id != upgrade_id or not copy.phase == copy.fence == Phase.BACKFILL:
+                raise Conflict("not_in_backfill", f"{database} is not in backfill", remedy="Wait for the phase.")
+            facts = _after_a_batch(found.migrations[migration], found)
+            found.migrations[migration] = facts
+            return facts
+
+    def retry_migration(self, database: str, migration: str) -> None:
+        with self._lock:
+            found = self._reachable(database)
+            self.calls.append(("retry_migration", database, migration))
+            found.migrations[migration] = MigrationFacts(migration, MigrationState.PENDING, rows_total=found.rows)
+
+    def _reachable(self, database: str) -> FakeDatabase:
+        found = self.on[database]
+        if found.error is not None:
+            raise Unavailable("database_unreachable", f"{database}: {found.error}", remedy="Start it again.")
+        return found
+
+
+def _after_a_batch(facts: MigrationFacts, database: FakeDatabase) -> MigrationFacts:
+    """One batch further: rows are moved until none is left, then verified, then complete with a witness."""
+    if facts.state in (MigrationState.COMPLETE, MigrationState.ASSUMED, MigrationState.FAILED):
+        return facts
+    if facts.rows_done < database.rows:
+        done = min(facts.rows_done + database.batch_rows, database.rows)
+        state = MigrationState.VERIFYING if done == database.rows else MigrationState.RUNNING
+        return replace(facts, state=state, rows_done=done, rows_total=database.rows)
+    verified = min(facts.rows_verified + database.batch_rows, database.rows)
+    if verified < database.rows:
+        return replace(facts, state=MigrationState.VERIFYING, rows_verified=verified)
+    return replace(facts, state=MigrationState.COMPLETE, rows_verified=verified, witness=database.incarnation)
+
+
+def _implements(schema: FakeSchema) -> ManagedSchema:
+    """For the type checker: the fake is what the services ask for."""
+    return schema
