@@ -90,7 +90,6 @@ class Membership:
         is_switched = grant.standing != known and not is_behind
         if is_switched:
             self.period = Period(self.period.number + 1, grant.standing)
-            self._acked = None
         self.hasten_ack(now)
         return Heard(self.period.standing, is_switched=is_switched, is_revived=is_revived, is_behind=is_behind)
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import signal
+import threading
 from collections.abc import Callable
 from contextvars import copy_context
 
@@ -516,16 +518,32 @@ def test_member_as_a_context_joins_and_leaves(daemon: StandIn, new_member: Calla
 # -- forks -----------------------------------------------------------------------------------------------------------
 
 
-def _in_a_child(work: Callable[[], str]) -> str:
+def _in_a_child(work: Callable[[], str], member: Member) -> str:
+    """What `work` returns in a forked child, or its error.
+
+    If the member has joined, one of its threads is renewing just then: its locks are locked for ever in the child.
+    """
     reader, writer = os.pipe()
+    locked, go_on = threading.Event(), threading.Event()
+
+    def renew_for_ever() -> None:
+        with member._one_request, member._changed:
+            locked.set()
+            go_on.wait()
+
+    if member.instance_id is not None:
+        threading.Thread(target=renew_for_ever).start()
+        locked.wait()
     child = os.fork()
     if child == 0:
+        signal.alarm(20)  # a child that hangs in a lock is a failure, not a hanging test
         try:
             answer = work()
         except BaseException as error:
             answer = repr(error)
         os.write(writer, answer.encode())
         os._exit(0)
+    go_on.set()
     os.close(writer)
     os.waitpid(child, 0)
     with os.fdopen(reader) as heard:
@@ -542,8 +560,7 @@ def test_forked_child_cannot_use_the_lease(daemon: StandIn, member: Member, use:
             return str(error)
         return "allowed"
 
-    with member._changed:  # a lock that a thread of the parent holds is locked for ever in the child
-        said = _in_a_child(work)
+    said = _in_a_child(work, member)
     assert f"was forked from {os.getpid()}, which holds the lease of {member.instance_id}" in said
     assert "join in the child" in said
     assert len(daemon.asked) == 1
@@ -557,7 +574,7 @@ def test_fork_inside_a_transaction_leaves_the_parents_count_alone(daemon: StandI
         transaction.__exit__(None, None, None)
         return "ended"
 
-    assert _in_a_child(work) == "ended"
+    assert _in_a_child(work, member) == "ended"
     transaction.__exit__(None, None, None)
     member.leave()
 
@@ -569,5 +586,5 @@ def test_member_made_before_the_fork_can_join_after_it(new_member: Callable[[], 
         member.join(in_background=False)
         return str(member.instance_id)
 
-    assert f".{os.getpid()}." not in _in_a_child(work)
+    assert f".{os.getpid()}." not in _in_a_child(work, member)
     assert member.instance_id is None

@@ -115,8 +115,9 @@ def test_connections_are_not_shared_with_a_forked_child(url: str) -> None:
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
+        has_one = transport._daemons[0]._take() is not None
         answered = transport.request("GET", "/child").json["path"] == "/child"
-        os.write(writer, b"y" if answered else b"n")
+        os.write(writer, b"y" if answered and not has_one else b"n")
         os._exit(0)
     os.waitpid(child, 0)
     assert os.read(reader, 1) == b"y"
