@@ -202,9 +202,9 @@ class PostgreSQL:
         if isinstance(kind, sa.JSON) and not isinstance(kind, JSONB):
             return sa.cast(column, JSONB).is_distinct_from(sa.cast(value, JSONB))  # json has no equality
         if isinstance(kind, sa.String) and not isinstance(kind, sa.Enum):
-            # Byte by byte, whatever the collation says; and not cut to length, as a cast to varchar(n) would be.
+            # Byte by byte, whatever collation or type (citext) say; and not cut to length, as a cast to varchar(n) would be.
             stored = kind if isinstance(kind, sa.CHAR) else sa.Text()
-            return column.collate("C").is_distinct_from(sa.cast(value, stored).collate("C"))
+            return sa.cast(column, stored).collate("C").is_distinct_from(sa.cast(value, stored).collate("C"))
         if kind._isnull:
             return column.is_distinct_from(value)
         return column.is_distinct_from(sa.cast(value, kind))
