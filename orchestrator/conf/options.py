@@ -1,0 +1,31 @@
+"""The options of all sections, in the order of the sample file."""
+
+from __future__ import annotations
+
+from oslo_config import cfg
+
+from orchestrator.conf import (
+    api,
+    cycle,
+    data_migrations,
+    database,
+    leadership,
+    leases,
+    orchestrator,
+    policy,
+    schema,
+    schema_database,
+)
+
+SECTIONS = (orchestrator, database, api, leases, cycle, leadership, policy, data_migrations)
+"""The modules of the sections that stand once in a configuration. A new section is one file and one line here."""
+
+
+def list_opts() -> list[tuple[cfg.OptGroup, list[cfg.Opt]]]:
+    """All options with their groups, for `oslo-config-generator`; `inventory` and `cell01` are names of an example."""
+    fixed = [(section.GROUP, list(section.OPTIONS)) for section in SECTIONS]
+    return [
+        *fixed,
+        (schema.group("inventory"), list(schema.OPTIONS)),
+        (schema_database.group("inventory", "cell01"), list(schema_database.OPTIONS)),
+    ]

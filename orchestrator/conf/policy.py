@@ -1,0 +1,20 @@
+"""[policy]: what the site asks for beyond safety."""
+
+from oslo_config import cfg
+
+GROUP = cfg.OptGroup("policy", help="What the site asks for beyond safety. A section [schema:NAME] may say otherwise.")
+
+OPTIONS: tuple[cfg.Opt, ...] = (
+    cfg.ListOpt(
+        "approve",
+        default=["contracted"],
+        help="Phases that are only entered after `orchestrator upgrade approve`: write_new, sealed, contracted. "
+        "Empty for none.",
+    ),
+    cfg.FloatOpt(
+        "soak_seconds",
+        default=0.0,
+        min=0.0,
+        help="How long an upgrade has to stand in the phase before contracted.",
+    ),
+)

@@ -1,0 +1,68 @@
+"""The settings of a daemon as values: what the options came to, checked, with nothing left to parse."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from orchestrator.domain.ladder import Phase
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseSettings:
+    """One managed database. `connection` holds a password and is never shown."""
+
+    name: str
+    connection: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaSettings:
+    """One managed schema. Databases are in the order of the configuration: the first is the canary.
+
+    `preset`, `command_prefix`, `config_file` and `environment` belong to the driver `command`, which always has a
+    preset; a preset that is a path is absolute.
+    """
+
+    name: str
+    migrations: Path
+    databases: tuple[DatabaseSettings, ...]
+    driver: Literal["alembic", "command"] = "alembic"
+    version_table: str = "alembic_version"
+    preset: str | None = None
+    command_prefix: tuple[str, ...] = ()
+    config_file: Path | None = None
+    environment: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    approve: tuple[Phase, ...] = (Phase.CONTRACTED,)
+    soak_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that a daemon is told. `config_files` are the files that were read, in that order.
+
+    `tokens_file` None means that nobody is asked who they are; `bind` is then a loopback address.
+    """
+
+    config_files: tuple[Path, ...]
+    state_connection: str = field(repr=False)
+    state_dir: Path
+    schemas: tuple[SchemaSettings, ...]
+    bind: str = "127.0.0.1"
+    port: int = 8776
+    tokens_file: Path | None = None
+    lease_ttl_seconds: float = 60.0
+    lease_renew_seconds: float = 20.0
+    cycle_seconds: float = 1.0
+    parallel: int = 8
+    leadership_ttl_seconds: float = 10.0
+    batch_rows: int = 1000
+    batch_pause_seconds: float = 0.0
+
+    def schema(self, name: str) -> SchemaSettings:
+        """The schema of that name. Raises KeyError."""
+        for schema in self.schemas:
+            if schema.name == name:
+                return schema
+        raise KeyError(name)
