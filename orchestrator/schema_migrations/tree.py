@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, ModuleType
+from typing import NamedTuple
 
 from alembic.script import Script, ScriptDirectory
 from alembic.script.revision import RevisionError, RevisionMap
@@ -47,12 +48,11 @@ class Revision:
         return Place(self.file, line_of(self.file.read_text(encoding="utf-8"), rf"^{name}\b"))
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
-    """Where a database stands in the tree, by its version table alone."""
+class Applied(NamedTuple):
+    """Where a database stands in the tree, by its version table alone: the newest of each branch, and all."""
 
     heads: tuple[str, ...]
-    applied: frozenset[str]
+    ids: frozenset[str]
 
 
 class Tree:
@@ -85,6 +85,10 @@ class Tree:
     def module(self, revision: str) -> ModuleType:
         """The revision's module, as it was loaded from the bytes that its hash was taken of."""
         return self._scripts[revision].module
+
+    def code(self, revision: str) -> Script:
+        """The revision as Alembic knows it."""
+        return self._scripts[revision]
 
     def heads(self, release: Release) -> tuple[str, ...]:
         """The expand and the contract head at that release, without branches that nothing is in yet."""
@@ -127,14 +131,14 @@ class Tree:
         index = self.manifest.releases.index(release.name)
         return self.manifest.releases.ordered[index - 1] if index else None
 
-    def position(self, versions: tuple[str, ...]) -> Position:
+    def applied(self, versions: tuple[str, ...]) -> Applied:
         """What the rows of a version table mean. They must be known revisions.
 
         A revision that something depends on has no row of its own, so the rows alone are not the position.
         """
         current = self.script.get_all_current(versions)
         heads = tuple(sorted(script.revision for script in current))
-        return Position(heads=heads, applied=self.ids(versions))
+        return Applied(heads=heads, ids=self.ids(versions))
 
     # -- loading -------------------------------------------------------------------------------------------------------
 

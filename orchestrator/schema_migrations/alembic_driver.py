@@ -1,0 +1,326 @@
+"""The Alembic driver: everything that can be done with a schema whose releases are revisions of a migration tree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from orchestrator.bookkeeping import journal, tables
+from orchestrator.bookkeeping.journal import JournalEntry, JournalState
+from orchestrator.dialects import Database
+from orchestrator.domain.errors import Conflict
+from orchestrator.domain.ladder import Stage, Step
+from orchestrator.domain.releases import Release, Releases
+from orchestrator.schema_migrations.catalog import differences
+from orchestrator.schema_migrations.changes import Act
+from orchestrator.schema_migrations.expectations import Expectation, Ledger
+from orchestrator.schema_migrations.manifest import MANIFEST_NAME, load_manifest
+from orchestrator.schema_migrations.phase_guard import Novelty, Warning_, judge_revision
+from orchestrator.schema_migrations.places import refused
+from orchestrator.schema_migrations.recording import GUARD_DIALECT, Recording, record
+from orchestrator.schema_migrations.runner import Patience, PlannedRevision, Position, Runner
+from orchestrator.schema_migrations.step_plan import (
+    ADOPTED,
+    INSTALL,
+    Standing,
+    applied_revisions,
+    plan_adoption,
+    plan_install,
+    plan_step,
+    refuse_other_stage,
+)
+from orchestrator.schema_migrations.tree import STAGES, Revision, Tree
+
+
+class AlembicDriver:
+    """One schema as its directory describes it: `releases.toml`, `expand/`, `contract/`, `data/`.
+
+    The directory is read once, when this is made; raises `ManifestError` with file, line and remedy. Safe to use from
+    several threads on several databases.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        schema: str,
+        version_table: str = "alembic_version",
+        patience: Patience | None = None,
+    ) -> None:
+        directory = directory.absolute()
+        manifest = load_manifest(directory / MANIFEST_NAME, schema=schema)
+        self.tree = Tree(directory, manifest)
+        self.schema = schema
+        self.releases: Releases = manifest.releases
+        self._runner = Runner(self.tree, version_table=version_table, patience=patience or Patience())
+        self._recordings: dict[tuple[str, str], Recording] = {}
+        self._judged: dict[str, tuple[Warning_, ...]] = {}
+
+    def check(self, release: str) -> tuple[Warning_, ...]:
+        """Judge every revision that a release adds, without a database. Returns what is allowed and may hurt.
+
+        Raises `MigrationRefused` with file, line and remedy for the first change that breaks a rule of its stage.
+        """
+        if release not in self._judged:
+            self._judged[release] = tuple(self._judge(self.releases[release]))
+        return self._judged[release]
+
+    def plan(self, database: Database, release: str, step: Step) -> tuple[PlannedRevision, ...]:
+        """What the step would run in that database now, in its order, `depends_on` included; empty when it is done.
+
+        Changes nothing. Raises `MigrationRefused` or `Conflict` for every reason for which `run` would refuse.
+        """
+        found = self.releases[release]
+        if step is not Step.NONE:
+            self.check(release)
+        with database.reading() as connection:
+            standing = self._read(database, connection)
+        todo = plan_step(self.tree, found, step, standing)
+        self._refuse_without_journal(todo, standing)
+        return tuple(self._planned(revision, todo) for revision in todo)
+
+    def position(self, database: Database, release: str) -> Position:
+        """Where that database stands, seen from one release, by its version table, its journal and its catalog.
+
+        Raises `MigrationRefused` (code `database_ahead`) where it has a revision that this tree has not.
+        """
+        found = self.releases[release]
+        with database.reading() as connection:
+            standing = self._read(database, connection)
+            if standing.is_empty or standing.unfinished_install:
+                return Position(heads=standing.versions, expanded=False, contracted=False, empty=True)
+            self._refuse_unknown(found, standing)
+            heads, applied = self.tree.applied(standing.versions)
+            wrong = differences(connection, self._expectations(found, applied, database))
+        expanded = not wrong and self._there(found, Stage.EXPAND, applied, standing)
+        contracted = expanded and self._there(found, Stage.CONTRACT, applied, standing)
+        return Position(heads=heads, expanded=expanded, contracted=contracted, empty=False, differences=wrong)
+
+    def run(self, database: Database, release: str, step: Step, *, owner_epoch: int) -> tuple[str, ...]:
+        """Run the step in that database; returns the ids of the revisions that ran, none when it was done already.
+
+        Refuses before the first statement whatever `plan` refuses. Repeatable: broken off anywhere, the next call
+        goes on after the last revision that was marked done. Raises `StepFailed`, `Unavailable`, `Conflict`,
+        `MigrationRefused`.
+        """
+        if not self.plan(database, release, step):
+            return ()
+        found = self.releases[release]
+        with self._runner.alone(database) as connection:
+            todo = self._decide(database, connection, lambda standing: plan_step(self.tree, found, step, standing))
+            return self._runner.run(
+                database,
+                connection,
+                todo,
+                owner_epoch=owner_epoch,
+                novelty=self._novelty_before(found, todo, database),
+                leaving=self._leaving(todo),
+            )
+
+    def install(self, database: Database, release: str) -> tuple[str, ...]:
+        """Make an empty database one of that release: both branches, release by release; nobody is there yet.
+
+        Repeatable, and goes on where it was broken off. Raises `Conflict` (code `database_not_empty`).
+        """
+        found = self.releases[release]
+        with self._runner.alone(database) as connection:
+            todo = self._decide(database, connection, lambda standing: plan_install(self.tree, found, standing))
+            self._runner.intend_all(database, connection, todo, owner_epoch=0)
+            return self._runner.run(
+                database,
+                connection,
+                todo,
+                owner_epoch=0,
+                novelty=None,
+                leaving=self._leaving(todo),
+                way=INSTALL,
+            )
+
+    def adopt(self, database: Database, release: str) -> None:
+        """Take over a database that another tool brought to exactly that release: journal its revisions as done.
+
+        Repeatable. Raises `Conflict`: code `not_at_release` if its version table says anything else,
+        `catalog_differs` if the catalog is not as the revisions say.
+        """
+        found = self.releases[release]
+        with self._runner.alone(database) as connection:
+            todo = self._decide(database, connection, lambda standing: plan_adoption(self.tree, found, standing))
+            with connection.begin():
+                ledger = self._folded(self.tree.closure(self.tree.heads(found)), database)
+                wrong = differences(connection, ledger.expectations())
+                now = database.dialect.now(connection)
+            if wrong:
+                raise Conflict(
+                    "catalog_differs",
+                    f"database {database.name} is not as release {release} leaves it: {'; '.join(wrong)}",
+                    remedy="Put right what differs, or name the release that it is really at.",
+                    database=database.name,
+                    release=release,
+                    differences=list(wrong),
+                )
+            with connection.begin():
+                journal.record(connection, (self._adopted(revision, now) for revision in todo))
+
+    # -- reading -------------------------------------------------------------------------------------------------------
+
+    def _read(self, database: Database, connection: sa.Connection) -> Standing:
+        return self._runner.read(database, connection, self._tables(database))
+
+    def _decide(
+        self, database: Database, connection: sa.Connection, decide: Callable[[Standing], tuple[Revision, ...]]
+    ) -> tuple[Revision, ...]:
+        """Read under the lock and decide; leaves no transaction open."""
+        with connection.begin():
+            standing = self._read(database, connection)
+        todo = decide(standing)
+        self._refuse_without_journal(todo, standing)
+        return todo
+
+    def _refuse_without_journal(self, todo: tuple[Revision, ...], standing: Standing) -> None:
+        creates_it = any(
+            change.act is Act.CREATE_TABLE and change.table == tables.steps.name
+            for revision in todo[:1]
+            for change in self._recording(revision).changes
+        )
+        if standing.journal is None and not creates_it and todo:
+            raise Conflict(
+                "bookkeeping_missing",
+                f"database {standing.database} has no journal yet",
+                remedy="Prepare the orchestrator's own tables in it first.",
+                database=standing.database,
+            )
+
+    def _refuse_unknown(self, release: Release, standing: Standing) -> None:
+        if any(each not in self.tree for each in standing.versions):
+            applied_revisions(self.tree, release, standing)  # it says why
+
+    def _there(self, release: Release, stage: Stage, applied: frozenset[str], standing: Standing) -> bool:
+        head = self.tree.head(release, stage)
+        needed = frozenset() if head is None else self.tree.ids([head])
+        return needed <= applied and needed <= standing.done
+
+    # -- what revisions do ---------------------------------------------------------------------------------------------
+
+    def _recording(self, revision: Revision, dialect: str = GUARD_DIALECT) -> Recording:
+        key = (revision.id, dialect)
+        if key not in self._recordings:
+            self._recordings[key] = record(self.tree, revision, dialect=dialect)
+        return self._recordings[key]
+
+    def _folded(self, revisions: Iterable[Revision], database: Database) -> Ledger:
+        ledger = Ledger()
+        for revision in revisions:
+            ledger.add(revision.id, self._recording(revision, database.dialect.name).changes)
+        return ledger
+
+    def _expectations(self, release: Release, applied: frozenset[str], database: Database) -> tuple[Expectation, ...]:
+        """What the release's own revisions must have left behind, as far as no later revision changed it."""
+        own = {each.id for stage in STAGES for each in self.tree.own(release, stage) if each.id in applied}
+        ordered = self._in_release_order(applied)
+        return self._folded(ordered, database).expectations(own)
+
+    def _in_release_order(self, ids: frozenset[str]) -> tuple[Revision, ...]:
+        """Revisions in the order in which upgrades run them: release by release, expand before contract."""
+        ordered: dict[str, Revision] = {}
+        for release in self.releases.ordered:
+            for revision in self.tree.closure(self.tree.heads(release)):
+                ordered.setdefault(revision.id, revision)
+        return tuple(revision for revision in ordered.values() if revision.id in ids)
+
+    def _tables(self, database: Database) -> tuple[tuple[str | None, str], ...]:
+        """The tables of this schema at its newest release."""
+        ledger = self._folded(self._in_release_order(frozenset(each.id for each in self.tree)), database)
+        return tuple((each.schema, each.table) for each in ledger.expectations() if each.present and not each.name)
+
+    def _leaving(self, revisions: Iterable[Revision]) -> frozenset[str]:
+        return frozenset(each.id for each in revisions if self._recording(each).leaves_transaction)
+
+    def _planned(self, revision: Revision, todo: tuple[Revision, ...]) -> PlannedRevision:
+        puller = next((each.id for each in todo if revision.id in each.depends), None)
+        return PlannedRevision(
+            id=revision.id,
+            stage=revision.stage.value,
+            file=str(revision.file),
+            summary=revision.summary,
+            changes=tuple(change.sentence for change in self._recording(revision).changes),
+            pulled_in_by=puller,
+            acknowledged=revision.acknowledged,
+        )
+
+    def _adopted(self, revision: Revision, now: float) -> JournalEntry:
+        return JournalEntry(
+            schema_name=self.schema,
+            revision=revision.id,
+            stage=ADOPTED,
+            file_hash=revision.file_hash,
+            state=JournalState.DONE,
+            owner_epoch=0,
+            started_at=now,
+            finished_at=now,
+        )
+
+    # -- judging -------------------------------------------------------------------------------------------------------
+
+    def _judge(self, release: Release) -> Iterable[Warning_]:
+        self._refuse_crossing(release)
+        novelty = Novelty()
+        for stage in STAGES:
+            for revision in self.tree.own(release, stage):
+                yield from judge_revision(self._recording(revision), novelty)
+        self._refuse_tight_old_shape(release)
+        yield from self._undeclared_drops(release)
+
+    def _refuse_crossing(self, release: Release) -> None:
+        """A step of a release that would pull in revisions of the other stage can never run; say so at once."""
+        earlier = self.tree.earlier(release)
+        done = self.tree.ids(self.tree.heads(earlier)) if earlier is not None else frozenset()
+        for stage in STAGES:
+            head = self.tree.head(release, stage)
+            if head is not None:
+                todo = tuple(each for each in self.tree.closure([head]) if each.id not in done)
+                refuse_other_stage(todo, stage, release)
+                done |= frozenset(each.id for each in todo)
+
+    def _refuse_tight_old_shape(self, release: Release) -> None:
+        """New code ends up writing only the new shape: its INSERTs leave the old columns out."""
+        ledger = Ledger()
+        head = self.tree.head(release, Stage.EXPAND)
+        for revision in self.tree.closure([head] if head is not None else []):
+            ledger.add(revision.id, self._recording(revision).changes)
+        for shape in release.old_shape:
+            table, _, column = shape.partition(".")
+            expected = ledger.column(table, column) if column else None
+            if expected is None or not expected.present or expected.nullable is not False or expected.has_default:
+                continue
+            raise refused(
+                "old_shape_not_loosened",
+                self.tree.manifest.place(release.name, "old_shape"),
+                f"release {release.name} stops writing {shape}, which is NOT NULL without a default "
+                f"({expected.place}): its INSERTs would fail",
+                remedy=f"Let an expand revision of release {release.name} make it nullable or give it a default.",
+                release=release.name,
+            )
+
+    def _undeclared_drops(self, release: Release) -> Iterable[Warning_]:
+        declared = set(release.old_shape)
+        for revision in self.tree.own(release, Stage.CONTRACT):
+            for change in self._recording(revision).changes:
+                known = {change.table, change.subject, f"{change.table}.{change.name}"}
+                if declared and change.act in (Act.DROP_TABLE, Act.DROP_COLUMN) and not declared & known:
+                    yield Warning_(
+                        revision.id,
+                        change.place,
+                        f"{change.sentence}: old_shape of release {release.name} does not list it",
+                        f"Add it to old_shape ({self.tree.manifest.place(release.name, 'old_shape')}).",
+                    )
+
+    def _novelty_before(self, release: Release, todo: tuple[Revision, ...], database: Database) -> Novelty:
+        """What the release had added before these revisions run."""
+        novelty = Novelty()
+        running = {revision.id for revision in todo}
+        for revision in self.tree.own(release, Stage.EXPAND):
+            if revision.id not in running:
+                novelty.note(self._recording(revision, database.dialect.name).changes)
+        return novelty

@@ -1,0 +1,402 @@
+"""The runner: runs revisions in one database, each with intent, lock, retry, verification and a mark when done."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from alembic.operations.ops import MigrateOperation
+from alembic.runtime.migration import HeadMaintainer, MigrationContext, MigrationStep
+
+from orchestrator.bookkeeping import journal
+from orchestrator.bookkeeping.journal import JournalEntry, JournalState
+from orchestrator.bookkeeping.tables import steps as journal_table
+from orchestrator.dialects import Database
+from orchestrator.dialects.driver_errors import reason
+from orchestrator.domain.errors import Conflict, OrchestratorError, StepFailed
+from orchestrator.schema_migrations.catalog import differences, existing_tables
+from orchestrator.schema_migrations.changes import Act, Change
+from orchestrator.schema_migrations.expectations import Ledger
+from orchestrator.schema_migrations.op_context import ObservedOperations, running
+from orchestrator.schema_migrations.operations import changes_of_operation
+from orchestrator.schema_migrations.phase_guard import Novelty, enforce, judge
+from orchestrator.schema_migrations.places import Place, line_of_error
+from orchestrator.schema_migrations.recording import place_in
+from orchestrator.schema_migrations.step_plan import INSTALL, Standing
+from orchestrator.schema_migrations.tree import Revision, Tree
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to wait for locks. A statement that queues for a lock stops everybody behind it, so it gives up soon.
+
+    The pause before another attempt doubles up to the longest one; each is shortened at random by up to a half, so
+    that several waiters do not meet again. `outside_seconds` is for statements outside a transaction, such as CREATE
+    INDEX CONCURRENTLY, which nobody queues behind.
+    """
+
+    lock_seconds: float = 2.0
+    outside_seconds: float = 300.0
+    attempts: int = 10
+    first_pause_seconds: float = 0.25
+    longest_pause_seconds: float = 5.0
+
+    def pause(self, attempt: int, chance: float) -> float:
+        """Seconds to wait after that attempt (the first is 1); `chance` is a random number from 0 to 1."""
+        longest: float = min(self.longest_pause_seconds, self.first_pause_seconds * 2 ** (attempt - 1))
+        return longest * (1 - chance / 2)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRevision:
+    """One piece of work that a step would do in a database.
+
+    `changes` says what it does, as far as it can be told without the database. `pulled_in_by` names the revision that
+    needs this one by `depends_on`, None where it is in the way to the head anyhow.
+    """
+
+    id: str
+    stage: str
+    file: str
+    summary: str
+    changes: tuple[str, ...] = ()
+    pulled_in_by: str | None = None
+    acknowledged: str | None = None
+
+    @property
+    def sentence(self) -> str:
+        """One line for people."""
+        parts = [f"{self.stage} {self.id}"]
+        if self.summary:
+            parts.append(f" ({self.summary.rstrip('.')})")
+        if self.changes:
+            parts.append(f": {', '.join(self.changes)}")
+        if self.pulled_in_by is not None:
+            parts.append(f"; needed by {self.pulled_in_by}")
+        if self.acknowledged is not None:
+            parts.append(f"; acknowledged: {self.acknowledged}")
+        return "".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a database stands, seen from one release.
+
+    `expanded` and `contracted`: the release's revisions are in the version table, done in the journal, and in the
+    catalog; `differences` says what the catalog lacks. `empty`: nothing of the schema is there, or an install that
+    was broken off.
+    """
+
+    heads: tuple[str, ...]
+    expanded: bool
+    contracted: bool
+    empty: bool
+    differences: tuple[str, ...] = ()
+
+
+class Runner:
+    """Runs revisions of one tree. What to run is decided by others, under the lock, from what is read there.
+
+    On a database whose DDL is transactional the effects of a revision, the version table and the journal's mark
+    commit together; whatever breaks it off, the next run goes on after the last revision that was marked done.
+    """
+
+    def __init__(
+        self,
+        tree: Tree,
+        *,
+        version_table: str,
+        patience: Patience,
+        sleep: Callable[[float], None] = time.sleep,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._tree = tree
+        self._schema = tree.manifest.releases.schema
+        self._version_table = version_table
+        self._patience = patience
+        self._sleep = sleep
+        self._chance = chance
+
+    def read(
+        self, database: Database, connection: sa.Connection, tables: tuple[tuple[str | None, str], ...]
+    ) -> Standing:
+        """Where the database stands. `tables` are those to look for."""
+        context = MigrationContext.configure(connection, opts={"version_table": self._version_table})
+        return Standing(
+            database=database.name,
+            versions=tuple(sorted(context.get_current_heads())),
+            journal=journal.entries(connection, self._schema) if journal.exists(connection) else None,
+            tables=existing_tables(connection, tables),
+        )
+
+    @contextmanager
+    def alone(self, database: Database) -> Iterator[sa.Connection]:
+        """A connection for DDL that holds this schema's lock in that database, without a transaction.
+
+        Raises `Conflict` (code `lock_busy`) if somebody else holds it, `Unavailable`.
+        """
+        try:
+            with (
+                database.dialect.schema_connection(database.engine) as connection,
+                database.dialect.session_lock(connection, f"schema {self._schema}"),
+            ):
+                yield connection
+        except OrchestratorError:
+            raise
+        except Exception as error:  # whatever the driver makes of a connection that fails
+            explained = database.explain(error)
+            if explained is None:
+                raise
+            raise explained from error
+
+    def run(
+        self,
+        database: Database,
+        connection: sa.Connection,
+        revisions: tuple[Revision, ...],
+        *,
+        owner_epoch: int,
+        novelty: Novelty | None,
+        leaving: frozenset[str] = frozenset(),
+        way: str | None = None,
+    ) -> tuple[str, ...]:
+        """Run these revisions one by one on a connection of `alone`. Returns their ids.
+
+        With `novelty`, each operation is judged once more just before it is performed: that reaches revisions which
+        look at the database first. `leaving` are those that leave their transaction, so that a part of them may remain
+        when they fail. `way` is the journal's word for how they come, their stage if None. Raises
+        `StepFailed`, `Unavailable`, `Conflict` or `MigrationRefused`; what ran before that stays.
+        """
+        for revision in revisions:
+            attempt = _Attempt(
+                self._tree, revision, database, connection, self._version_table, owner_epoch, novelty, self._patience
+            )
+            partial = revision.id in leaving or not database.dialect.transactional_ddl
+            self._persevere(attempt, way or revision.stage.value, partial)
+        return tuple(revision.id for revision in revisions)
+
+    def intend_all(
+        self, database: Database, connection: sa.Connection, revisions: tuple[Revision, ...], *, owner_epoch: int
+    ) -> None:
+        """Write the intents of a whole install, so that one that is broken off is recognised."""
+        now = _now(database, connection)
+        with connection.begin():
+            for revision in revisions:
+                journal.intend(connection, self._entry(revision, INSTALL, owner_epoch, now))
+
+    def _persevere(self, attempt: _Attempt, way: str, partial: bool) -> None:
+        revision, database, connection = attempt.revision, attempt.database, attempt.connection
+        for number in range(1, self._patience.attempts + 1):
+            try:
+                journalled, again = self._intend(attempt, way)
+                attempt.repeats = partial and again
+                attempt.perform(journalled, self._entry(revision, way, attempt.owner_epoch, 0.0))
+                return
+            except OrchestratorError:
+                raise
+            except Exception as error:  # a revision is somebody else's code: anything can come out of it
+                if connection.in_transaction():
+                    connection.rollback()
+                if not database.dialect.is_transient(error):
+                    raise self._failure(attempt, error) from error
+                if number == self._patience.attempts:
+                    raise self._gave_up(attempt, error) from error
+            self._sleep(self._patience.pause(number, self._chance()))
+
+    def _intend(self, attempt: _Attempt, way: str) -> tuple[bool, bool]:
+        """Write the intent. Returns whether there is a journal (one revision creates it), and whether it was there."""
+        connection = attempt.connection
+        with connection.begin():
+            there = journal.exists(connection)
+        if not there:
+            return False, False
+        now = _now(attempt.database, connection)
+        with connection.begin():
+            return True, journal.intend(connection, self._entry(attempt.revision, way, attempt.owner_epoch, now))
+
+    def _entry(self, revision: Revision, way: str, owner_epoch: int, now: float) -> JournalEntry:
+        return JournalEntry(
+            schema_name=self._schema,
+            revision=revision.id,
+            stage=way,
+            file_hash=revision.file_hash,
+            state=JournalState.INTENT,
+            owner_epoch=owner_epoch,
+            started_at=now,
+        )
+
+    def _failure(self, attempt: _Attempt, error: Exception) -> OrchestratorError:
+        database, revision = attempt.database, attempt.revision
+        explained = database.explain(error)
+        if explained is not None:
+            return explained
+        place = Place(revision.file, line_of_error(revision.file, error))
+        return StepFailed(
+            "revision_failed",
+            f"{place}: revision {revision.id} failed in database {database.name}: {reason(error, database.engine.url)}",
+            remedy="Nothing was marked done. Correct what it says, then retry.",
+            file=str(place.file),
+            line=place.line,
+            revision=revision.id,
+            database=database.name,
+        )
+
+    def _gave_up(self, attempt: _Attempt, error: Exception) -> StepFailed:
+        database, revision, connection = attempt.database, attempt.revision, attempt.connection
+        tables = sorted({change.table for change in attempt.observed if change.table})
+        holders: tuple[str, ...] = ()
+        if not database.dialect.is_disconnect(error):
+            with connection.begin():
+                holders = database.dialect.lock_holders(connection, tables)
+        by = f"; {'; '.join(holders)}" if holders else ""
+        return StepFailed(
+            "lock_timeout",
+            f"revision {revision.id} did not get its locks in database {database.name} in {self._patience.attempts} "
+            f"attempts: {reason(error, database.engine.url)}{by}",
+            remedy="End the session that holds the lock, or wait for a quieter time; then retry.",
+            revision=revision.id,
+            database=database.name,
+            holders=list(holders),
+        )
+
+
+class _Attempt:
+    """One revision in one database; performed again when it did not get its locks."""
+
+    def __init__(
+        self,
+        tree: Tree,
+        revision: Revision,
+        database: Database,
+        connection: sa.Connection,
+        version_table: str,
+        owner_epoch: int,
+        novelty: Novelty | None,
+        patience: Patience,
+    ) -> None:
+        self.repeats = False  # whether an earlier attempt may have left a part behind
+        self.revision = revision
+        self.database = database
+        self.connection = connection
+        self.owner_epoch = owner_epoch
+        self.observed: list[Change] = []
+        self._tree = tree
+        self._version_table = version_table
+        self._novelty = novelty
+        self._patience = patience
+        self._context: _OnlineContext | None = None
+
+    def perform(self, journalled: bool, entry: JournalEntry) -> None:
+        """Run it, verify its effects in the catalog and mark it done, in one transaction.
+
+        Where an earlier attempt may have left a part behind, what the catalog shows already is not done again.
+        """
+        database, connection = self.database, self.connection
+        self.observed.clear()
+        context = self._context = _OnlineContext(connection, database, self._version_table, self._patience)
+        with context.begin_transaction(_per_migration=True):
+            if journalled:
+                journal.claim(connection, entry.schema_name, entry.revision, owner_epoch=self.owner_epoch)
+            database.dialect.lock_timeout(connection, self._patience.lock_seconds)
+            context._ensure_version_table()
+            with running(ObservedOperations(context, self._observe)):
+                self._tree.module(self.revision.id).upgrade()
+            self._verify(connection)
+            step = MigrationStep.upgrade_from_script(self._tree.script.revision_map, self._tree.code(self.revision.id))
+            HeadMaintainer(context, context.get_current_heads()).update_to_step(step)
+            self._mark_done(journalled, entry)
+
+    def _observe(self, operation: MigrateOperation) -> bool:
+        assert self._context is not None
+        changes = changes_of_operation(operation, self._context, place_in(self.revision))
+        if self._novelty is not None:
+            for change in changes:
+                self._novelty.note((change,))
+                enforce(judge(change, self.revision.stage, self._novelty), change, self.revision)
+        self.observed.extend(changes)
+        return not (self.repeats and self._is_there(changes))
+
+    def _is_there(self, changes: tuple[Change, ...]) -> bool:
+        ledger = Ledger()
+        ledger.add(self.revision.id, changes)
+        expected = ledger.expectations()
+        assert self._context is not None and self._context.connection is not None
+        return bool(expected) and not differences(self._context.connection, expected)
+
+    def _verify(self, connection: sa.Connection) -> None:
+        ledger = Ledger()
+        ledger.add(self.revision.id, self.observed)
+        wrong = differences(connection, ledger.expectations())
+        if wrong:
+            raise StepFailed(
+                "effect_missing",
+                f"{self.revision.place}: revision {self.revision.id} ran in database {self.database.name}, but "
+                f"{'; '.join(wrong)}",
+                remedy="Nothing was marked done. Look at what the revision does there, mend it, and retry.",
+                file=str(self.revision.file),
+                line=self.revision.line,
+                revision=self.revision.id,
+                database=self.database.name,
+            )
+
+    def _mark_done(self, journalled: bool, entry: JournalEntry) -> None:
+        connection = self.connection
+        now = self.database.dialect.now(connection)
+        if journalled:
+            journal.finish(connection, entry.schema_name, entry.revision, owner_epoch=self.owner_epoch, now=now)
+            return
+        if not any(each.act is Act.CREATE_TABLE and each.table == journal_table.name for each in self.observed):
+            raise Conflict(
+                "bookkeeping_missing",
+                f"database {self.database.name} has no journal yet",
+                remedy="Prepare the orchestrator's own tables in it first.",
+                database=self.database.name,
+            )
+        done = JournalEntry(
+            schema_name=entry.schema_name,
+            revision=entry.revision,
+            stage=entry.stage,
+            file_hash=entry.file_hash,
+            state=JournalState.DONE,
+            owner_epoch=self.owner_epoch,
+            started_at=now,
+            finished_at=now,
+        )
+        journal.record(connection, [done])
+
+
+class _OnlineContext(MigrationContext):
+    """Alembic's context on a real connection; lock timeouts hold in its autocommit blocks and after them."""
+
+    def __init__(self, connection: sa.Connection, database: Database, version_table: str, patience: Patience) -> None:
+        options = {
+            "version_table": version_table,
+            "transaction_per_migration": True,
+            "transactional_ddl": database.dialect.transactional_ddl,
+        }
+        super().__init__(connection.dialect, connection, options)
+        self._database = database
+        self._patience = patience
+
+    @contextmanager
+    def autocommit_block(self) -> Iterator[None]:
+        """Leave the transaction where the database has statements that cannot run in one. SQLite has none."""
+        if self.dialect.name == "sqlite":
+            yield
+            return
+        dialect = self._database.dialect
+        with super().autocommit_block():
+            assert self.connection is not None
+            dialect.lock_timeout(self.connection, self._patience.outside_seconds)
+            yield
+        dialect.lock_timeout(self.connection, self._patience.lock_seconds)
+
+
+def _now(database: Database, connection: sa.Connection) -> float:
+    """The database's time, in a transaction of its own: on SQLite one that reads first may not be let to write."""
+    with connection.begin():
+        return database.dialect.now(connection)

@@ -1,0 +1,257 @@
+"""The plan of a step: which revisions would run in one database, and every reason not to run any. Pure decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from orchestrator.bookkeeping.journal import JournalEntry, JournalState
+from orchestrator.domain.errors import Conflict, MigrationRefused
+from orchestrator.domain.ladder import Stage, Step
+from orchestrator.domain.releases import Release
+from orchestrator.schema_migrations.places import refused
+from orchestrator.schema_migrations.tree import Revision, Tree
+
+INSTALL = "install"
+ADOPTED = "adopted"
+"""The journal's word for the way on which a revision came, where it is no step of an upgrade."""
+
+_STAGE_OF = {Step.EXPAND: Stage.EXPAND, Step.CONTRACT: Stage.CONTRACT}
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What was read of a database before anything is decided.
+
+    `versions` are the rows of its version table, `journal` is None where it has no journal yet, `tables` are those of
+    this schema's tables that exist.
+    """
+
+    database: str
+    versions: tuple[str, ...]
+    journal: tuple[JournalEntry, ...] | None
+    tables: tuple[str, ...]
+
+    @property
+    def done(self) -> frozenset[str]:
+        """The revisions that the journal calls done."""
+        return frozenset(each.revision for each in self.journal or () if each.state is JournalState.DONE)
+
+    @property
+    def unfinished_install(self) -> frozenset[str]:
+        """The revisions that an install that was broken off still has to run."""
+        return frozenset(
+            each.revision for each in self.journal or () if each.stage == INSTALL and each.state is JournalState.INTENT
+        )
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing of this schema is there."""
+        return not self.versions and not self.done and not self.tables
+
+
+def plan_step(tree: Tree, release: Release, step: Step, standing: Standing) -> tuple[Revision, ...]:
+    """The revisions that this step has to run here, in their order; none if it is done.
+
+    Everything that they need is listed, `depends_on` included. Raises `MigrationRefused` or `Conflict`.
+    """
+    applied = applied_revisions(tree, release, standing)
+    if standing.unfinished_install:
+        raise Conflict(
+            "install_unfinished",
+            f"the install of {tree.manifest.releases.schema} in database {standing.database} was broken off",
+            remedy="Install the same release again; it goes on where it stopped.",
+            database=standing.database,
+        )
+    if step is Step.NONE:
+        return ()
+    stage = _STAGE_OF[step]
+    head = tree.head(release, stage)
+    if head is None:
+        return ()
+    if stage is Stage.CONTRACT:
+        _refuse_before_expand(tree, release, applied)
+    todo = tuple(revision for revision in tree.closure([head]) if revision.id not in applied)
+    refuse_other_stage(todo, stage, release)
+    if todo:
+        _refuse_skipped(tree, release, applied, standing)
+    return todo
+
+
+def plan_install(tree: Tree, release: Release, standing: Standing) -> tuple[Revision, ...]:
+    """The revisions that make an empty database one of that release, release by release; none if it is one already.
+
+    An install that was broken off goes on. Raises `Conflict` (code `database_not_empty`).
+    """
+    applied = applied_revisions(tree, release, standing)
+    everything = tree.ids(tree.heads(release))
+    unfinished = standing.unfinished_install
+    if unfinished and unfinished | standing.done != everything:
+        raise Conflict(
+            "install_unfinished",
+            f"the install of another release in database {standing.database} was broken off",
+            remedy="Install that same release again, or begin with an empty database.",
+            database=standing.database,
+        )
+    if not unfinished and not standing.is_empty:
+        if applied == everything:
+            return ()
+        there = ", ".join((standing.tables or standing.versions)[:3])
+        raise Conflict(
+            "database_not_empty",
+            f"database {standing.database} is not empty: it has {there}",
+            remedy=f"If it is at release {release.name}, adopt it; if it is at an older one, initialise the schema "
+            "with that release and upgrade.",
+            database=standing.database,
+            release=release.name,
+        )
+    ordered: dict[str, Revision] = {}
+    for each in tree.manifest.releases.ordered[: tree.manifest.releases.index(release.name) + 1]:
+        for revision in tree.closure(tree.heads(each)):
+            ordered.setdefault(revision.id, revision)
+    return tuple(revision for revision in ordered.values() if revision.id not in applied)
+
+
+def plan_adoption(tree: Tree, release: Release, standing: Standing) -> tuple[Revision, ...]:
+    """The revisions to write down as done: those of a database that stands exactly at this release.
+
+    Raises `Conflict` (code `not_at_release`) where its version table says anything else.
+    """
+    _refuse_unknown(tree, release, standing)
+    _refuse_changed(tree, standing)
+    applied = tree.applied(standing.versions).ids
+    if applied != tree.ids(tree.heads(release)):
+        at = ", ".join(sorted(standing.versions)) or "no revision at all"
+        wanted = ", ".join(tree.heads(release)) or "none"
+        raise Conflict(
+            "not_at_release",
+            f"database {standing.database} is not at release {release.name}: its version table says {at}, "
+            f"the release ends at {wanted}",
+            remedy="Name the release that it is at; if it lies between two, bring it to one with its own tool first.",
+            database=standing.database,
+            release=release.name,
+        )
+    return tuple(revision for revision in tree.closure(tree.heads(release)) if revision.id not in standing.done)
+
+
+def applied_revisions(tree: Tree, release: Release, standing: Standing) -> frozenset[str]:
+    """The revisions that are in the database, where its version table and its journal agree on them.
+
+    Raises `MigrationRefused` where they do not, where one is unknown here, or where a file was changed since it ran.
+    """
+    _refuse_unknown(tree, release, standing)
+    _refuse_changed(tree, standing)
+    applied = tree.applied(standing.versions).ids
+    if standing.journal is None and applied:
+        first = tree[min(applied)]
+        raise _not_in_journal(first, standing)
+    for revision in tree.closure(standing.versions):
+        if revision.id not in standing.done:
+            raise _not_in_journal(revision, standing)
+    for entry in standing.journal or ():
+        if entry.state is JournalState.DONE and entry.revision not in applied:
+            raise refused(
+                "version_table_behind",
+                tree[entry.revision].place,
+                f"revision {entry.revision} was run in database {standing.database}, but its version table lacks it",
+                remedy="Somebody changed the version table, or a part of the database was restored: put it right.",
+                database=standing.database,
+                revision=entry.revision,
+            )
+    return applied
+
+
+def refuse_other_stage(todo: Iterable[Revision], stage: Stage, release: Release) -> None:
+    """Raise `MigrationRefused` if one of these revisions, pulled in by another one, belongs to the other stage."""
+    todo = tuple(todo)
+    for revision in todo:
+        if revision.stage is stage:
+            continue
+        puller = next((each for each in todo if revision.id in each.depends and each.stage is stage), None)
+        place = revision.place if puller is None else puller.place_of("depends_on")
+        by = "" if puller is None else f", pulled in by depends_on of {puller.id}"
+        raise refused(
+            f"{revision.stage.value}_in_{stage.value}",
+            place,
+            f"to {stage.value} to release {release.name} would also run {revision.stage.value} revision "
+            f"{revision.id}{by}",
+            remedy=(
+                "End the upgrade to the release of that revision first; an empty database is installed, not expanded."
+                if stage is Stage.EXPAND
+                else f"Name that revision, or a later one, as the expand head of release {release.name}."
+            ),
+            revision=revision.id,
+            release=release.name,
+        )
+
+
+def _refuse_unknown(tree: Tree, release: Release, standing: Standing) -> None:
+    journalled = tuple(each.revision for each in standing.journal or ())
+    for revision in (*standing.versions, *journalled):
+        if revision not in tree:
+            raise refused(
+                "database_ahead",
+                tree.manifest.place(release.name),
+                f"database {standing.database} has revision {revision}, which is not in this tree: "
+                "the database is ahead of the code, or belongs to another tree",
+                remedy="Install the release of the service that brought that revision, here and on every daemon.",
+                database=standing.database,
+                revision=revision,
+            )
+
+
+def _refuse_changed(tree: Tree, standing: Standing) -> None:
+    for entry in standing.journal or ():
+        revision = tree[entry.revision]
+        if entry.state is JournalState.DONE and entry.file_hash != revision.file_hash:
+            raise refused(
+                "revision_changed",
+                revision.place,
+                f"revision {revision.id} was changed after it ran in database {standing.database}",
+                remedy="Put the file back as it was; what it should do besides goes into a new revision.",
+                database=standing.database,
+                revision=revision.id,
+            )
+
+
+def _refuse_before_expand(tree: Tree, release: Release, applied: frozenset[str]) -> None:
+    head = tree.head(release, Stage.EXPAND)
+    if head is not None and head not in applied:
+        raise refused(
+            "expand_first",
+            tree.manifest.place(release.name, "expand"),
+            f"release {release.name} cannot contract: its expand head {head} is not in the database",
+            remedy="Run expand first.",
+            revision=head,
+            release=release.name,
+        )
+
+
+def _refuse_skipped(tree: Tree, release: Release, applied: frozenset[str], standing: Standing) -> None:
+    """A release that was skipped hides its data migrations, so what lies between is never run on the way."""
+    earlier = tree.earlier(release)
+    if earlier is None:
+        return
+    for revision in tree.closure(tree.heads(earlier)):
+        if revision.id not in applied:
+            raise refused(
+                "release_skipped",
+                revision.place,
+                f"database {standing.database} is not at release {earlier.name} yet: it lacks revision {revision.id}",
+                remedy=f"Upgrade to {earlier.name} first, to its end, and then to {release.name}. "
+                "An empty database is installed.",
+                database=standing.database,
+                revision=revision.id,
+                release=release.name,
+            )
+
+
+def _not_in_journal(revision: Revision, standing: Standing) -> MigrationRefused:
+    return refused(
+        "not_in_journal",
+        revision.place,
+        f"database {standing.database} has revision {revision.id} in its version table, but it was not run from here",
+        remedy="If another tool ran it, adopt the database; if the table was stamped by hand, put it right.",
+        database=standing.database,
+        revision=revision.id,
+    )
