@@ -18,12 +18,11 @@ from orchestrator.client.clock import Clock, Pause, boottime, pause
 from orchestrator.client.errors import (
     BadAnswer,
     ClientError,
-    Conflict,
     LeaseLost,
     NotAMember,
     NotDrained,
-    NotFound,
     NotYet,
+    Refused,
     Unavailable,
     Unreachable,
 )
@@ -39,6 +38,8 @@ LONGEST_PAUSE_SECONDS = 5.0
 """Waiting stops while a machine is suspended and the lease's clock does not: look at it this often at least."""
 
 LONGEST_REQUEST_SECONDS = 10.0
+
+CREATED = 201
 
 _UNUSABLE = re.compile(r"[^A-Za-z0-9._:-]")
 
@@ -340,7 +341,8 @@ class Member:
                     remedy="Check that the address is that of an orchestrator.",
                 )
             with self._changed:
-                self._book.admit(grant, epoch=grant.epoch, sent_at=sent_at if counts_from is None else counts_from)
+                since = sent_at if counts_from is None else counts_from
+                self._book.admit(grant, epoch=grant.epoch, sent_at=since, is_first=response.status == CREATED)
             return grant.standing
 
     def _drain(self, drain_seconds: float | None) -> None:
@@ -379,7 +381,7 @@ class Member:
         timeout = min(max(remaining, 1.0), LONGEST_REQUEST_SECONDS)
         try:
             self._transport.request("DELETE", self._lease_path, None, {"Lease-Epoch": lease.epoch}, timeout)
-        except (Conflict, NotFound) as error:
+        except Refused as error:
             if error.code not in FINAL_CODES:  # gone already is what was wanted
                 raise
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from orchestrator.client.errors import ClientError, Conflict, Evicted, LeaseLost, NotAMember, NotFound, Refused
+from orchestrator.client.errors import ClientError, Evicted, LeaseLost, NotAMember, Refused
 from orchestrator.client.lease import Lease
 from orchestrator.client.standing import Grant, Standing
 from orchestrator.client.transactions import OpenTransactions, Period
@@ -57,12 +57,18 @@ class Membership:
 
     # -- what a daemon says --------------------------------------------------------------------------------------
 
-    def admit(self, grant: Grant, *, epoch: str, sent_at: float) -> None:
-        """The join was granted. Joining acks the standing that it returns: nothing began before."""
+    def admit(self, grant: Grant, *, epoch: str, sent_at: float, is_first: bool = True) -> None:
+        """The join was granted. Joining acks the standing that it returns: nothing began before.
+
+        A repeated join (`is_first` false) finds what its first request acked, which may be older: it acks at once.
+        """
         self.lease = Lease.granted(grant, epoch=epoch, sent_at=sent_at, chance=self._chance())
         self.period = Period(1, grant.standing)
-        self._acked = grant.standing.publication
         self.state = State.JOINED
+        if is_first:
+            self._acked = grant.standing.publication
+        else:
+            self.hasten_ack(sent_at)
 
     def ack(self) -> int | None:
         """The publication to acknowledge now, or None while a transaction is open that began before it."""
@@ -86,7 +92,7 @@ class Membership:
             self._lost = None
         known = self.period.standing
         # A daemon that is behind lost its last commits. Our acks of the later publication tell it so.
-        is_behind = grant.standing.publication < known.publication
+        is_behind = grant.standing.publication < known.publication and not _is_at_rest_after(grant.standing, known)
         is_switched = grant.standing != known and not is_behind
         if is_switched:
             self.period = Period(self.period.number + 1, grant.standing)
@@ -95,7 +101,7 @@ class Membership:
 
     def refused(self, error: ClientError, now: float) -> LeaseLost | None:
         """A renewal failed. Returns the loss if this answer is final; otherwise the renewal is tried again later."""
-        if not (isinstance(error, Conflict | NotFound) and error.code in FINAL_CODES):
+        if not (isinstance(error, Refused) and error.code in FINAL_CODES):
             wish = error.retry_after if isinstance(error, Refused) else None
             self.missed(now, retry_after=wish)
             return None
@@ -184,3 +190,8 @@ class Membership:
             remedy="Roll back, drop the database connections, report not ready; it goes on trying to renew.",
             final=False,
         )
+
+
+def _is_at_rest_after(heard: Standing, known: Standing) -> bool:
+    """True if publication 0 says that the upgrade is over, after which an instance goes on as it did."""
+    return heard.publication == 0 and heard.upgrade is None and heard.behaviour == known.behaviour

@@ -46,7 +46,8 @@ class Behaviour:
 class Standing:
     """What is published for an instance.
 
-    `publication` only grows within a schema; an ack names it. `upgrade` and `phase` are None at rest.
+    `publication` grows within a schema, and is 0 where nothing waits for an ack; an ack names it. `upgrade` is None
+    at rest, between upgrades.
     """
 
     publication: int

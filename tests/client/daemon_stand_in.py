@@ -47,6 +47,7 @@ class StandIn:
     """Instances and what is published. `next_answers` are given first, one for each request, whatever it is."""
 
     def __init__(self) -> None:
+        self.upgrade: int | None = 3
         self.publication = 17
         self.words = ("old", "both")
         self.ttl_seconds = 60.0
@@ -113,7 +114,7 @@ class StandIn:
             "ttl_seconds": self.ttl_seconds,
             "renew_seconds": self.renew_seconds,
             "standing": {
-                "upgrade": 3,
+                "upgrade": self.upgrade,
                 "publication": self.publication,
                 "phase": "backfill",
                 "reads": reads,

@@ -23,7 +23,7 @@ from orchestrator.client import (
     Unavailable,
     Unreachable,
 )
-from tests.client.daemon_stand_in import Answer, DirectTransport, StandIn, Timeline, problem, unreachable
+from tests.client.daemon_stand_in import Answer, Asked, DirectTransport, StandIn, Timeline, problem, unreachable
 
 
 @pytest.fixture
@@ -95,6 +95,23 @@ def test_join_waits_while_the_daemon_says_not_yet(
     assert len({(asked.body["id"], asked.body["nonce"]) for asked in daemon.asked}) == 1
     assert time.pauses[0] >= 3, "never sooner than the daemon asked for"
     assert len(time.pauses) == 3
+
+
+def test_repeated_join_acks_at_once_what_it_was_told(
+    daemon: StandIn, new_member: Callable[[], Member], transport: DirectTransport, time: Timeline
+) -> None:
+    def lose_the_answer(asked: Asked) -> None:
+        transport.on_request = lambda _: None
+        daemon.answer(asked)
+        daemon.publish("new", "both")
+        raise unreachable(maybe_done=True)
+
+    transport.on_request = lose_the_answer
+    member = new_member()
+    member.join(in_background=False)
+    assert member.standing.publication == 18
+    assert len(daemon.instances) == 1
+    assert _is_due(member, time)
 
 
 def test_join_gives_up_with_the_last_answer_and_can_be_called_again(
@@ -279,6 +296,27 @@ def test_daemon_that_is_behind_does_not_turn_the_behaviour_back(daemon: StandIn,
     assert daemon.acks == [17, 17], "the ack tells the daemon what it has forgotten"
 
 
+def test_end_of_an_upgrade_is_no_step_back(daemon: StandIn, member: Member, caplog: pytest.LogCaptureFixture) -> None:
+    daemon.publish("new", "new")
+    member.renew()
+    daemon.upgrade = None
+    daemon.publish("new", "new", publication=0)
+    member.renew()
+    assert (member.standing.upgrade, member.standing.publication) == (None, 0)
+    daemon.upgrade = 4
+    daemon.publish("new", "new", publication=30)
+    member.renew()
+    assert member.standing.publication == 30
+    assert "behind" not in caplog.text
+
+
+def test_rest_out_of_the_middle_of_an_upgrade_is_not_believed(daemon: StandIn, member: Member) -> None:
+    daemon.upgrade = None
+    daemon.publish("new", "new", publication=0)
+    member.renew()
+    assert str(member.standing.behaviour) == "reads old, writes both"
+
+
 def test_hooks_hear_of_a_change_once_and_cannot_stop_the_renewals(daemon: StandIn, member: Member) -> None:
     heard: list[Standing] = []
 
@@ -400,7 +438,8 @@ def test_evicted_instance_never_begins_again(daemon: StandIn, member: Member, ti
 
 
 @pytest.mark.parametrize(
-    ("status", "code"), [(409, "epoch_foreign"), (409, "instance_left"), (404, "instance_unknown")]
+    ("status", "code"),
+    [(409, "epoch_foreign"), (409, "instance_left"), (404, "instance_unknown"), (410, "instance_evicted")],
 )
 def test_lease_that_the_daemon_does_not_know_is_lost_for_good(
     daemon: StandIn, member: Member, status: int, code: str
