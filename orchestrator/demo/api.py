@@ -29,7 +29,10 @@ class Answer:
     @property
     def problem(self) -> str:
         """What a refusal says, in one line: the detail, and what to do next."""
-        parts = (self.body.get("detail") or self.body.get("title"), self.body.get("remedy"))
+        parts = (
+            self.body.get("detail") or self.body.get("sentence") or self.body.get("title"),
+            self.body.get("remedy"),
+        )
         return " ".join(str(part) for part in parts if part) or f"HTTP status {self.status}"
 
 
@@ -132,6 +135,10 @@ class OrchestratorApi:
         if not answer.ok:
             raise DemoFailed(f"the gate {gate} cannot be read: {answer.problem}")
         return bool(answer.body["open"])
+
+    def check_gate(self, gate: str) -> Answer:
+        """The same as a status code: 2xx open, 409 closed."""
+        return self.call("POST", f"{self._schema}/gates/{gate}/check")
 
     def approve(self, phase: str, reason: str) -> Answer:
         """Approve that the upgrade enters that phase."""

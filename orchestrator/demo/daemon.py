@@ -24,36 +24,45 @@ port = {port}
 
 [orchestrator]
 schemas = {schema}
+state_dir = {directory}
 
 [schema:{schema}]
 migrations = {migrations}
 connection = {managed_url}
 
 [policy]
-approval = contracted
+approve = contracted
 
 [leases]
 # Short, so that an upgrade under eyes takes seconds; a real site keeps the default.
-ttl_seconds = 6
+ttl_seconds = 15
+renew_seconds = 2
 
 [cycle]
 interval_seconds = 0.5
 """
 
 
-def start_daemon(processes: Processes, directory: Path, *, state_url: str, managed_url: str) -> OrchestratorApi:
-    """Write the configuration, start `orchestrator serve`, and return when it answers."""
-    port = _free_port()
-    configuration = directory / "orchestrator.conf"
-    configuration.write_text(
+def write_configuration(directory: Path, port: int, *, state_url: str, managed_url: str) -> Path:
+    """Write the daemon's configuration file into the directory and say where it is."""
+    path = directory / "orchestrator.conf"
+    path.write_text(
         CONFIGURATION.format(
             state_url=_escaped(state_url),
             managed_url=_escaped(managed_url),
             port=port,
             schema=SCHEMA,
             migrations=migrations_directory(),
+            directory=directory,
         )
     )
+    return path
+
+
+def start_daemon(processes: Processes, directory: Path, *, state_url: str, managed_url: str) -> OrchestratorApi:
+    """Write the configuration, start `orchestrator serve`, and return when it answers."""
+    port = _free_port()
+    configuration = write_configuration(directory, port, state_url=state_url, managed_url=managed_url)
     arguments = ["serve", "--config-file", str(configuration)]
     daemon = processes.start_module("orchestrator", arguments, name="orchestrator")
     api = OrchestratorApi(f"http://127.0.0.1:{port}", SCHEMA)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -80,11 +80,21 @@ def running_server(kind: DatabaseKind, directory: Path) -> Iterator[Server]:
 def insert_seed(engine: sqlalchemy.Engine, seed: Seed) -> float:
     """Fill the two tables of release 1, and return how many seconds that took. The ids count from 1."""
     began = time.monotonic()
-    metadata = sqlalchemy.MetaData()
     with engine.begin() as connection:
-        customers = sqlalchemy.Table("customers", metadata, autoload_with=connection)
-        items = sqlalchemy.Table("items", metadata, autoload_with=connection)
-        connection.execute(sqlalchemy.insert(customers), [{"name": name} for name in seed.customer_names()])
-        contents = [{"title": title, "status": status} for title, status in seed.item_contents()]
-        connection.execute(sqlalchemy.insert(items), contents)
+        _insert_many(connection, "customers", ("name",), ((name,) for name in seed.customer_names()))
+        _insert_many(connection, "items", ("title", "status"), seed.item_contents())
     return time.monotonic() - began
+
+
+def _insert_many(
+    connection: sqlalchemy.Connection, table: str, columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]
+) -> None:
+    names = ", ".join(columns)
+    if connection.dialect.name == "postgresql":
+        cursor = connection.connection.cursor()
+        with cursor.copy(f"COPY {table} ({names}) FROM STDIN") as copy:
+            for row in rows:
+                copy.write_row(row)
+        return
+    places = ", ".join("?" * len(columns))
+    connection.exec_driver_sql(f"INSERT INTO {table} ({names}) VALUES ({places})", list(rows))

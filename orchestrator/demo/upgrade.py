@@ -12,7 +12,7 @@ from orchestrator.demo.example import FLEETS
 from orchestrator.demo.fleet import Fleets
 
 POLL_SECONDS = 0.1
-PATIENCE_SECONDS = 90.0
+PATIENCE_SECONDS = 60.0
 STEADY_SECONDS = 1.5
 
 
@@ -46,7 +46,7 @@ class OrchestratedUpgrade:
         answer = self._api.approve("contracted", "the demo has seen enough")
         if not answer.ok:
             raise DemoFailed(f"the approval was refused: {answer.problem}")
-        self._wait_until(lambda view: view.status == "complete")
+        self._wait_until(lambda view: view.status == "completed")
         self._board.clock.end(time.monotonic())
         self._board.say("the upgrade is complete; the fleets go on working on the new shape alone")
         time.sleep(STEADY_SECONDS)
@@ -61,26 +61,35 @@ class OrchestratedUpgrade:
     def _show_refusal(self) -> None:
         """Ask for the contract while release 1 runs, and see it refused for every process of release 1."""
         still_old = {i.options.instance for i in self._fleets.running() if i.options.release == "1"}
-        answer = self._api.approve("contracted", "too early, on purpose")
-        blockers = _blockers_naming(still_old, self._api.plan_blockers())
-        named = {name for name in still_old if any(_names(blocker, name) for blocker in blockers)}
-        if named != still_old:
-            forgotten = ", ".join(sorted(still_old - named))
-            raise DemoFailed(f"the plan does not name these processes, which still need the old shape: {forgotten}")
-        verb = "only noted" if answer.ok else "refused"
-        self._board.say(
-            f"an early contract is {verb}: {answer.problem if not answer.ok else ''}".rstrip(": "), "yellow"
-        )
+        answer = self._api.check_gate("phase:contracted")
+        if answer.ok:
+            raise DemoFailed(f"the gate phase:contracted is open while {len(still_old)} processes need the old shape")
+        self._board.say(f"an early contract is refused with HTTP status {answer.status}: {answer.problem}", "yellow")
+        blockers = self._blockers_naming_all(still_old)
         for blocker in blockers:
             self._board.say(f"  {blocker.sentence} {blocker.remedy}".rstrip(), "yellow")
-        self._board.say(f"  still need the old shape: {', '.join(sorted(named))}", "yellow")
-        self.refused_for = tuple(sorted(named))
+        self._board.say(f"  still need the old shape: {', '.join(sorted(still_old))}", "yellow")
+        self.refused_for = tuple(sorted(still_old))
+
+    def _blockers_naming_all(self, instances: set[str]) -> tuple[Blocker, ...]:
+        """The blockers of the plan that name these instances, when together they name each of them."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            blockers = tuple(b for b in self._api.plan_blockers() if any(_names(b, name) for name in instances))
+            forgotten = {name for name in instances if not any(_names(blocker, name) for blocker in blockers)}
+            if not forgotten:
+                return blockers
+            if time.monotonic() > deadline:
+                names = ", ".join(sorted(forgotten))
+                raise DemoFailed(f"the plan does not name these processes, which still need the old shape: {names}")
+            time.sleep(POLL_SECONDS)
+            self._look()
 
     def _wait_until(self, is_so: Callable[[UpgradeView], bool]) -> None:
         deadline = time.monotonic() + PATIENCE_SECONDS
         view = self._look()
         while not is_so(view):
-            if view.status == "failed" or time.monotonic() > deadline:
+            if view.status == "cancelled" or time.monotonic() > deadline:
                 reasons = "; ".join(f"{blocker.sentence} {blocker.remedy}" for blocker in view.blockers)
                 raise DemoFailed(f"the upgrade does not go on from {view.phase}: {view.sentence} {reasons}".rstrip())
             time.sleep(POLL_SECONDS)
@@ -101,12 +110,8 @@ class OrchestratedUpgrade:
 
 
 def _waits_for_approval_to_contract(view: UpgradeView) -> bool:
-    return any(blocker.code == "approval_missing" for blocker in view.blockers)
+    return any(blocker.code == "approval_required" for blocker in view.blockers)
 
 
 def _names(blocker: Blocker, instance: str) -> bool:
     return any(instance in culprit for culprit in blocker.culprits)
-
-
-def _blockers_naming(instances: set[str], blockers: tuple[Blocker, ...]) -> tuple[Blocker, ...]:
-    return tuple(blocker for blocker in blockers if any(_names(blocker, instance) for instance in instances))
