@@ -1,0 +1,114 @@
+"""The ledger and the copy: forward only, and only by whoever holds the newest revision."""
+
+from dataclasses import replace
+
+import pytest
+
+from orchestrator.bookkeeping import ledger
+from orchestrator.bookkeeping.copies import read_copy, write_copy
+from orchestrator.bookkeeping.ledger import LedgerEntry
+from orchestrator.bookkeeping.tables import metadata
+from orchestrator.dialects import Database, open_database
+from orchestrator.domain.errors import Conflict, LostCursor
+from orchestrator.domain.ladder import Phase
+from orchestrator.domain.view import Copy, MigrationState
+
+SCHEMA = "inventory"
+FULL = LedgerEntry(
+    SCHEMA,
+    "split_name",
+    "2",
+    7,
+    "ab" * 32,
+    state=MigrationState.FAILED,
+    revision=4,
+    cursor="[17]",
+    rows_total=2**40,
+    rows_done=30,
+    verify_cursor="[9]",
+    rows_verified=20,
+    differences=2,
+    first_differences="id=1; id=2",
+    witness_incarnation="w",
+    error="a sentence",
+    started_at=1.5,
+    finished_at=2.5,
+)
+
+
+@pytest.fixture
+def books(database: Database) -> Database:
+    with database.writing() as connection:
+        metadata.create_all(connection)
+    return database
+
+
+def test_entry_comes_back_as_it_was_stored(books: Database) -> None:
+    with books.writing() as connection:
+        ledger.add(connection, FULL)
+    with books.reading() as connection:
+        assert ledger.find(connection, SCHEMA, "split_name") == FULL
+        assert ledger.entries(connection, SCHEMA) == (FULL,)
+        assert ledger.entries(connection, "another") == ()
+        assert ledger.find(connection, SCHEMA, "unknown") is None
+
+
+def test_every_change_has_the_next_revision(books: Database) -> None:
+    with books.writing() as connection:
+        ledger.add(connection, FULL)
+        changed = ledger.save(connection, replace(FULL, rows_done=31))
+        assert changed == replace(FULL, rows_done=31, revision=5)
+        assert ledger.find(connection, SCHEMA, "split_name") == changed
+
+
+def test_change_decided_on_an_old_revision_is_refused(books: Database) -> None:
+    with books.writing() as connection:
+        ledger.add(connection, FULL)
+        assert ledger.fence(connection, SCHEMA) == 1
+    with pytest.raises(LostCursor) as caught, books.writing() as connection:
+        ledger.save(connection, replace(FULL, rows_done=31))
+    assert caught.value.code == "lost_cursor"
+    with books.reading() as connection:
+        assert ledger.find(connection, SCHEMA, "split_name") == replace(FULL, revision=5)
+
+
+def test_reset_forgets_everything_of_its_upgrade_but_never_a_revision(books: Database) -> None:
+    other = replace(FULL, name="other", upgrade_id=8)
+    with books.writing() as connection:
+        ledger.add(connection, FULL)
+        ledger.add(connection, other)
+        ledger.reset(connection, SCHEMA, 7)
+        assert ledger.find(connection, SCHEMA, "split_name") == LedgerEntry(
+            SCHEMA, "split_name", "2", 7, FULL.file_hash, revision=5
+        )
+        assert ledger.find(connection, SCHEMA, "other") == other
+
+
+def test_claim_passes_over_an_entry_that_another_session_holds(postgresql_url: str) -> None:
+    books = open_database("main", postgresql_url)
+    with books.writing() as connection:
+        metadata.create_all(connection)
+        ledger.add(connection, FULL)
+    with books.writing() as first:
+        assert ledger.claim(first, SCHEMA, "split_name") == FULL
+        with books.writing() as second:
+            assert ledger.claim(second, SCHEMA, "split_name") is None
+    with books.writing() as third:
+        assert ledger.claim(third, SCHEMA, "split_name") == FULL
+    books.engine.dispose()
+
+
+def test_copy_is_written_whole_and_only_forward(books: Database) -> None:
+    first = Copy(7, Phase.EXPANDED, Phase.BACKFILL, 3, "i")
+    second = Copy(None, Phase.BASE, Phase.BASE, 4, "j")
+    with books.writing() as connection:
+        assert read_copy(connection, SCHEMA) is None
+        write_copy(connection, SCHEMA, first, now=1.0)
+        write_copy(connection, SCHEMA, first, now=1.0)
+        assert read_copy(connection, SCHEMA) == first
+        write_copy(connection, SCHEMA, second, now=2.0)
+        with pytest.raises(Conflict) as caught:
+            write_copy(connection, SCHEMA, first, now=3.0)
+        assert caught.value.code == "copy_ahead"
+        assert read_copy(connection, SCHEMA) == second
+        assert read_copy(connection, "another") is None
