@@ -29,6 +29,7 @@ from orchestrator.demo.verdict import Outcome, Verdict
 from orchestrator.demo.verification import verify
 
 CONTROL_ROWS = 20_000
+INTERRUPTED = 130
 
 
 def run(options: DemoOptions) -> int:
@@ -42,8 +43,13 @@ def run(options: DemoOptions) -> int:
             control = _control(options, server, directory, board)
             processes = stack.enter_context(Processes(directory))
             api_url, outcome = _orchestrated(options, server, processes, directory, board)
+        except KeyboardInterrupt:
+            board.console.print("Stopping.")
+            return INTERRUPTED
         except DemoFailed as failed:
             error = str(failed)
+        except Exception as unexpected:  # the edge: people get a sentence, and everything started is stopped
+            error = f"{type(unexpected).__name__}: {unexpected}"
         verdict = Verdict(options.database.value, control, outcome, time.monotonic() - began, error)
         verdict.show(board.console)
         if options.json_file is not None:
