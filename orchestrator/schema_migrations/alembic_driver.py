@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -48,13 +49,14 @@ class AlembicDriver:
         schema: str,
         version_table: str = "alembic_version",
         patience: Patience | None = None,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         directory = directory.absolute()
         manifest = load_manifest(directory / MANIFEST_NAME, schema=schema)
         self.tree = Tree(directory, manifest)
         self.schema = schema
         self.releases: Releases = manifest.releases
-        self._runner = Runner(self.tree, version_table=version_table, patience=patience or Patience())
+        self._runner = Runner(self.tree, version_table=version_table, patience=patience or Patience(), sleep=sleep)
         self._recordings: dict[tuple[str, str], Recording] = {}
         self._judged: dict[str, tuple[Warning_, ...]] = {}
 

@@ -108,7 +108,8 @@ class _OfflineContext(MigrationContext):
 
     def connect(self, connection: MockConnection) -> None:
         """Let statements that go around the operations end here."""
-        self.connection = connection  # type: ignore[assignment]  # Alembic itself puts one there when it is offline
+        # Alembic itself puts a mock connection there when it is offline.
+        self.connection = self.impl.connection = connection  # type: ignore[assignment]
 
     def show(self, operation: ExecuteSQLOp | BulkInsertOp) -> None:
         """Add a statement to the text, as it reads without its values."""
