@@ -1,0 +1,80 @@
+"""Data migrations: how far each is in each database, and sending a failed one back to its start."""
+
+from __future__ import annotations
+
+from orchestrator.api.exchange import Answer, Asked, Name, Nothing, Question, Reason, View
+from orchestrator.services.data_migrations import MigrationStatus
+
+
+class DataMigrationView(View, frozen=True, kw_only=True):
+    """One data migration in one database, in our own counts; `rows_total` is null until counted.
+
+    State is pending, running, verifying, complete, assumed, failed, or absent where its ledger was not read or does
+    not have it yet.
+    """
+
+    name: str
+    release: str
+    database: str
+    state: str
+    rows_done: int = 0
+    rows_total: int | None = None
+    rows_verified: int = 0
+    differences: int = 0
+    first_differences: str | None = None
+    error: str | None = None
+
+
+class DataMigrationList(View, frozen=True, kw_only=True):
+    """Data migrations in the order of the releases, each once per database."""
+
+    schema: str
+    data_migrations: tuple[DataMigrationView, ...]
+
+
+class RetryMigrationRequest(Question, frozen=True, kw_only=True):
+    """Send it back to its start in this database, or without one in all in which it failed."""
+
+    database: Name | None = None
+    reason: Reason | None = None
+
+
+def list_(asked: Asked[Nothing, Nothing]) -> Answer:
+    return _answer(asked.schema, asked.services.data_migrations.list(asked.schema))
+
+
+def show(asked: Asked[Nothing, Nothing]) -> Answer:
+    return _answer(asked.schema, asked.services.data_migrations.show(asked.schema, asked.path["name"]))
+
+
+def retry(asked: Asked[Nothing, RetryMigrationRequest]) -> Answer:
+    name = asked.path["name"]
+    asked.services.data_migrations.retry(
+        asked.schema, name, asked.body.database, actor=asked.who, reason=asked.body.reason
+    )
+    asked.services.nudge(asked.schema)
+    return _answer(asked.schema, asked.services.data_migrations.show(asked.schema, name))
+
+
+def migration_view(status: MigrationStatus) -> DataMigrationView:
+    """A data migration as it is shown."""
+    facts = status.facts
+    if facts is None:
+        return DataMigrationView(name=status.name, release=status.release, database=status.database, state="absent")
+    return DataMigrationView(
+        name=status.name,
+        release=status.release,
+        database=status.database,
+        state=facts.state.value,
+        rows_done=facts.rows_done,
+        rows_total=facts.rows_total,
+        rows_verified=facts.rows_verified,
+        differences=facts.differences,
+        first_differences=facts.first_differences,
+        error=facts.error,
+    )
+
+
+def _answer(schema: str, found: tuple[MigrationStatus, ...]) -> Answer:
+    views = tuple(migration_view(status) for status in found)
+    return Answer(DataMigrationList(schema=schema, data_migrations=views))

@@ -1,0 +1,187 @@
+"""An endpoint: one path with its methods. Authorises, reads and checks the request, calls the handler, answers."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from orchestrator.api.auth import identify, require
+from orchestrator.api.exchange import JSON, Answer, ApiServices, ApiSettings, Asked, Nothing, Question, Route
+from orchestrator.api.faults import Refused, not_found
+from orchestrator.api.watch import Watch
+from orchestrator.domain.errors import Invalid
+
+LARGEST_BODY_BYTES = 64 * 1024
+LONGEST_PATH_PART = 255
+
+T = TypeVar("T", bound=Question)
+
+_PLACE = re.compile(r" - at `(?:key in )?\$\.?([^`]*)`$")
+_FIELD = re.compile(r"Object (missing required|contains unknown) field `([^`]*)`")
+
+
+class Endpoint:
+    """All routes of one path, as an ASGI application."""
+
+    def __init__(self, routes: Sequence[Route], services: ApiServices, settings: ApiSettings, watch: Watch) -> None:
+        self._routes = {route.method: route for route in routes}
+        if "GET" in self._routes:
+            self._routes["HEAD"] = self._routes["GET"]
+        self._services = services
+        self._settings = settings
+        self._watch = watch
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        answer = await self._answer(request)
+        await as_response(answer)(scope, receive, send)
+
+    async def _answer(self, request: Request) -> Answer:
+        route = self._routes.get(request.method)
+        if route is None:
+            raise self._wrong_method(request.method)
+        actor = identify(self._settings.tokens, request.headers)
+        if route.role is not None:
+            require(actor, route.role)
+        asked: Asked[Any, Any] = Asked(
+            path=_path_parts(request),
+            query=_read_query(request, route.query),
+            body=await _read_body(request, route),
+            headers=request.headers,
+            actor=actor,
+            services=self._services,
+            settings=self._settings,
+            watch=self._watch,
+            gone=lambda: _hangup(request),
+        )
+        if inspect.iscoroutinefunction(route.handler):
+            answer: Answer = await route.handler(asked)
+        else:
+            answer = await run_in_threadpool(route.handler, asked)  # type: ignore[arg-type]  # no coroutine, see above
+        return answer
+
+    def _wrong_method(self, method: str) -> Refused:
+        allowed = ", ".join(sorted(self._routes))
+        return Refused(
+            405,
+            "method_not_allowed",
+            f"this path does not answer to {method}",
+            remedy=f"It answers to {allowed}.",
+            headers={"Allow": allowed},
+        )
+
+
+def as_response(answer: Answer) -> Response:
+    """The answer as it goes over the wire."""
+    if answer.body is None:
+        return Response(status_code=answer.status, headers=dict(answer.headers))
+    content = answer.body if isinstance(answer.body, bytes) else msgspec.json.encode(answer.body, enc_hook=str)
+    return Response(content, answer.status, dict(answer.headers), answer.media_type)
+
+
+def _path_parts(request: Request) -> Mapping[str, str]:
+    """The names in the path. One that cannot be a name, because no database could store it, names nothing."""
+    for value in request.path_params.values():
+        if len(value) > LONGEST_PATH_PART or any(character < " " or character == "\x7f" for character in value):
+            raise not_found()
+    return request.path_params
+
+
+def _read_query(request: Request, kind: type[T]) -> T:
+    given = request.query_params
+    twice = [name for name in given if len(given.getlist(name)) > 1]
+    if twice:
+        raise Invalid(
+            "query_invalid",
+            f"the query gives {twice[0]} more than once",
+            remedy="Give each field once.",
+            field=twice[0],
+        )
+    try:
+        return msgspec.convert(dict(given), kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise _unusable("query", error, kind) from error
+
+
+async def _read_body(request: Request, route: Route) -> Question:
+    """The body as the route's type. Only JSON is read: a browser sends that to nobody but its own site unasked."""
+    if route.body is Nothing:
+        return Nothing()
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != JSON:
+        raise Refused(
+            415,
+            "media_type_unsupported",
+            f"this needs a JSON body, and the request says it is {media_type or 'nothing'}",
+            remedy=f"Send the header `Content-Type: {JSON}`.",
+        )
+    content = await _content(request)
+    try:
+        return msgspec.json.decode(content or b"{}", type=route.body)
+    except msgspec.ValidationError as error:
+        raise _unusable("body", error, route.body) from error
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise Refused(
+            400,
+            "body_malformed",
+            f"the body is not JSON: {_first_line(error)}",
+            remedy="Send one JSON object in UTF-8.",
+        ) from error
+
+
+async def _content(request: Request) -> bytes:
+    content = bytearray()
+    stated = request.headers.get("content-length", "")
+    is_too_large = stated.isdecimal() and int(stated[:20]) > LARGEST_BODY_BYTES
+    if not is_too_large:
+        async for part in request.stream():
+            content += part
+            is_too_large = len(content) > LARGEST_BODY_BYTES
+            if is_too_large:
+                break
+    if is_too_large:
+        raise Refused(
+            413,
+            "body_too_large",
+            f"the body is larger than {LARGEST_BODY_BYTES} bytes",
+            remedy="Send less.",
+            headers={"Connection": "close"},
+        )
+    return bytes(content)
+
+
+def _unusable(what: str, error: msgspec.ValidationError, kind: type[Question]) -> Invalid:
+    """The refusal of a query or body, naming the field. msgspec's sentence names types and limits well."""
+    text = str(error)
+    place = _PLACE.search(text)
+    path = place[1] if place else ""
+    reason = _PLACE.sub("", text)
+    field = _FIELD.fullmatch(reason)
+    if field is not None:
+        path = ".".join(filter(None, (path, field[2])))
+        is_missing = field[1].startswith("missing")
+        sentence = f"the {what} lacks the field {path}" if is_missing else f"the {what} has an unknown field {path}"
+    elif path:
+        sentence = f"field {path} of the {what} is not usable: {reason[:1].lower()}{reason[1:]}"
+    else:
+        sentence = f"the {what} is not usable: {reason[:1].lower()}{reason[1:]}"
+    fields = [f"{each.encode_name}{' (required)' if each.required else ''}" for each in msgspec.structs.fields(kind)]
+    remedy = f"Its fields are: {', '.join(fields)}." if fields else f"This takes no {what}."
+    return Invalid(f"{what}_invalid", sentence, remedy=remedy, field=path or None)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).partition("\n")[0]
+
+
+async def _hangup(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

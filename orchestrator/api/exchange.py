@@ -1,0 +1,134 @@
+"""What passes between a route and its handler: the question as asked, the answer, and a line of the route table."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Generic, TypeVar
+
+from msgspec import Meta, Struct
+
+from orchestrator.api.auth import Actor, Role, Tokens
+from orchestrator.api.watch import Watch
+from orchestrator.services.data_migrations import DataMigrations
+from orchestrator.services.leases import Leases
+from orchestrator.services.status import StatusBoard
+from orchestrator.services.upgrades import Upgrades
+
+JSON = "application/json"
+PROBLEM = "application/problem+json"
+HTML = "text/html; charset=utf-8"
+
+LONGEST_WAIT_SECONDS = 300
+
+Name = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]+$")]
+"""A name of something, as requests may give it: it reaches the database, so it holds no control characters."""
+
+Reason = Annotated[str, Meta(max_length=1000, pattern=r"^[^\x00]*$")]
+"""A sentence for the audit log."""
+
+Wait = Annotated[float, Meta(ge=0, le=LONGEST_WAIT_SECONDS, description="seconds to wait for another answer")]
+
+
+@dataclass(frozen=True, slots=True)
+class ApiServices:
+    """What the API calls. `nudge` tells the daemon that a schema changed, so that it looks at once."""
+
+    upgrades: Upgrades
+    leases: Leases
+    board: StatusBoard
+    data_migrations: DataMigrations
+    is_healthy: Callable[[], bool]
+    nudge: Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ApiSettings:
+    """How the API is served. Without `tokens` nobody is asked who they are, and only loopback names are answered."""
+
+    tokens: Tokens | None = None
+    server_name: str = "orchestrator"
+    watch_interval_seconds: float = 0.25
+    most_waiters: int = 5000
+
+
+class Question(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+    """Base of everything that is read from outside: query strings and bodies."""
+
+
+class Nothing(Question, frozen=True, kw_only=True):
+    """No query, or no body."""
+
+
+class View(Struct, kw_only=True, frozen=True):
+    """Base of everything that is answered. Fields may be added to it; none changes its meaning."""
+
+
+Q = TypeVar("Q", bound=Question)
+B = TypeVar("B", bound=Question)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked(Generic[Q, B]):
+    """One request, checked and authorised. `actor` is None only on routes that are open to all.
+
+    `gone` returns when the client hangs up.
+    """
+
+    path: Mapping[str, str]
+    query: Q
+    body: B
+    headers: Mapping[str, str]
+    actor: Actor | None
+    services: ApiServices
+    settings: ApiSettings
+    watch: Watch
+    gone: Callable[[], Awaitable[None]]
+
+    @property
+    def schema(self) -> str:
+        """The schema that the path names."""
+        return self.path["schema"]
+
+    @property
+    def who(self) -> str:
+        """Who asks, as the audit log names them."""
+        return self.actor.name if self.actor is not None else "nobody"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A status, headers and a body: a `View` or mapping that becomes JSON, bytes as they are, or nothing."""
+
+    body: object = None
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    media_type: str = JSON
+
+
+# The table pairs each handler with the types that its `Asked` names; a test holds them together.
+Handler = Callable[[Asked[Any, Any]], Answer] | Callable[[Asked[Any, Any]], Awaitable[Answer]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One line of the route table. A plain function runs in a thread of its own, a coroutine function in the loop.
+
+    route that changes nothing. `needs` names request headers beyond the usual.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    role: Role | None
+    summary: str
+    answer: type[View] | None
+    body: type[Question] = Nothing
+    query: type[Question] = Nothing
+    statuses: tuple[int, ...] = (200,)
+    needs: tuple[str, ...] = ()
+
+    @property
+    def noun(self) -> str:
+        """The noun that it belongs to: the module of its handler."""
+        return self.handler.__module__.rpartition(".")[2]

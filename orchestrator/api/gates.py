@@ -1,0 +1,89 @@
+"""Gates: what deployment tooling asks, answered the way each kind of tool understands."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from orchestrator.api.exchange import Answer, ApiServices, Asked, Nothing, Question, View
+from orchestrator.api.faults import problem
+from orchestrator.api.upgrades import BlockerView, blocker_view
+from orchestrator.domain.gates import GateAnswer, GateStatus
+from orchestrator.services.status import UpgradeStatus
+
+NEVER = 410
+RETRY_AFTER_SECONDS = "5"
+
+
+class GateView(View, frozen=True, kw_only=True):
+    """The answer to a gate. Status is RUNNING (closed, may open), SUCCEEDED (open) or TERMINAL (closed for good).
+
+    `blocked_by` is empty when it is open; its first entry is the gate's own reason. `phase` and `revision` are those
+    of the newest upgrade, null and 0 before the first.
+    """
+
+    gate: str
+    open: bool
+    status: str
+    blocked_by: tuple[BlockerView, ...]
+    phase: str | None
+    eta_seconds: float | None
+    revision: int
+    code: str
+    sentence: str
+    remedy: str
+
+
+class CheckQuestion(Question, frozen=True, kw_only=True):
+    """`blocked` is the status for a closed gate, for tools that want another one than 409."""
+
+    blocked: Literal[403, 409, 423, 429, 503] = 409
+
+
+def show(asked: Asked[Nothing, Nothing]) -> Answer:
+    """The answer, always with 200: some tools take every other status for a failure of the question."""
+    return Answer(_read(asked.services, asked.schema, asked.path["gate"]))
+
+
+def check(asked: Asked[CheckQuestion, Nothing]) -> Answer:
+    """200 when open, 409 (or what was asked for) when closed, 410 when closed for good. A body is not looked at."""
+    view = _read(asked.services, asked.schema, asked.path["gate"])
+    if view.open:
+        return Answer(view)
+    status = NEVER if view.status == GateStatus.TERMINAL else asked.query.blocked
+    headers = {"Retry-After": RETRY_AFTER_SECONDS} if status in (429, 503) else {}
+    fields = {
+        "gate": view.gate,
+        "open": False,
+        "gate_status": view.status,
+        "blocked_by": view.blocked_by,
+        "phase": view.phase,
+        "eta_seconds": view.eta_seconds,
+        "revision": view.revision,
+    }
+    return problem(status, view.code, view.sentence, view.remedy, headers=headers, fields=fields)
+
+
+def _read(services: ApiServices, schema: str, name: str) -> GateView:
+    answer, newest = services.board.gate(schema, name)
+    return GateView(
+        gate=name,
+        open=answer.is_open,
+        status=answer.status.value,
+        blocked_by=_blocked_by(answer, newest),
+        phase=newest.upgrade.phase.word if newest is not None else None,
+        eta_seconds=newest.eta_seconds if newest is not None and not answer.is_open else None,
+        revision=newest.upgrade.revision if newest is not None else 0,
+        code=answer.code,
+        sentence=answer.sentence,
+        remedy=answer.remedy,
+    )
+
+
+def _blocked_by(answer: GateAnswer, newest: UpgradeStatus | None) -> tuple[BlockerView, ...]:
+    """The gate's own reason; where it waits for a later phase, also what keeps the upgrade from going on."""
+    if answer.is_open:
+        return ()
+    own = BlockerView(code=answer.code, sentence=answer.sentence, culprits=(), remedy=answer.remedy, policy=False)
+    if newest is None or answer.code != "phase_not_reached":
+        return (own,)
+    return (own, *(blocker_view(blocker) for blocker in newest.blockers))

@@ -1,0 +1,199 @@
+"""Instances: one process each. Register, renew, ack, leave; list them; evict one that is dead."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+from msgspec.structs import asdict
+
+from orchestrator.api.exchange import Answer, Asked, Name, Nothing, Question, Reason, View
+from orchestrator.domain.errors import Invalid
+from orchestrator.domain.fleets import Instance
+from orchestrator.services.leases import Lease
+
+LEASE_EPOCH = "Lease-Epoch"
+
+
+class JoinRequest(Question, frozen=True, kw_only=True):
+    """A new process registers. The same id and nonce again repeat harmlessly."""
+
+    id: Name
+    nonce: Name
+    release: Name
+    host: Name | None = None
+
+
+class RenewRequest(Question, frozen=True, kw_only=True):
+    """`ack` is the publication whose behaviour it follows with every earlier transaction ended; null while draining."""
+
+    ack: Annotated[int, Meta(ge=0)] | None = None
+
+
+class EvictRequest(Question, frozen=True, kw_only=True):
+    """Count a process out. `attest_dead` is the word of whoever asks that it is gone: expiry alone proves nothing."""
+
+    reason: Reason
+    attest_dead: bool = False
+
+
+class InstancesQuestion(Question, frozen=True, kw_only=True):
+    """`fleet` narrows the list; `all` also lists those that left or were evicted."""
+
+    fleet: Name | None = None
+    all: bool = False
+
+
+class StandingView(View, frozen=True, kw_only=True):
+    """What an instance follows: which shape it reads and which it writes, from its own release's point of view."""
+
+    upgrade: int | None
+    publication: int
+    phase: str
+    reads: str
+    writes: str
+
+
+class LeaseView(View, frozen=True, kw_only=True):
+    """A lease: for how long, when to renew, and what to follow."""
+
+    id: str
+    schema: str
+    fleet: str
+    release: str
+    ttl_seconds: float
+    renew_seconds: float
+    standing: StandingView
+
+
+class JoinView(LeaseView, frozen=True, kw_only=True):
+    """A new lease. The epoch is its secret; it is told once more only to the same id and nonce."""
+
+    epoch: str
+
+
+class InstanceView(View, frozen=True, kw_only=True):
+    """One process as it is shown: state is alive (possibly), left or evicted. `acked` is the publication it follows."""
+
+    id: str
+    schema: str
+    fleet: str
+    release: str
+    host: str | None
+    state: str
+    acked: int
+    joined_at: float
+    renewed_at: float
+    expires_at: float
+    ended_at: float | None
+    ended_by: str | None
+    end_reason: str | None
+
+
+class InstanceList(View, frozen=True, kw_only=True):
+    """Processes of a schema."""
+
+    schema: str
+    instances: tuple[InstanceView, ...]
+
+
+def list_(asked: Asked[InstancesQuestion, Nothing]) -> Answer:
+    found = asked.services.leases.list(asked.schema, asked.query.fleet, all_states=asked.query.all)
+    return Answer(InstanceList(schema=asked.schema, instances=tuple(_instance_view(each) for each in found)))
+
+
+def join(asked: Asked[Nothing, JoinRequest]) -> Answer:
+    """201 for a new lease, 200 for one that was given before."""
+    body = asked.body
+    lease = asked.services.leases.join(
+        asked.schema,
+        asked.path["fleet"],
+        instance_id=body.id,
+        nonce=body.nonce,
+        release=body.release,
+        host=body.host,
+    )
+    asked.services.nudge(asked.schema)
+    view = JoinView(epoch=lease.instance.epoch, **asdict(_lease_view(lease)))
+    return Answer(view, 201 if lease.is_new else 200)
+
+
+def renew(asked: Asked[Nothing, RenewRequest]) -> Answer:
+    """Extend the lease, ack, and hear what is published now."""
+    ack = asked.body.ack
+    lease = asked.services.leases.renew(
+        asked.schema, asked.path["fleet"], asked.path["id"], epoch=_epoch(asked.headers.get(LEASE_EPOCH)), ack=ack
+    )
+    if ack is not None and lease.stance.upgrade_id is not None:
+        asked.services.nudge(asked.schema)  # it may have been the ack that the next move waits for
+    return Answer(_lease_view(lease))
+
+
+def leave(asked: Asked[Nothing, Nothing]) -> Answer:
+    """End the lease: drained, pools closed. Repeatable."""
+    asked.services.leases.leave(
+        asked.schema, asked.path["fleet"], asked.path["id"], epoch=_epoch(asked.headers.get(LEASE_EPOCH))
+    )
+    asked.services.nudge(asked.schema)
+    return Answer(None, 204)
+
+
+def evict(asked: Asked[Nothing, EvictRequest]) -> Answer:
+    """Count it out on somebody's word, in any phase; audited. Repeatable."""
+    ended = asked.services.leases.evict(
+        asked.schema,
+        asked.path["fleet"],
+        asked.path["id"],
+        actor=asked.who,
+        reason=asked.body.reason,
+        attested_dead=asked.body.attest_dead,
+    )
+    asked.services.nudge(asked.schema)
+    return Answer(_instance_view(ended))
+
+
+def _epoch(header: str | None) -> str:
+    if not header:
+        raise Invalid(
+            "lease_epoch_missing",
+            f"the header {LEASE_EPOCH} is missing",
+            remedy="Send the epoch that the registration was answered with.",
+        )
+    return header
+
+
+def _lease_view(lease: Lease) -> LeaseView:
+    instance, stance = lease.instance, lease.stance
+    return LeaseView(
+        id=instance.id,
+        schema=instance.schema,
+        fleet=instance.fleet,
+        release=instance.release,
+        ttl_seconds=lease.ttl_seconds,
+        renew_seconds=lease.renew_seconds,
+        standing=StandingView(
+            upgrade=stance.upgrade_id,
+            publication=stance.publication,
+            phase=stance.phase.word,
+            reads=stance.behaviour.reads,
+            writes=stance.behaviour.writes,
+        ),
+    )
+
+
+def _instance_view(instance: Instance) -> InstanceView:
+    return InstanceView(
+        id=instance.id,
+        schema=instance.schema,
+        fleet=instance.fleet,
+        release=instance.release,
+        host=instance.host,
+        state=instance.state.value,
+        acked=instance.acked,
+        joined_at=instance.joined_at,
+        renewed_at=instance.renewed_at,
+        expires_at=instance.expires_at,
+        ended_at=instance.ended_at,
+        ended_by=instance.ended_by,
+        end_reason=instance.end_reason,
+    )

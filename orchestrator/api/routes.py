@@ -1,0 +1,148 @@
+"""All routes: who may ask what, where, and what is answered. The OpenAPI document and the reference come from here."""
+
+from __future__ import annotations
+
+from orchestrator.api import (
+    dashboard,
+    data_migrations,
+    databases,
+    events,
+    fleets,
+    gates,
+    health,
+    instances,
+    openapi,
+    readiness,
+    reference,
+    schemas,
+    upgrades,
+)
+from orchestrator.api.auth import Role
+from orchestrator.api.exchange import Route
+
+_SCHEMA = "/v1/schemas/{schema}"
+_UPGRADE = f"{_SCHEMA}/upgrade"
+_INSTANCES = f"{_SCHEMA}/fleets/{{fleet}}/instances"
+_LEASE = f"{_INSTANCES}/{{id}}/lease"
+_MIGRATION = f"{_SCHEMA}/data-migrations/{{name}}"
+
+READER, SERVICE, DEPLOYER, OPERATOR = Role.READER, Role.SERVICE, Role.DEPLOYER, Role.OPERATOR
+
+OPERATIONS: tuple[Route, ...] = (
+    Route("GET", "/v1/schemas", schemas.list_, READER, "What is managed", schemas.SchemaList),
+    Route("GET", _SCHEMA, schemas.show, READER, "One schema, its releases and newest upgrade", schemas.SchemaView),
+    Route(
+        "POST", f"{_SCHEMA}/init", schemas.initialise, OPERATOR,
+        "Give a schema its first release: install it, or adopt databases that are at it",
+        schemas.InitView, schemas.InitRequest,
+    ),
+    Route(
+        "GET", _UPGRADE, upgrades.show, READER,
+        "The newest upgrade. With If-None-Match and wait, the answer waits for another revision",
+        upgrades.UpgradeView, query=upgrades.UpgradeQuestion, statuses=(200, 304), needs=("If-None-Match",),
+    ),
+    Route(
+        "POST", _UPGRADE, upgrades.begin, DEPLOYER,
+        "Begin the upgrade to the next release; repeating it is harmless",
+        upgrades.UpgradeView, upgrades.BeginRequest, statuses=(201, 200),
+    ),
+    Route(
+        "GET", f"{_SCHEMA}/plan", upgrades.plan, READER,
+        "Dry run: the next move, or what blocks it", upgrades.PlanView,
+    ),
+    Route(
+        "POST", f"{_UPGRADE}/approve", upgrades.approve, OPERATOR,
+        "Approve entering a phase", upgrades.UpgradeView, upgrades.ApproveRequest,
+    ),
+    Route(
+        "POST", f"{_UPGRADE}/rollback", upgrades.rollback, OPERATOR,
+        "Go back to an earlier phase, as the guards allow", upgrades.UpgradeView, upgrades.RollbackRequest,
+    ),
+    Route(
+        "POST", f"{_UPGRADE}/pause", upgrades.pause, OPERATOR,
+        "Let no further move begin", upgrades.UpgradeView, upgrades.SteerRequest,
+    ),
+    Route(
+        "POST", f"{_UPGRADE}/resume", upgrades.resume, OPERATOR,
+        "Go on after a pause or a rollback", upgrades.UpgradeView, upgrades.ResumeRequest,
+    ),
+    Route(
+        "POST", f"{_UPGRADE}/retry", upgrades.retry, OPERATOR,
+        "Run a failed step again", upgrades.UpgradeView, upgrades.RetryRequest,
+    ),
+    Route(
+        "POST", f"{_UPGRADE}/cancel", upgrades.cancel, OPERATOR,
+        "Go back to base and end the upgrade there", upgrades.UpgradeView, upgrades.SteerRequest,
+    ),
+    Route(
+        "GET", f"{_SCHEMA}/databases", databases.list_, READER,
+        "Each database: copy, step, error, position", databases.DatabaseList,
+    ),
+    Route(
+        "GET", f"{_SCHEMA}/gates/{{gate}}", gates.show, READER,
+        "deploy:FLEET:RELEASE, rollback:FLEET:RELEASE or phase:PHASE; always 200", gates.GateView,
+    ),
+    Route(
+        "POST", f"{_SCHEMA}/gates/{{gate}}/check", gates.check, DEPLOYER,
+        "The same as a status: 200 open, 409 closed (or what blocked= asks for), 410 closed for good",
+        gates.GateView, query=gates.CheckQuestion,
+    ),
+    Route(
+        "GET", f"{_SCHEMA}/readiness", readiness.show, SERVICE,
+        "May a release start: 200 yes, 503 not yet, 409 never", readiness.ReadinessView,
+        query=readiness.ReadinessQuestion,
+    ),
+    Route(
+        "GET", f"{_SCHEMA}/instances", instances.list_, READER,
+        "The processes that may be alive", instances.InstanceList, query=instances.InstancesQuestion,
+    ),
+    Route(
+        "POST", _INSTANCES, instances.join, SERVICE,
+        "Register a process and get a lease; before its first statement",
+        instances.JoinView, instances.JoinRequest, statuses=(201, 200),
+    ),
+    Route(
+        "PUT", _LEASE, instances.renew, SERVICE,
+        "Renew the lease, ack a publication, hear the present one",
+        instances.LeaseView, instances.RenewRequest, needs=(instances.LEASE_EPOCH,),
+    ),
+    Route(
+        "DELETE", _LEASE, instances.leave, SERVICE,
+        "Leave: drained, with pools closed", None, statuses=(204,), needs=(instances.LEASE_EPOCH,),
+    ),
+    Route(
+        "POST", f"{_INSTANCES}/{{id}}/evict", instances.evict, OPERATOR,
+        "Count a process out that is known to be dead", instances.InstanceView, instances.EvictRequest,
+    ),
+    Route(
+        "POST", f"{_SCHEMA}/fleets/{{fleet}}/report", fleets.report, DEPLOYER,
+        "Say what runs in a fleet without leases", fleets.ReportView, fleets.ReportRequest,
+    ),
+    Route(
+        "GET", f"{_SCHEMA}/data-migrations", data_migrations.list_, READER,
+        "All data migrations in all databases", data_migrations.DataMigrationList,
+    ),
+    Route(
+        "GET", _MIGRATION, data_migrations.show, READER,
+        "One data migration in all databases", data_migrations.DataMigrationList,
+    ),
+    Route(
+        "POST", f"{_MIGRATION}/retry", data_migrations.retry, OPERATOR,
+        "Send a failed data migration back to its start",
+        data_migrations.DataMigrationList, data_migrations.RetryMigrationRequest,
+    ),
+    Route(
+        "GET", "/v1/events", events.list_, READER, "The audit log", events.EventList, query=events.EventsQuestion,
+    ),
+    Route("GET", "/healthz", health.alive, None, "Does the daemon work", health.HealthView),
+    Route("GET", "/readyz", health.ready, None, "Does the state database answer", health.HealthView),
+)  # fmt: skip
+"""What programs call."""
+
+ROUTES: tuple[Route, ...] = (
+    *OPERATIONS,
+    Route("GET", "/openapi.json", openapi.handler(OPERATIONS), None, "This API as an OpenAPI document", None),
+    Route("GET", "/docs", reference.handler(OPERATIONS), None, "This API for people", None),
+    Route("GET", "/", dashboard.show, None, "The status page", None, query=dashboard.StatusQuestion),
+)
+"""Everything that is answered."""
