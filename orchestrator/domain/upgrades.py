@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from orchestrator.domain.errors import Conflict
 from orchestrator.domain.ladder import RUNG_OF, Phase, Profile, Side, Stage, Step
 
 
@@ -133,3 +134,19 @@ def begin(
         revision=revision, publication=revision, old_valid=True, paused=None, cancelling=False,
         status=Status.RUNNING, begun_at=now, phase_since=now,
     )  # fmt: skip
+
+
+def check_way_back(upgrade: Upgrade, to: Phase) -> None:
+    """Refuse to steer back where no way leads. Raises `Conflict` (codes `no_way_back`, `old_shape_stale`)."""
+    if upgrade.is_past_return:
+        raise Conflict(
+            "no_way_back",
+            f"{upgrade.schema} is on its way into {upgrade.fence.word}: the old shape is being removed",
+            remedy="It can only go on. `orchestrator status` says what it waits for.",
+        )
+    if to < Phase.READ_NEW and not upgrade.old_valid:
+        raise Conflict(
+            "old_shape_stale",
+            "the old shape is stale since write_new, so code that reads it may not run again",
+            remedy="Go on, or back to read_new at the most.",
+        )

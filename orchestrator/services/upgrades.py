@@ -12,7 +12,7 @@ from orchestrator.domain.errors import Conflict, Invalid, NotFound, StaleRevisio
 from orchestrator.domain.ladder import Phase
 from orchestrator.domain.records import SchemaState
 from orchestrator.domain.releases import Release
-from orchestrator.domain.upgrades import Move, Upgrade, begin
+from orchestrator.domain.upgrades import Move, Upgrade, begin, check_way_back
 from orchestrator.domain.view import Approval, StepState
 from orchestrator.ports import Transaction
 from orchestrator.services.context import Context, event, running_upgrade
@@ -132,7 +132,7 @@ class Upgrades:
                     f"{to.word} is not an earlier phase than {upgrade.phase.word} in this upgrade",
                     remedy=f"Its phases are: {', '.join(each.word for each in upgrade.profile.phases())}.",
                 )
-            _check_way_back(upgrade, to)
+            check_way_back(upgrade, to)
             self._note(tx, upgrade, "rollback", f"{actor} sent the upgrade back to {to.word}", actor, reason)
             return upgrade.with_goal(to)
 
@@ -143,7 +143,7 @@ class Upgrades:
         _check_reason(reason)
 
         def change(tx: Transaction, upgrade: Upgrade) -> Upgrade:
-            _check_way_back(upgrade, Phase.BASE)
+            check_way_back(upgrade, Phase.BASE)
             self._note(tx, upgrade, "cancel", f"{actor} cancelled the upgrade", actor, reason)
             return upgrade.with_goal(Phase.BASE, cancelling=True)
 
@@ -251,21 +251,6 @@ def _check_next(state: SchemaState, wanted: Release, after: Callable[[str], Rele
             "release_not_next",
             f"{state.name} is at release {state.release}; {wanted.name} is not the release that follows",
             remedy=f"Upgrade to {following.name} first." if following else f"{state.release} is the newest release.",
-        )
-
-
-def _check_way_back(upgrade: Upgrade, to: Phase) -> None:
-    if upgrade.is_past_return:
-        raise Conflict(
-            "no_way_back",
-            f"{upgrade.schema} is on its way into {upgrade.fence.word}: the old shape is being removed",
-            remedy="It can only go on. `orchestrator status` says what it waits for.",
-        )
-    if to < Phase.READ_NEW and not upgrade.old_valid:
-        raise Conflict(
-            "old_shape_stale",
-            "the old shape is stale since write_new, so code that reads it may not run again",
-            remedy="Go on, or back to read_new at the most.",
         )
 
 

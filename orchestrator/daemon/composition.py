@@ -1,0 +1,99 @@
+"""The composition: makes the services of one daemon from its settings. The only place that knows all the parts."""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass
+
+from orchestrator.conf.settings import SchemaSettings, Settings
+from orchestrator.daemon.live_schema import Driver, LiveSchema
+from orchestrator.data_migrations.runner import DataMigrationRunner
+from orchestrator.dialects import Database, open_database
+from orchestrator.domain.ladder import Step
+from orchestrator.domain.view import Policy
+from orchestrator.resources import state_migrations_directory
+from orchestrator.schema_migrations.alembic_driver import AlembicDriver
+from orchestrator.schema_migrations.bookkeeping_schema import prepare
+from orchestrator.services.advancing import Advancing
+from orchestrator.services.context import Context, LeaseTerms
+from orchestrator.services.data_migrations import DataMigrations
+from orchestrator.services.leadership import Elections
+from orchestrator.services.leases import Leases
+from orchestrator.services.status import StatusBoard
+from orchestrator.services.sweeping import Sweep
+from orchestrator.services.upgrades import Upgrades
+from orchestrator.store.sql import SqlStore
+
+STATE_SCHEMA = "orchestrator_state"
+STATE_VERSION_TABLE = "orchestrator_state_version"
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything that the API and the jobs of one daemon call."""
+
+    context: Context
+    upgrades: Upgrades
+    leases: Leases
+    board: StatusBoard
+    data_migrations: DataMigrations
+    advancing: Advancing
+    elections: Elections
+    sweep: Sweep
+
+
+def compose(settings: Settings) -> Services:
+    """Check the configuration against files and databases, bring our own tables up to date, and join the parts.
+
+    Raises `OrchestratorError` with place and remedy; nothing is left running.
+    """
+    schemas = {schema.name: _live_schema(schema, settings) for schema in settings.schemas}
+    state = prepare_state(settings)
+    store = SqlStore(state)
+    context = Context(
+        store=store,
+        schemas=schemas,
+        policies={each.name: Policy(each.approve, each.soak_seconds) for each in settings.schemas},
+        lease_terms=LeaseTerms(settings.lease_ttl_seconds, settings.lease_renew_seconds),
+    )
+    context.register_schemas()
+    holder = f"{socket.gethostname()}:{os.getpid()}:{os.urandom(4).hex()}"
+    return Services(
+        context=context,
+        upgrades=Upgrades(context),
+        leases=Leases(context),
+        board=StatusBoard(context),
+        data_migrations=DataMigrations(context),
+        advancing=Advancing(context, parallel=settings.parallel),
+        elections=Elections(store, holder, ttl_seconds=settings.leadership_ttl_seconds),
+        sweep=Sweep(context),
+    )
+
+
+def prepare_state(settings: Settings) -> Database:
+    """The state database, with its tables as this version needs them. Repeatable; several daemons may do it at once."""
+    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    database = open_database("state", settings.state_connection)
+    prepare(database)
+    driver = AlembicDriver(state_migrations_directory(), schema=STATE_SCHEMA, version_table=STATE_VERSION_TABLE)
+    driver.run(database, driver.releases.ordered[-1].name, Step.EXPAND, owner_epoch=0)
+    return database
+
+
+def _live_schema(schema: SchemaSettings, settings: Settings) -> LiveSchema:
+    databases = {each.name: open_database(each.name, each.connection) for each in schema.databases}
+    driver = _driver(schema)
+    runners = {}
+    if schema.driver == "alembic":
+        data = schema.migrations / "data"
+        runners = {name: DataMigrationRunner(database, schema.name, data) for name, database in databases.items()}
+    return LiveSchema(schema.name, driver, databases, runners, batch_rows=settings.batch_rows)
+
+
+def _driver(schema: SchemaSettings) -> Driver:
+    if schema.driver == "alembic":
+        return AlembicDriver(schema.migrations, schema=schema.name, version_table=schema.version_table)
+    from orchestrator.schema_migrations.command_driver import CommandDriver
+
+    return CommandDriver(schema)

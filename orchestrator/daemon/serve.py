@@ -1,0 +1,108 @@
+"""Serving: the whole life of one daemon process, from its settings to its exit code."""
+
+from __future__ import annotations
+
+import signal
+import socket
+
+import uvicorn
+from oslo_log import log
+
+from orchestrator.api.application import ApiServices, create_application
+from orchestrator.api.settings import ApiSettings
+from orchestrator.api.auth import Tokens
+from orchestrator.conf.settings import Settings
+from orchestrator.daemon.composition import Services, compose
+from orchestrator.daemon.jobs import Jobs
+from orchestrator.daemon.notify import notify
+from orchestrator.domain.errors import ConfigurationError
+
+LOG = log.getLogger(__name__)
+
+SHUTDOWN_SECONDS = 5
+"""How long requests under way may take to end once the daemon was asked to stop."""
+
+
+def serve(settings: Settings) -> int:
+    """Run until SIGTERM or SIGINT, then let running work end and give up leadership. Returns the exit code.
+
+    Raises `OrchestratorError` where it cannot start; nothing is left running then.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stop_quietly)  # what is left of a signal once the server has ended by it
+    channel = _listen(settings)
+    services = compose(settings)
+    jobs = _jobs(services, settings)
+    server = _server(services, jobs, settings)
+    jobs.start()
+    try:
+        server.run(sockets=[channel])
+    finally:
+        notify("STOPPING=1")
+        jobs.stop()
+    return 0 if server.started else 1
+
+
+class _Server(uvicorn.Server):
+    """Says when it is ready."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            notify("READY=1")
+            LOG.info("serving at http://%(host)s:%(port)d", {"host": self.config.host, "port": self.config.port})
+
+
+def _server(services: Services, jobs: Jobs, settings: Settings) -> _Server:
+    application = create_application(
+        ApiServices(
+            upgrades=services.upgrades,
+            leases=services.leases,
+            board=services.board,
+            data_migrations=services.data_migrations,
+            is_healthy=lambda: jobs.is_running,
+            nudge=jobs.nudge,
+        ),
+        ApiSettings(tokens=Tokens.read(settings.tokens_file) if settings.tokens_file else None),
+    )
+    return _Server(
+        uvicorn.Config(
+            application,
+            host=settings.bind,
+            port=settings.port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        )
+    )
+
+
+def _jobs(services: Services, settings: Settings) -> Jobs:
+    return Jobs(
+        services.context,
+        services.elections,
+        services.advancing,
+        services.data_migrations,
+        services.sweep,
+        cycle_seconds=settings.cycle_seconds,
+        campaign_seconds=settings.leadership_ttl_seconds / 3,
+        batch_pause_seconds=settings.batch_pause_seconds,
+    )
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """The socket that the API is served on, before anything else is begun. Raises `ConfigurationError`."""
+    family = socket.AF_INET6 if ":" in settings.bind else socket.AF_INET
+    try:
+        return socket.create_server((settings.bind, settings.port), family=family, backlog=2048)
+    except OSError as error:
+        raise ConfigurationError(
+            "address_unusable",
+            f"cannot listen on {settings.bind} port {settings.port}: {error.strerror}",
+            remedy="Is another daemon running there? Choose another [api] bind or port.",
+        ) from error
+
+
+def _stop_quietly(number: int, frame: object) -> None:
+    """The server has its own handler while it runs, and raises the signal once more when it has ended."""
