@@ -15,6 +15,7 @@ from orchestrator.domain.view import Policy
 from orchestrator.resources import state_migrations_directory
 from orchestrator.schema_migrations.alembic_driver import AlembicDriver
 from orchestrator.schema_migrations.bookkeeping_schema import prepare
+from orchestrator.schema_migrations.command_driver import CommandDriver
 from orchestrator.services.advancing import Advancing
 from orchestrator.services.context import Context, LeaseTerms
 from orchestrator.services.data_migrations import DataMigrations
@@ -83,17 +84,17 @@ def prepare_state(settings: Settings) -> Database:
 
 def _live_schema(schema: SchemaSettings, settings: Settings) -> LiveSchema:
     databases = {each.name: open_database(each.name, each.connection) for each in schema.databases}
-    driver = _driver(schema)
+    driver = driver_of(schema)
     runners = {}
     if schema.driver == "alembic":
-        data = schema.migrations / "data"
-        runners = {name: DataMigrationRunner(database, schema.name, data) for name, database in databases.items()}
+        runners = {
+            name: DataMigrationRunner(database, schema.name, schema.migrations) for name, database in databases.items()
+        }
     return LiveSchema(schema.name, driver, databases, runners, batch_rows=settings.batch_rows)
 
 
-def _driver(schema: SchemaSettings) -> Driver:
+def driver_of(schema: SchemaSettings) -> Driver:
+    """How this schema's DDL is run, with its manifest and tree read and checked. Raises `ManifestError`."""
     if schema.driver == "alembic":
         return AlembicDriver(schema.migrations, schema=schema.name, version_table=schema.version_table)
-    from orchestrator.schema_migrations.command_driver import CommandDriver
-
     return CommandDriver(schema)

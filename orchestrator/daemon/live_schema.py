@@ -11,7 +11,7 @@ from orchestrator.bookkeeping import ledger
 from orchestrator.bookkeeping.copies import read_copy, write_copy
 from orchestrator.data_migrations.runner import DataMigrationRunner
 from orchestrator.dialects import Database
-from orchestrator.domain.errors import OrchestratorError
+from orchestrator.domain.errors import OrchestratorError, Unavailable
 from orchestrator.domain.ladder import Phase, Step
 from orchestrator.domain.releases import Release, Releases
 from orchestrator.domain.view import Copy, DatabaseFacts, MigrationFacts
@@ -68,6 +68,12 @@ class LiveSchema:
 
     def check(self, release: Release) -> None:
         self._driver.check(release.name)
+        for database, runner in self._runners.items():
+            try:
+                self._ready(database)
+                runner.check(release)
+            except Unavailable:
+                continue  # it is checked there before any row moves
 
     def initialise(self, database: str, release: Release) -> str:
         handle = self._ready(database)
@@ -80,8 +86,7 @@ class LiveSchema:
             done = f"adopted at release {release.name}"
         runner = self._runners.get(database)
         if runner is not None:
-            for each in self.releases.ordered[: self.releases.index(release.name) + 1]:
-                runner.assume(each)
+            runner.assume(self.releases.ordered[: self.releases.index(release.name) + 1])
         return done
 
     def plan(self, database: str, release: Release, step: Step) -> tuple[str, ...]:
@@ -128,7 +133,7 @@ class LiveSchema:
         done = self._driver.run(handle, release.name, step, owner_epoch=owner_epoch)
         runner = self._runners.get(database)
         if step is Step.EXPAND and runner is not None:
-            runner.check(release)
+            runner.check(release, expanded=True)
             runner.enrol(release, upgrade_id)
         return done
 

@@ -8,8 +8,7 @@ import socket
 import uvicorn
 from oslo_log import log
 
-from orchestrator.api.application import ApiServices, create_application
-from orchestrator.api.settings import ApiSettings
+from orchestrator.api.application import ApiServices, ApiSettings, create_application
 from orchestrator.api.auth import Tokens
 from orchestrator.conf.settings import Settings
 from orchestrator.daemon.composition import Services, compose
@@ -44,13 +43,17 @@ def serve(settings: Settings) -> int:
 
 
 class _Server(uvicorn.Server):
-    """Says when it is ready."""
+    """Says when it is ready, and lets nobody wait when it ends."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
             notify("READY=1")
             LOG.info("serving at http://%(host)s:%(port)d", {"host": self.config.host, "port": self.config.port})
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.config.app.state.watch.close()  # type: ignore[union-attr]  # it is our Starlette application
+        await super().shutdown(sockets)
 
 
 def _server(services: Services, jobs: Jobs, settings: Settings) -> _Server:

@@ -25,7 +25,7 @@ class Sweep:
             if key not in self._noted:
                 news.append(instance)
         if news:
-            self._context.store.run(lambda tx: [_note(tx, each) for each in news])
+            self._context.store.run(lambda tx: _note(tx, news))
         self._noted = still_expired
         return tuple(news)
 
@@ -41,9 +41,13 @@ class Sweep:
         return self._context.store.read(work)
 
 
-def _note(tx: Transaction, instance: Instance) -> None:
-    event(
-        tx, "lease.expire",
-        f"{instance.fleet} {instance.label} (release {instance.release}) stopped renewing; it may still be alive",
-        actor=DAEMON, schema=instance.schema, subject=f"{instance.fleet}/{instance.id}",
-    )  # fmt: skip
+def _note(tx: Transaction, news: list[Instance]) -> None:
+    for each in news:
+        event(
+            tx,
+            "lease.expire",
+            f"{each.fleet} {each.label} (release {each.release}) stopped renewing; it may still be alive",
+            actor=DAEMON,
+            schema=each.schema,
+            subject=f"{each.fleet}/{each.id}",
+        )
