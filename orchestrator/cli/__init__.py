@@ -1,0 +1,1 @@
+"""The command line: `orchestrator NOUN VERB`, one file per noun."""

@@ -1,0 +1,244 @@
+"""What a daemon answers, as values: only the fields that this program shows. Others are let be."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import msgspec
+
+from orchestrator.client.errors import BadAnswer
+
+T = TypeVar("T")
+
+
+class Blocker(msgspec.Struct, frozen=True):
+    """One reason why something may not happen now."""
+
+    code: str
+    sentence: str
+    remedy: str = ""
+    culprits: tuple[str, ...] = ()
+    policy: bool = False
+
+
+class Rung(msgspec.Struct, frozen=True):
+    """One phase of an upgrade: passed, current, next or ahead."""
+
+    phase: str
+    state: str
+    stage: str = ""
+    why: str = ""
+
+
+class Step(msgspec.Struct, frozen=True):
+    """A step in one database."""
+
+    state: str
+    attempts: int = 0
+    error: str | None = None
+    remedy: str | None = None
+
+
+class Database(msgspec.Struct, frozen=True):
+    """One database of a schema; with `error` nothing else is known."""
+
+    database: str
+    error: str | None = None
+    remedy: str | None = None
+    heads: tuple[str, ...] = ()
+    phase: str | None = None
+    fence: str | None = None
+    copy_revision: int | None = None
+    step: Step | None = None
+
+
+class Databases(msgspec.Struct, frozen=True):
+    """All databases of a schema."""
+
+    databases: tuple[Database, ...]
+
+
+class DataMigration(msgspec.Struct, frozen=True):
+    """One data migration in one database."""
+
+    name: str
+    database: str
+    state: str
+    release: str | None = None
+    rows_done: int = 0
+    rows_total: int | None = None
+    rows_verified: int = 0
+    differences: int = 0
+    first_differences: str | None = None
+    error: str | None = None
+
+
+class DataMigrations(msgspec.Struct, frozen=True):
+    """Data migrations, each once per database."""
+
+    data_migrations: tuple[DataMigration, ...]
+
+
+class Approval(msgspec.Struct, frozen=True):
+    """Somebody's yes to a phase."""
+
+    phase: str
+    actor: str
+    reason: str | None = None
+    forced: tuple[str, ...] = ()
+    approved_at: float | None = None
+
+
+class Upgrade(msgspec.Struct, frozen=True):
+    """The newest upgrade of a schema; `status` is none before the first."""
+
+    schema: str
+    status: str
+    sentence: str
+    upgrade: int | None = None
+    from_release: str | None = msgspec.field(default=None, name="from")
+    to_release: str | None = msgspec.field(default=None, name="to")
+    phase: str | None = None
+    phase_words: str | None = None
+    stage: str | None = None
+    fence: str | None = None
+    move: str | None = None
+    goal: str | None = None
+    next: str | None = None
+    revision: int = 0
+    paused: str | None = None
+    blockers: tuple[Blocker, ...] = ()
+    ladder: tuple[Rung, ...] = ()
+    databases: tuple[Database, ...] = ()
+    data_migrations: tuple[DataMigration, ...] = ()
+    progress: float | None = None
+    eta_seconds: float | None = None
+    notes: tuple[str, ...] = ()
+    approvals: tuple[Approval, ...] = ()
+    begun_at: float | None = None
+    phase_since: float | None = None
+    ended_at: float | None = None
+    statements: tuple[str, ...] = ()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it is under way."""
+        return self.status == "running"
+
+
+class Schema(msgspec.Struct, frozen=True):
+    """One managed schema with its newest upgrade."""
+
+    schema: str
+    upgrade: Upgrade
+    release: str | None = None
+    releases: tuple[str, ...] = ()
+    databases: tuple[str, ...] = ()
+
+
+class Schemas(msgspec.Struct, frozen=True):
+    """All managed schemas, in the order of the configuration."""
+
+    schemas: tuple[Schema, ...]
+
+
+class Initialised(msgspec.Struct, frozen=True):
+    """What was done to give a schema its first release, one sentence for each database."""
+
+    schema: str
+    release: str
+    done: tuple[str, ...]
+
+
+class Instance(msgspec.Struct, frozen=True):
+    """One process: alive (possibly), left or evicted."""
+
+    id: str
+    fleet: str
+    release: str
+    state: str
+    host: str | None = None
+    acked: int = 0
+    joined_at: float | None = None
+    renewed_at: float | None = None
+    expires_at: float | None = None
+    ended_at: float | None = None
+    ended_by: str | None = None
+    end_reason: str | None = None
+
+
+class Instances(msgspec.Struct, frozen=True):
+    """Processes of a schema."""
+
+    instances: tuple[Instance, ...]
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What somebody said of a fleet; `violation` says why that release may not run now."""
+
+    fleet: str
+    release: str
+    instances: int
+    actor: str
+    reported_at: float
+    reason: str | None = None
+    violation: str | None = None
+
+
+class Gate(msgspec.Struct, frozen=True):
+    """The answer to a gate: status is RUNNING (closed, may open), SUCCEEDED (open) or TERMINAL (closed for good)."""
+
+    gate: str
+    open: bool
+    status: str
+    blocked_by: tuple[Blocker, ...] = ()
+    phase: str | None = None
+    eta_seconds: float | None = None
+    revision: int = 0
+    sentence: str = ""
+    remedy: str = ""
+
+
+class Event(msgspec.Struct, frozen=True):
+    """One line of the audit log."""
+
+    id: int
+    at: float
+    action: str
+    actor: str
+    sentence: str
+    schema: str | None = None
+    upgrade: int | None = None
+    subject: str | None = None
+    reason: str | None = None
+
+
+class Events(msgspec.Struct, frozen=True):
+    """Lines of the audit log, oldest first; asking again after `last` goes on from here."""
+
+    events: tuple[Event, ...]
+    last: int
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """A yes to a release that asked whether it may start."""
+
+    ready: bool
+    sentence: str = ""
+
+
+def read(document: object, kind: type[T]) -> T:
+    """The JSON document as that type. Raises `BadAnswer` where a field is missing or of another type."""
+    try:
+        return msgspec.convert(document, kind)
+    except msgspec.ValidationError as error:
+        raise BadAnswer(
+            "answer_unexpected",
+            f"the daemon answered something else than this program expects: {error}",
+            remedy="Check that the address is that of an orchestrator, of the same version as this program.",
+        ) from error
+
+
+def plain(value: object) -> object:
+    """The value as plain lists and mappings, as the daemon sent it, for `-f json`."""
+    return msgspec.to_builtins(value)

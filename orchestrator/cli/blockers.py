@@ -1,0 +1,21 @@
+"""Blockers as lines for people: what stands in the way, who, and what clears it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from orchestrator.cli.answers import Blocker
+
+MOST_CULPRITS = 5
+"""How many culprits are named; the rest is counted."""
+
+
+def lines_of(blocker: Blocker) -> Iterator[str]:
+    """The sentence with its remedy, and who it is about where the sentence does not say."""
+    yield f"  {blocker.sentence}"
+    unnamed = [culprit for culprit in blocker.culprits if culprit not in blocker.sentence]
+    if unnamed:
+        more = len(unnamed) - MOST_CULPRITS
+        yield f"      {', '.join(unnamed[:MOST_CULPRITS])}{f' and {more} more' if more > 0 else ''}"
+    if blocker.remedy:
+        yield f"    > {blocker.remedy}"

@@ -1,0 +1,57 @@
+"""Cells of tables: one thing for people, another for scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from cliff.columns import FormattableColumn
+
+from orchestrator.cli.answers import plain
+
+
+class Cell(FormattableColumn[Any]):
+    """Shows `words` to people and `value`, as plain lists and mappings, to scripts."""
+
+    def __init__(self, value: object, words: str) -> None:
+        super().__init__(plain(value))
+        self._words = words
+
+    def human_readable(self) -> str:
+        return self._words
+
+
+def lines(value: Iterable[object], words: Iterable[str]) -> Cell:
+    """Several lines in one cell."""
+    return Cell(tuple(value), "\n".join(words))
+
+
+def moment(at: float | None) -> Cell:
+    """A time: in UTC for people, in seconds since the epoch for scripts."""
+    return Cell(at, "" if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S"))
+
+
+def share(of_one: float | None) -> Cell:
+    """Progress: in percent for people. It is 100 % only when it is 1."""
+    return Cell(of_one, "" if of_one is None else f"{int(of_one * 100)} %")
+
+
+def duration(seconds: float | None, unknown: str = "") -> Cell:
+    """A duration in its largest two units, e.g. `3 min 20 s`."""
+    if seconds is None:
+        return Cell(None, unknown)
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    words = f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    return Cell(seconds, words)
+
+
+def maybe(value: object) -> Cell:
+    """A value that may be absent: empty for people, null for scripts."""
+    return Cell(value, "" if value is None else str(value))
+
+
+def rows(done: int, total: int | None) -> Cell:
+    """Rows done of a total that may not be counted yet."""
+    return Cell(done, f"{done}/{total}" if total is not None else f"{done}")

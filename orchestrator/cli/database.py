@@ -1,0 +1,78 @@
+"""database: the physical databases that carry a schema."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from orchestrator.cli import cells
+from orchestrator.cli.answers import Database, Databases
+from orchestrator.cli.command import Listing, Plain, Showing, with_schema
+from orchestrator.cli.connection import path_of
+from orchestrator.domain.errors import NotFound
+
+
+class List(Listing):
+    """List the databases of a schema with their steps."""
+
+    EXAMPLE = "orchestrator database list nova_cell"
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        with_schema(parser)
+
+    def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Iterable[Any]]:
+        found = self.api.get(path_of("schemas", parsed_args.schema, "databases"), Databases).databases
+        return ("Database", "Phase", "Fence", "Step", "Heads", "Says"), [
+            (
+                each.database,
+                cells.maybe(each.phase),
+                cells.maybe(each.fence),
+                cells.maybe(each.step.state if each.step else None),
+                cells.Cell(each.heads, ", ".join(each.heads)),
+                cells.maybe(_trouble(each)),
+            )
+            for each in found
+        ]
+
+
+class Show(Showing):
+    """Show one database of a schema."""
+
+    EXAMPLE = "orchestrator database show nova_cell cell07"
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        with_schema(parser)
+        parser.add_argument("database", help="name of the database")
+
+    def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Iterable[Any]]:
+        found = self.api.get(path_of("schemas", parsed_args.schema, "databases"), Databases).databases
+        each = next((each for each in found if each.database == parsed_args.database), None)
+        if each is None:
+            raise NotFound(
+                "database_unknown",
+                f"{parsed_args.schema} has no database {parsed_args.database!r}",
+                remedy=f"Its databases are: {', '.join(each.database for each in found)}.",
+            )
+        step = each.step
+        return (
+            ("Database", "Phase", "Fence", "Copy revision", "Heads", "Step", "Attempts", "Error", "Remedy"),
+            (
+                each.database,
+                cells.maybe(each.phase),
+                cells.maybe(each.fence),
+                cells.maybe(each.copy_revision),
+                cells.lines(each.heads, each.heads),
+                cells.maybe(step.state if step else None),
+                cells.maybe(step.attempts if step else None),
+                cells.maybe(_trouble(each)),
+                cells.maybe(each.remedy or (step.remedy if step else None)),
+            ),
+        )
+
+
+def _trouble(database: Database) -> str | None:
+    return database.error or (database.step.error if database.step else None)
+
+
+COMMANDS: dict[str, type[Plain]] = {"database list": List, "database show": Show}

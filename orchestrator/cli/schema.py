@@ -1,0 +1,105 @@
+"""schema: what is managed, and giving a schema its first release."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from orchestrator.cli import cells
+from orchestrator.cli.answers import Initialised, Schema, Schemas
+from orchestrator.cli.command import Listing, Plain, Showing, with_schema
+from orchestrator.cli.connection import path_of
+
+
+class List(Listing):
+    """List the managed schemas with their releases."""
+
+    EXAMPLE = "orchestrator schema list -f json"
+
+    def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Iterable[Any]]:
+        found = self.api.get(path_of("schemas"), Schemas).schemas
+        return ("Schema", "Release", "Upgrade", "Phase", "Databases"), [
+            (
+                each.schema,
+                cells.maybe(each.release),
+                cells.maybe(each.upgrade.to_release if each.upgrade.is_running else None),
+                cells.maybe(each.upgrade.phase if each.upgrade.is_running else None),
+                len(each.databases),
+            )
+            for each in found
+        ]
+
+
+class Show(Showing):
+    """Show one schema: its releases and databases, and where it stands."""
+
+    EXAMPLE = "orchestrator schema show inventory"
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        with_schema(parser)
+
+    def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Iterable[Any]]:
+        found = self.api.get(path_of("schemas", parsed_args.schema), Schema)
+        return ("Schema", "Release", "Releases", "Databases", "Status", "Phase", "Says"), (
+            found.schema,
+            cells.maybe(found.release),
+            cells.Cell(found.releases, ", ".join(found.releases)),
+            cells.Cell(found.databases, ", ".join(found.databases)),
+            found.upgrade.status,
+            cells.maybe(found.upgrade.phase),
+            found.upgrade.sentence,
+        )
+
+
+class Init(Plain):
+    """Give a schema its first release.
+
+    Installs it in databases that are empty, and adopts those that are at it. Repeatable.
+    """
+
+    EXAMPLE = "orchestrator schema init inventory --release 1"
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        with_schema(parser)
+        parser.add_argument("--release", required=True, help="the release that the running services are at")
+
+    def take_action(self, parsed_args: argparse.Namespace) -> int:
+        done = self.api.post(path_of("schemas", parsed_args.schema, "init"), Initialised, release=parsed_args.release)
+        for sentence in done.done:
+            self.say(sentence)
+        return 0
+
+
+class Check(Plain):
+    """Check a migration tree against the rules of expand and contract.
+
+    Needs no daemon. Nothing runs and no database is asked. The first change that breaks a rule is refused with file
+    and line; what is allowed and may hurt is listed.
+    """
+
+    EXAMPLE = "orchestrator schema check examples/inventory/migrations"
+    asks_daemon = False
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("directory", type=Path, help="the directory that holds releases.toml")
+        parser.add_argument("--release", action="append", help="check only this one; can be repeated")
+
+    def take_action(self, parsed_args: argparse.Namespace) -> int:
+        from orchestrator.schema_migrations.alembic_driver import AlembicDriver
+
+        directory: Path = parsed_args.directory
+        driver = AlembicDriver(directory.absolute(), schema=directory.absolute().parent.name)
+        names = parsed_args.release or [release.name for release in driver.releases.ordered]
+        for name in names:
+            driver.releases[name]  # an unknown one is refused before any is checked
+        for name in names:
+            for warning in driver.check(name):
+                self.say(f"{warning.place}: {warning.sentence}")
+                self.say(f"  {warning.remedy}")
+            self.say(f"release {name}: nothing breaks a rule")
+        return 0
+
+
+COMMANDS = {"schema list": List, "schema show": Show, "schema init": Init, "schema check": Check}
