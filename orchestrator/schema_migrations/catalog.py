@@ -25,8 +25,8 @@ def differences(connection: sa.Connection, expectations: Iterable[Expectation]) 
 
 def existing_tables(connection: sa.Connection, tables: Iterable[tuple[str | None, str]]) -> tuple[str, ...]:
     """Which of these tables (database schema, name) exist."""
-    inspector = sa.inspect(connection)
-    return tuple(name for schema, name in tables if inspector.has_table(name, schema=schema))
+    catalog = _Catalog(connection)
+    return tuple(name for schema, name in tables if catalog.has_table(schema, name))
 
 
 class _Catalog:
@@ -36,13 +36,19 @@ class _Catalog:
         self._connection = connection
         self._inspector = sa.inspect(connection)
         self._columns: dict[tuple[str | None, str], dict[str, ReflectedColumn]] = {}
+        self._tables: dict[str | None, frozenset[str]] = {}
         self._invalid: frozenset[str] | None = None
+
+    def has_table(self, schema: str | None, name: str) -> bool:
+        if schema not in self._tables:
+            self._tables[schema] = frozenset(self._inspector.get_table_names(schema=schema))
+        return name in self._tables[schema]
 
     def difference(self, expected: Expectation) -> str | None:
         if expected.thing is Thing.TABLE:
-            there = self._inspector.has_table(expected.table, schema=expected.schema)
+            there = self.has_table(expected.schema, expected.table)
             return None if there == expected.present else _said(expected, "table", there)
-        if not self._inspector.has_table(expected.table, schema=expected.schema):
+        if not self.has_table(expected.schema, expected.table):
             return f"table {expected.table} is missing" if expected.present else None
         match expected.thing:
             case Thing.COLUMN:

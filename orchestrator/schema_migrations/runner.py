@@ -124,13 +124,14 @@ class Runner:
     def read(
         self, database: Database, connection: sa.Connection, tables: tuple[tuple[str | None, str], ...]
     ) -> Standing:
-        """Where the database stands. `tables` are those to look for."""
+        """Where the database stands. `tables` are those to look for where it has no version."""
         context = MigrationContext.configure(connection, opts={"version_table": self._version_table})
+        versions = tuple(sorted(context.get_current_heads()))
         return Standing(
             database=database.name,
-            versions=tuple(sorted(context.get_current_heads())),
+            versions=versions,
             journal=journal.entries(connection, self._schema) if journal.exists(connection) else None,
-            tables=existing_tables(connection, tables),
+            tables=() if versions else existing_tables(connection, tables),
         )
 
     @contextmanager
@@ -185,6 +186,7 @@ class Runner:
         """Write the intents of a whole install, so that one that is broken off is recognised."""
         now = _now(database, connection)
         with connection.begin():
+            database.dialect.lock_timeout(connection, self._patience.lock_seconds)
             for revision in revisions:
                 journal.intend(connection, self._entry(revision, INSTALL, owner_epoch, now))
 
@@ -216,6 +218,7 @@ class Runner:
             return False, False
         now = _now(attempt.database, connection)
         with connection.begin():
+            attempt.database.dialect.lock_timeout(connection, self._patience.lock_seconds)
             return True, journal.intend(connection, self._entry(attempt.revision, way, attempt.owner_epoch, now))
 
     def _entry(self, revision: Revision, way: str, owner_epoch: int, now: float) -> JournalEntry:
@@ -299,9 +302,9 @@ class _Attempt:
         self.observed.clear()
         context = self._context = _OnlineContext(connection, database, self._version_table, self._patience)
         with context.begin_transaction(_per_migration=True):
+            database.dialect.lock_timeout(connection, self._patience.lock_seconds)
             if journalled:
                 journal.claim(connection, entry.schema_name, entry.revision, owner_epoch=self.owner_epoch)
-            database.dialect.lock_timeout(connection, self._patience.lock_seconds)
             context._ensure_version_table()
             with running(ObservedOperations(context, self._observe)):
                 self._tree.module(self.revision.id).upgrade()

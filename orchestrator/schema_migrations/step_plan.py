@@ -24,7 +24,7 @@ class Standing:
     """What was read of a database before anything is decided.
 
     `versions` are the rows of its version table, `journal` is None where it has no journal yet, `tables` are those of
-    this schema's tables that exist.
+    this schema's tables that exist, looked for only where there is no version.
     """
 
     database: str

@@ -152,7 +152,15 @@ class Tree:
                 yield self._load_one(file)
 
     def _load_one(self, file: Path) -> Script:
-        content = file.read_bytes()
+        try:
+            content = file.read_bytes()
+        except OSError as error:
+            raise broken(
+                "revision_not_readable",
+                Place(file, 1),
+                f"this revision cannot be read: {error.strerror or error}",
+                remedy="Make it readable for the account that the orchestrator runs as.",
+            ) from error
         module = _execute(file, content)
         source = content.decode("utf-8", "replace")
         identifier = getattr(module, "revision", None)
@@ -162,6 +170,13 @@ class Tree:
                 Place(file, line_of(source, r"^revision\b")),
                 "this file is no revision: it has no revision id",
                 remedy='Write revision = "..." and down_revision, or move the file out of the tree.',
+            )
+        if not callable(getattr(module, "upgrade", None)):
+            raise broken(
+                "revision_without_upgrade",
+                Place(file, line_of(source, r"^revision\b")),
+                f"revision {identifier} has no function upgrade()",
+                remedy="Write def upgrade(): with what the revision does.",
             )
         if identifier in self._hashes:
             raise broken(

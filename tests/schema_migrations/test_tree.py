@@ -134,6 +134,15 @@ def test_two_revisions_of_one_id_are_refused(tree: TreeWriter) -> None:
     assert refusal_of(tree).code == "revision_twice"
 
 
+def test_a_file_without_upgrade_is_refused(tree: TreeWriter) -> None:
+    file = tree.revision("expand", "e1")
+    file.write_text(file.read_text().replace("def upgrade", "def downgrade"))
+    tree.manifest(ONE_RELEASE)
+
+    error = refusal_of(tree)
+    assert (error.code, error.fields["file"]) == ("revision_without_upgrade", str(file))
+
+
 def test_a_circle_is_refused(tree: TreeWriter) -> None:
     tree.revision("expand", "e1", depends_on="c1")
     tree.revision("contract", "c1", depends_on="e1")
