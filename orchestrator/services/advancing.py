@@ -47,10 +47,10 @@ class Advancing:
         has_moved = False
         decision: planner.Decision | None = None
         for _ in range(_MOST_MOVES):
-            upgrade = self._read_upgrade(schema)
+            upgrade = self._newest_upgrade(schema)
             databases = self._observe(managed, upgrade)
-            if upgrade is None:
-                return Outcome(decision, has_moved)
+            if upgrade is None or upgrade.status is not Status.RUNNING:
+                break
             decision = self._decide_and_record(managed, upgrade, databases, leader_epoch)
             if isinstance(decision, planner.ContinueStep):
                 self._run_step(managed, upgrade, decision, leader_epoch)
@@ -59,22 +59,19 @@ class Advancing:
             has_moved = True
         return Outcome(decision, has_moved)
 
-    def _read_upgrade(self, schema: str) -> Upgrade | None:
-        def work(tx: Transaction) -> Upgrade | None:
-            state = tx.schema(schema)
-            return tx.upgrade(state.upgrade_id) if state is not None and state.upgrade_id is not None else None
-
-        return self._context.store.read(work)
+    def _newest_upgrade(self, schema: str) -> Upgrade | None:
+        """Also one that has ended: the copies are told of its end."""
+        newest = self._context.store.read(lambda tx: tx.upgrades(schema, limit=1))
+        return newest[0] if newest else None
 
     def _observe(self, managed: ManagedSchema, upgrade: Upgrade | None) -> tuple[DatabaseFacts, ...]:
         """Bring every copy up to the upgrade's state, read the facts of every database and keep them."""
 
         def read(database: str) -> DatabaseFacts:
-            if upgrade is None:
-                return managed.observe(database, None)
-            release = managed.releases[upgrade.to_release]
+            is_running = upgrade is not None and upgrade.status is Status.RUNNING
+            release = managed.releases[upgrade.to_release] if upgrade is not None and is_running else None
             facts = managed.observe(database, release)
-            if facts.error is None and _is_behind(facts, upgrade):
+            if upgrade is not None and facts.error is None and _is_behind(facts, upgrade):
                 try:
                     managed.write_copy(database, _copy_of(upgrade))
                 except (Conflict, Unavailable) as error:
@@ -204,7 +201,7 @@ def check_leader(tx: Transaction, leader_epoch: int) -> None:
 
 def _is_behind(facts: DatabaseFacts, upgrade: Upgrade) -> bool:
     copy = facts.copy
-    return copy is None or copy.revision < upgrade.revision
+    return copy is None or copy.revision < upgrade.revision or copy.incarnation != facts.incarnation
 
 
 def _copy_of(upgrade: Upgrade) -> Copy:
