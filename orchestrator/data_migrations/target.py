@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 from oslo_db.exception import DBError
-from sqlalchemy import ColumnElement, Connection, Inspector, MetaData, Table
+from sqlalchemy import ColumnElement, Connection, MetaData, Table
 from sqlalchemy.exc import NoSuchTableError, SQLAlchemyError
 
 from orchestrator.data_migrations.keyset import Keyset, encode
@@ -26,7 +26,7 @@ class Target:
 
 def find_target(database: Database, connection: Connection, definition: Definition) -> Target:
     """The target in this database. Raises `MigrationRefused` naming file, table and remedy where it cannot be used."""
-    table = _described(connection, definition)
+    table = _described(database, connection, definition)
     if table is None:
         raise _refused(
             "table_missing",
@@ -46,7 +46,7 @@ def refuse_early(database: Database, connection: Connection, definition: Definit
 
     Raises `MigrationRefused`.
     """
-    table = _described(connection, definition)
+    table = _described(database, connection, definition)
     if table is not None:
         _usable_key(database, connection, table, definition, expanded=False)
 
@@ -56,23 +56,32 @@ def _as_element(expression: tuple[str, str]) -> tuple[str, ColumnElement[object]
     return column, sa.literal_column(f"({sql})")
 
 
-def _described(connection: Connection, definition: Definition) -> Table | None:
+def _described(database: Database, connection: Connection, definition: Definition) -> Table | None:
     schema, _, name = definition.table.rpartition(".")
     try:
         return Table(name, MetaData(), schema=schema or None, autoload_with=connection, resolve_fks=False)
     except NoSuchTableError:
         return None
+    except (SQLAlchemyError, DBError) as error:
+        if database.explain(error) is not None:
+            raise
+        raise _refused(
+            "table_unreadable",
+            definition,
+            f"works on table {definition.table}, which cannot be described: {reason(error, database.engine.url)}",
+            "Mend the name of the table.",
+        ) from error
 
 
 def _usable_key(
     database: Database, connection: Connection, table: Table, definition: Definition, *, expanded: bool
 ) -> tuple[str, ...]:
     """The key to walk by: unique and never NULL, in the order of its index."""
-    unique = _unique_sets(sa.inspect(connection), table)
+    primary = tuple(sa.inspect(connection).get_pk_constraint(table.name, table.schema)["constrained_columns"])
+    unique = [names for names in (primary, *database.dialect.unique_keys(connection, table)) if names]
     fit = [names for names in unique if not _nullable(database, connection, table, names)]
     declared = definition.key
     if declared is None:
-        primary = tuple(sa.inspect(connection).get_pk_constraint(table.name, table.schema)["constrained_columns"])
         if not primary:
             raise _refused(
                 "key_missing",
@@ -106,25 +115,6 @@ def _usable_key(
         definition,
         f"walks table {definition.table} by ({', '.join(declared)}), which no constraint or whole index makes unique",
         _other_keys(fit),
-    )
-
-
-def _unique_sets(inspector: Inspector, table: Table) -> list[tuple[str, ...]]:
-    """Column lists that the database keeps unique over all rows, the primary key first."""
-    primary = tuple(inspector.get_pk_constraint(table.name, table.schema)["constrained_columns"])
-    constraints = [tuple(found["column_names"]) for found in inspector.get_unique_constraints(table.name, table.schema)]
-    indexes = [
-        tuple(name for name in found["column_names"] if name is not None)
-        for found in inspector.get_indexes(table.name, table.schema)
-        if found["unique"] and None not in found["column_names"] and not _is_partial(dict(found))
-    ]
-    return [names for names in (primary, *constraints, *indexes) if names]
-
-
-def _is_partial(index: dict[str, object]) -> bool:
-    options = index.get("dialect_options")
-    return isinstance(options, dict) and any(
-        str(name).endswith("_where") and options[name] is not None for name in options
     )
 
 
@@ -180,7 +170,7 @@ def _refuse_statements(database: Database, connection: Connection, target: Targe
             ("data_migration_expression", sa.update(table).where(sa.false()).values({name: value})),
             (
                 "column_not_comparable",
-                sa.select(sa.literal(1)).where(sa.false(), database.dialect.differs(table.c[name], value)),
+                sa.select(sa.literal(1)).where(database.dialect.differs(table.c[name], value)).limit(0),
             ),
         )
         for code, statement in probes:

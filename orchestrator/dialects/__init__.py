@@ -39,6 +39,10 @@ class Dialect(Protocol):
         """Whether the database itself keeps NULL out of this column."""
         ...
 
+    def unique_keys(self, connection: Connection, table: Table) -> tuple[tuple[str, ...], ...]:
+        """Lists of columns that an index keeps unique over all rows and at every statement, in the index's order."""
+        ...
+
     def now(self, connection: Connection) -> float:
         """The database's time: seconds since the epoch, UTC."""
         ...

@@ -51,6 +51,18 @@ _LOCK_HOLDERS = text("""
     ORDER BY 6 DESC
 """)
 
+_UNIQUE_INDEXES = text("""
+    SELECT array_agg(attribute.attname::text ORDER BY part.position) AS names
+    FROM pg_index AS index
+    CROSS JOIN LATERAL unnest(index.indkey::int2[]) WITH ORDINALITY AS part (number, position)
+    JOIN pg_attribute AS attribute ON attribute.attrelid = index.indrelid AND attribute.attnum = part.number
+    WHERE index.indrelid = CAST(:table AS regclass) AND part.position <= index.indnkeyatts
+      AND index.indisunique AND index.indisvalid AND index.indimmediate
+      AND index.indpred IS NULL AND index.indexprs IS NULL
+    GROUP BY index.indexrelid
+    ORDER BY index.indexrelid
+""")
+
 
 class PostgreSQL:
     """PostgreSQL 12 or newer."""
@@ -76,6 +88,11 @@ class PostgreSQL:
 
     def never_null(self, connection: Connection, table: Table, column: str) -> bool:
         return not table.c[column].nullable
+
+    def unique_keys(self, connection: Connection, table: Table) -> tuple[tuple[str, ...], ...]:
+        quoted = connection.dialect.identifier_preparer.format_table(table)
+        rows = connection.execute(_UNIQUE_INDEXES, {"table": quoted})
+        return tuple(tuple(row.names) for row in rows)
 
     def now(self, connection: Connection) -> float:
         return float(connection.execute(text("SELECT extract(epoch FROM clock_timestamp())::float8")).scalar_one())
@@ -202,7 +219,7 @@ class PostgreSQL:
         if isinstance(kind, sa.JSON) and not isinstance(kind, JSONB):
             return sa.cast(column, JSONB).is_distinct_from(sa.cast(value, JSONB))  # json has no equality
         if isinstance(kind, sa.String) and not isinstance(kind, sa.Enum):
-            # Byte by byte, whatever collation or type (citext) say; and not cut to length, as a cast to varchar(n) would be.
+            # Byte by byte, whatever collation or type (citext) say; not cut to length, as a cast to varchar(n) would.
             stored = kind if isinstance(kind, sa.CHAR) else sa.Text()
             return sa.cast(column, stored).collate("C").is_distinct_from(sa.cast(value, stored).collate("C"))
         if kind._isnull:

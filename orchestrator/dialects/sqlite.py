@@ -26,6 +26,13 @@ _CANNOT_OPEN = 14
 _PRIMARY_CODE = 0xFF  # SQLite's extended result codes carry the primary one in their lowest byte
 _MAX_PARAMETERS = 30_000  # SQLite's default limit is 32766
 
+_UNIQUE_INDEXES = text("""
+    SELECT list.name AS index_name, info.name AS column_name
+    FROM pragma_index_list(:table) AS list, pragma_index_info(list.name) AS info
+    WHERE list."unique" AND NOT list.partial
+    ORDER BY list.seq, info.seqno
+""")
+
 
 class SQLite:
     """SQLite 3.35 or newer.
@@ -60,6 +67,13 @@ class SQLite:
             return False
         is_row_number = found.pk == 1 and found.type.upper() == "INTEGER" and max(row.pk for row in rows) == 1
         return bool(found.notnull) or is_row_number
+
+    def unique_keys(self, connection: Connection, table: Table) -> tuple[tuple[str, ...], ...]:
+        rows = connection.execute(_UNIQUE_INDEXES, {"table": table.name})
+        indexes: dict[str, list[str | None]] = {}
+        for row in rows:
+            indexes.setdefault(row.index_name, []).append(row.column_name)
+        return tuple(tuple(filter(None, names)) for names in indexes.values() if None not in names)
 
     def now(self, connection: Connection) -> float:
         return float(connection.execute(text("SELECT (julianday('now') - 2440587.5) * 86400.0")).scalar_one())

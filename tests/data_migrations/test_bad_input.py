@@ -1,0 +1,335 @@
+"""Bad data migrations: one sentence with file, table and remedy, a stable code, and nothing half done."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from orchestrator.data_migrations.loading import load
+from orchestrator.domain.errors import MigrationRefused
+from orchestrator.domain.view import MigrationState
+
+from .conftest import UPGRADE, Site
+from .test_moving import SPLIT
+
+HEAD = "from orchestrator.data_migrations import DataMigration\n"
+FILES = {
+    "data_migration_broken": [
+        "this is no Python",
+        "import a_module_that_nobody_has",
+        "1 / 0",
+        "raise SystemExit",
+    ],
+    "data_migration_count": ["", HEAD, f"{HEAD}class A(DataMigration): pass\nclass B(DataMigration): pass\n"],
+    "data_migration_table": [
+        f'{HEAD}class A(DataMigration):\n    expressions = {{"a": "b"}}\n',
+        f'{HEAD}class A(DataMigration):\n    table = 3\n    expressions = {{"a": "b"}}\n',
+    ],
+    "data_migration_key": [
+        f'{HEAD}class A(DataMigration):\n    table = "t"\n    key = "id"\n    expressions = {{"a": "b"}}\n'
+    ],
+    "data_migration_kind": [
+        f'{HEAD}class A(DataMigration):\n    table = "t"\n',
+        f'{HEAD}class A(DataMigration):\n    table = "t"\n    expressions = {{"a": "b"}}\n'
+        "    def transform(self, row): return row\n",
+    ],
+    "data_migration_expressions": [
+        f'{HEAD}class A(DataMigration):\n    table = "t"\n    expressions = {{"a": 3}}\n',
+        f'{HEAD}class A(DataMigration):\n    table = "t"\n    expressions = ("a", "b")\n',
+    ],
+    "data_migration_columns": [
+        f'{HEAD}class A(DataMigration):\n    table = "t"\n    def transform(self, row): return row\n',
+        f'{HEAD}class A(DataMigration):\n    table = "t"\n    reads = "a"\n    writes = ("b",)\n'
+        "    def transform(self, row): return row\n",
+    ],
+    "data_migration_overwrites": [
+        f'{HEAD}class A(DataMigration):\n    table = "t"\n    reads = ("a",)\n    writes = ("a",)\n'
+        "    def transform(self, row): return row\n"
+    ],
+    "data_migration_constructor": [
+        f'{HEAD}class A(DataMigration):\n    table = "t"\n    reads = ("a",)\n    writes = ("b",)\n'
+        "    def __init__(self, more): pass\n    def transform(self, row): return row\n"
+    ],
+}
+
+
+@pytest.mark.parametrize(("code", "source"), [(code, source) for code, sources in FILES.items() for source in sources])
+def test_file_that_is_no_data_migration_is_refused_with_its_name(tmp_path: Path, code: str, source: str) -> None:
+    path = tmp_path / "broken.py"
+    path.write_text(source)
+    with pytest.raises(MigrationRefused) as caught:
+        load(path, "broken")
+    assert caught.value.code == code
+    assert str(path) in caught.value.message
+    assert caught.value.remedy
+    assert "\n" not in str(caught.value)
+
+
+def test_line_of_a_broken_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "broken.py"
+    for source in ("x = 1\n\ny = = 2\n", "x = 1\n\nx / 0\n"):
+        path.write_text(source)
+        with pytest.raises(MigrationRefused) as caught:
+            load(path, "broken")
+        assert caught.value.fields["line"] == 3
+        assert "line 3" in caught.value.message
+
+
+def test_missing_file_is_named_before_anything_is_entered(customers: Site) -> None:
+    customers.write("split_name", SPLIT)
+    release = customers.release("split_name", "gone")
+    with pytest.raises(MigrationRefused) as caught:
+        customers.runner.check(release)
+    assert caught.value.code == "data_migration_missing"
+    assert str(customers.file("gone")) in caught.value.message
+    with pytest.raises(MigrationRefused) as caught:
+        customers.runner.enrol(release, UPGRADE)
+    assert caught.value.code == "data_migration_missing"
+    assert customers.runner.progress() == ()
+
+
+ADD_ONE = 'table = "things"\nexpressions = {"new": "old + 1"}'
+WITH_CODE = 'table = "things"\nkey = ("code",)\nexpressions = {"new": "old + 1"}'
+KEYS = [
+    ("old INTEGER, new INTEGER", ADD_ONE, "key_missing", "primary key"),
+    ("code INTEGER NOT NULL UNIQUE, old INTEGER, new INTEGER", ADD_ONE, "key_missing", 'key = ("code",)'),
+    ("code INTEGER UNIQUE, old INTEGER, new INTEGER", WITH_CODE, "key_nullable", "NOT NULL"),
+    ("id INTEGER PRIMARY KEY, code INTEGER NOT NULL, old INTEGER, new INTEGER", WITH_CODE, "key_not_unique", '("id",)'),
+    ("id INTEGER PRIMARY KEY, old INTEGER, new INTEGER", WITH_CODE, "key_column_missing", "key"),
+]
+
+
+@pytest.mark.parametrize(("columns", "body", "code", "remedy"), KEYS)
+def test_table_without_a_usable_key_is_refused_with_a_remedy(
+    site: Site, columns: str, body: str, code: str, remedy: str
+) -> None:
+    site.execute(f"CREATE TABLE things ({columns})")
+    path = site.write("walk", body)
+    with pytest.raises(MigrationRefused) as caught:
+        site.runner.check(site.release("walk"), expanded=True)
+    assert caught.value.code == code
+    assert str(path) in caught.value.message
+    assert "things" in caught.value.message
+    assert remedy in caught.value.remedy
+
+
+def test_primary_key_that_may_be_null_is_refused(new_sqlite_url: Callable[[], str], site: Site) -> None:
+    if site.database.dialect.name == "postgresql":
+        return  # there, a primary key is never NULL
+    site.execute("CREATE TABLE things (code TEXT PRIMARY KEY, old INTEGER, new INTEGER)")
+    site.write("walk", ADD_ONE)
+    with pytest.raises(MigrationRefused) as caught:
+        site.runner.check(site.release("walk"))
+    assert caught.value.code == "key_nullable"
+
+
+@pytest.mark.parametrize("condition", ["WHERE old > 0"])
+def test_index_over_some_rows_makes_no_key(site: Site, condition: str) -> None:
+    site.execute(
+        "CREATE TABLE things (code INTEGER NOT NULL, old INTEGER, new INTEGER)",
+        f"CREATE UNIQUE INDEX one_of_them ON things (code) {condition}",
+    )
+    site.write("walk", WITH_CODE)
+    with pytest.raises(MigrationRefused) as caught:
+        site.runner.check(site.release("walk"), expanded=True)
+    assert caught.value.code == "key_not_unique"
+
+
+def test_missing_key_is_refused_before_expand_and_a_missing_new_column_is_not(site: Site) -> None:
+    site.write("walk", ADD_ONE)
+    site.runner.check(site.release("walk"))  # the table may come with the expand revisions
+    site.execute("CREATE TABLE things (id INTEGER PRIMARY KEY, old INTEGER)")
+    site.runner.check(site.release("walk"))
+    with pytest.raises(MigrationRefused) as caught:
+        site.runner.check(site.release("walk"), expanded=True)
+    assert caught.value.code == "column_missing"
+    site.execute("DROP TABLE things", "CREATE TABLE things (old INTEGER)")
+    with pytest.raises(MigrationRefused) as caught:
+        site.runner.check(site.release("walk"))
+    assert caught.value.code == "key_missing"
+
+
+TABLE = "CREATE TABLE things (id INTEGER PRIMARY KEY, old INTEGER, new INTEGER)"
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ('table = "nowhere"\nexpressions = {"new": "old + 1"}', "table_missing"),
+        ('table = "things"\nexpressions = {"newer": "old + 1"}', "column_missing"),
+        ('table = "things"\nexpressions = {"id": "old + 1"}', "key_written"),
+        ('table = "things"\nexpressions = {"new": "unheard_of + 1"}', "data_migration_expression"),
+        ('table = "things"\nexpressions = {"new": "(SELECT x FROM nowhere)"}', "data_migration_expression"),
+        ('table = "things"\nexpressions = {"new": "old +"}', "data_migration_expression"),
+        ('table = "things"\nexpressions = {"new": "old)); DROP TABLE things; --"}', "data_migration_expression"),
+        ('table = "things"\nexpressions = {"new": "sum(old)"}', "data_migration_expression"),
+    ],
+)
+def test_fault_that_the_database_knows_is_found_before_the_first_row(site: Site, body: str, code: str) -> None:
+    site.execute(TABLE, "INSERT INTO things VALUES (1, 1, NULL)")
+    path = site.write("walk", body)
+    with pytest.raises(MigrationRefused) as caught:
+        site.runner.check(site.release("walk"), expanded=True)
+    assert caught.value.code == code
+    assert str(path) in caught.value.message
+    assert "\n" not in str(caught.value)
+    site.runner.enrol(site.release("walk"), UPGRADE)
+    facts = site.runner.run_batch("walk", UPGRADE, 10)
+    assert (facts.state, facts.error) == (MigrationState.FAILED, caught.value.message)
+    assert site.rows("SELECT * FROM things") == [(1, 1, None)]
+
+
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        ('1 / (row["old"] - 15)', "raised ZeroDivisionError at line 10"),
+        ('row["unread"]', "raised KeyError at line 10"),
+        ('{"new": 1, "newer": 2, "older": 3}', "returned columns"),
+        ("{}", "returned no value for new"),
+        ("None", "returned NoneType"),
+        ('{"new": "no number"}', "failed on things"),
+        ('{"new": object()}', "failed on things"),
+    ],
+)
+def test_transform_that_fails_names_its_row_and_leaves_the_batch_undone(site: Site, result: str, words: str) -> None:
+    if site.database.dialect.name == "sqlite" and "no number" in result:
+        return  # SQLite stores what it is given
+    site.execute(TABLE, "INSERT INTO things VALUES " + ", ".join(f"({n}, {n}, NULL)" for n in range(1, 26)))
+    site.start(
+        "walk",
+        f"""
+        table = "things"
+        reads = ("old",)
+        writes = ("new",)
+
+        def transform(self, row):
+            return {{"new": row["old"]}} if row["old"] != 15 else {result}
+        """,
+    )
+    assert site.runner.run_batch("walk", UPGRADE, 10).state is MigrationState.RUNNING
+    facts = site.runner.run_batch("walk", UPGRADE, 10)
+    assert facts.state is MigrationState.FAILED
+    assert facts.rows_done == 10
+    assert facts.error is not None
+    assert words in facts.error
+    assert "\n" not in facts.error
+    assert str(site.file("walk")) in facts.error
+    assert "things" in facts.error
+    assert "id=15" in facts.error or "after id=10 up to id=20" in facts.error
+    assert site.rows("SELECT count(*) FROM things WHERE new IS NOT NULL") == [(10,)]
+    # Mended and retried, it starts again from the first row.
+    site.write("walk", ADD_ONE)
+    site.runner.retry("walk")
+    assert site.run("walk").state is MigrationState.COMPLETE
+
+
+def test_expression_that_fails_on_a_row_names_the_range(postgresql_site: Site) -> None:
+    site = postgresql_site
+    site.execute(TABLE, "INSERT INTO things SELECT n, n, NULL FROM generate_series(1, 25) AS n")
+    site.start("walk", 'table = "things"\nexpressions = {"new": "1 / (old - 15)"}')
+    facts = site.run("walk", batch_rows=10)
+    assert facts.error is not None
+    assert facts.error.endswith("failed on things, after id=10 up to id=20: division by zero")
+    assert facts.rows_done == 10
+
+
+def test_value_that_its_own_type_does_not_know_names_the_range(site: Site) -> None:
+    if site.database.dialect.name == "postgresql":
+        return  # there, a column holds values of its type only
+    site.execute(
+        "CREATE TABLE things (id INTEGER PRIMARY KEY, old TIMESTAMP, new INTEGER)",
+        "INSERT INTO things VALUES (1, 'the other day', NULL)",
+    )
+    site.start(
+        "walk",
+        """
+        table = "things"
+        reads = ("old",)
+        writes = ("new",)
+
+        def transform(self, row):
+            return {"new": 1}
+        """,
+    )
+    facts = site.run("walk")
+    assert facts.error is not None
+    assert "cannot read a row of things, from the first row to the last row" in facts.error
+
+
+def test_key_that_cannot_be_kept_is_refused(postgresql_site: Site) -> None:
+    site = postgresql_site
+    site.execute("CREATE TABLE things (at interval PRIMARY KEY, old INTEGER, new INTEGER)")
+    site.execute("INSERT INTO things VALUES ('1 day', 1, NULL)")
+    site.write("walk", ADD_ONE)
+    with pytest.raises(MigrationRefused) as caught:
+        site.runner.check(site.release("walk"), expanded=True)
+    assert caught.value.code == "key_type_unsupported"
+    assert str(site.file("walk")) in caught.value.message
+
+
+def test_column_that_the_database_computes_is_refused(postgresql_site: Site) -> None:
+    site = postgresql_site
+    site.execute(
+        "CREATE TABLE things (id INTEGER PRIMARY KEY, old INTEGER, new INTEGER GENERATED ALWAYS AS (old + 1) STORED)"
+    )
+    site.write("walk", ADD_ONE)
+    with pytest.raises(MigrationRefused) as caught:
+        site.runner.check(site.release("walk"), expanded=True)
+    assert caught.value.code == "column_computed"
+
+
+@pytest.mark.filterwarnings("ignore:Did not recognize type")
+def test_column_whose_values_cannot_be_compared_is_refused(postgresql_site: Site) -> None:
+    site = postgresql_site
+    site.execute("CREATE TABLE things (id INTEGER PRIMARY KEY, old INTEGER, new point)")
+    site.write("walk", 'table = "things"\nexpressions = {"new": "point(old, old)"}')
+    with pytest.raises(MigrationRefused) as caught:
+        site.runner.check(site.release("walk"), expanded=True)
+    assert caught.value.code == "column_not_comparable"
+    site.write(
+        "walk",
+        """
+        table = "things"
+        reads = ("old",)
+        writes = ("new",)
+
+        def transform(self, row):
+            return {"new": "(1,1)"}
+        """,
+    )
+    with pytest.raises(MigrationRefused) as caught:
+        site.runner.check(site.release("walk"), expanded=True)
+    assert caught.value.code == "column_type_unknown"
+
+
+def test_rows_that_a_trigger_keeps_from_being_written_are_noticed(postgresql_site: Site) -> None:
+    site = postgresql_site
+    site.execute(
+        TABLE,
+        "INSERT INTO things VALUES (1, 1, NULL), (2, 2, NULL)",
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
+        "CREATE TRIGGER refuse BEFORE UPDATE ON things FOR EACH ROW WHEN (OLD.id = 2) EXECUTE FUNCTION refuse()",
+    )
+    site.start(
+        "walk",
+        """
+        table = "things"
+        reads = ("old",)
+        writes = ("new",)
+
+        def transform(self, row):
+            return {"new": 1}
+        """,
+    )
+    facts = site.run("walk")
+    assert facts.error is not None
+    assert "read 2 rows of things" in facts.error
+    assert site.rows("SELECT count(*) FROM things WHERE new IS NOT NULL") == [(0,)]
+
+
+def test_name_that_an_earlier_release_used_is_refused(customers: Site) -> None:
+    customers.start("split_name", SPLIT)
+    with pytest.raises(MigrationRefused) as caught:
+        customers.runner.enrol(replace(customers.release("split_name"), name="3"), UPGRADE + 1)
+    assert caught.value.code == "data_migration_name_taken"
