@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -28,6 +29,8 @@ from orchestrator.schema_migrations.places import Place, line_of_error
 from orchestrator.schema_migrations.recording import place_in
 from orchestrator.schema_migrations.step_plan import INSTALL, Standing
 from orchestrator.schema_migrations.tree import Revision, Tree
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +200,10 @@ class Runner:
                 journalled, again = self._intend(attempt, way)
                 attempt.repeats = partial and again
                 attempt.perform(journalled, self._entry(revision, way, attempt.owner_epoch, 0.0))
+                LOG.info(
+                    "a revision was run: %(revision)s in %(database)s",
+                    {"action": "revision.run", "revision": revision.id, "database": database.name, "way": way},
+                )
                 return
             except OrchestratorError:
                 raise

@@ -1,5 +1,7 @@
 """Where a database stands: by version table, journal and catalog together, never by one of them alone."""
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
@@ -163,6 +165,19 @@ def test_our_own_tables_go_through_the_same_runner(database: Database) -> None:
     done = f"SELECT count(*) FROM orchestrator_steps WHERE schema_name = '{BOOKKEEPING_SCHEMA}' AND state = 'done'"
     assert scalar(database, done) == scalar(database, "SELECT count(*) FROM orchestrator_steps")
     assert columns(database, "orchestrator_copies") >= {"schema_name", "phase", "fence"}
+
+
+def test_several_processes_may_prepare_one_database_at_once(
+    database_url: str, open_database: Callable[[str, str], Database]
+) -> None:
+    """As several pods that all run `alembic upgrade` at their start cannot."""
+    databases = [open_database(f"seen by {number}", database_url) for number in range(4)]
+    with ThreadPoolExecutor(len(databases)) as processes:
+        list(processes.map(prepare, databases))
+
+    assert scalar(databases[0], "SELECT count(*) FROM orchestrator_steps WHERE state = 'done'") == scalar(
+        databases[0], "SELECT count(*) FROM orchestrator_steps"
+    )
 
 
 def test_a_schema_of_our_own_is_brought_through_all_its_releases(shop: TreeWriter, prepared: Database) -> None:
