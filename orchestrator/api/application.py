@@ -13,9 +13,10 @@ from starlette.routing import Route as Path
 
 from orchestrator.api.edge import Edge
 from orchestrator.api.endpoint import Endpoint, as_response
-from orchestrator.api.exchange import ApiServices, ApiSettings, Route
+from orchestrator.api.exchange import ApiServices, Route
 from orchestrator.api.faults import Refused, answer_to, not_found
 from orchestrator.api.routes import ROUTES
+from orchestrator.api.settings import ApiSettings
 from orchestrator.api.watch import Watch
 
 __all__ = ["ApiServices", "ApiSettings", "create_application"]

@@ -14,8 +14,9 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from orchestrator.api.auth import identify, require
-from orchestrator.api.exchange import JSON, Answer, ApiServices, ApiSettings, Asked, Nothing, Question, Route
+from orchestrator.api.exchange import JSON, Answer, ApiServices, Asked, Nothing, Question, Route
 from orchestrator.api.faults import Refused, not_found
+from orchestrator.api.settings import ApiSettings
 from orchestrator.api.watch import Watch
 from orchestrator.domain.errors import Invalid
 

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Generic, TypeVar
 
 from msgspec import Meta, Struct
 
-from orchestrator.api.auth import Actor, Role, Tokens
+from orchestrator.api.auth import Actor, Role
+from orchestrator.api.settings import ApiSettings
 from orchestrator.api.watch import Watch
 from orchestrator.services.data_migrations import DataMigrations
 from orchestrator.services.leases import Leases
@@ -40,16 +41,6 @@ class ApiServices:
     data_migrations: DataMigrations
     is_healthy: Callable[[], bool]
     nudge: Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class ApiSettings:
-    """How the API is served. Without `tokens` nobody is asked who they are, and only loopback names are answered."""
-
-    tokens: Tokens | None = None
-    server_name: str = "orchestrator"
-    watch_interval_seconds: float = 0.25
-    most_waiters: int = 5000
 
 
 class Question(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):

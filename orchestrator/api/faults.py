@@ -29,7 +29,8 @@ RETRY_AFTER_SECONDS: dict[Kind, int] = {Kind.NOT_YET: 2, Kind.UNAVAILABLE: 5}
 class Problem(View, frozen=True, kw_only=True):
     """Every refusal. `code` is stable and made for programs, `detail` and `remedy` are for people.
 
-    Further fields name the place: file, line, schema, database and the like.
+    `kind` is how to treat it: invalid, not_found, conflict (another state may allow it), not_yet (ask again), never,
+    unauthenticated, forbidden, unavailable, failed. Further fields name the place: file, line, schema, database...
     """
 
     type: str = "about:blank"
@@ -37,6 +38,7 @@ class Problem(View, frozen=True, kw_only=True):
     status: int
     detail: str
     code: str
+    kind: str
     remedy: str
 
 
@@ -55,6 +57,7 @@ class Refused(OrchestratorError):
 
 def problem(
     status: int,
+    kind: Kind,
     code: str,
     detail: str,
     remedy: str,
@@ -70,6 +73,7 @@ def problem(
         "status": status,
         "detail": detail,
         "code": code,
+        "kind": kind.value,
         "remedy": remedy,
     }
     return Answer(body, status, headers or {}, PROBLEM)
@@ -78,19 +82,23 @@ def problem(
 def answer_to(error: OrchestratorError) -> Answer:
     """What a client is told about an error that was raised on purpose."""
     if isinstance(error, Refused):
-        return problem(error.status, error.code, error.message, error.remedy, headers=error.headers)
+        return problem(error.status, error.kind, error.code, error.message, error.remedy, headers=error.headers)
     headers = {}
     if error.kind in RETRY_AFTER_SECONDS:
         headers["Retry-After"] = str(RETRY_AFTER_SECONDS[error.kind])
     if error.kind is Kind.UNAUTHENTICATED:
         headers["WWW-Authenticate"] = "Bearer"
-    return problem(STATUS_OF[error.kind], error.code, error.message, error.remedy, headers=headers, fields=error.fields)
+    return problem(
+        STATUS_OF[error.kind], error.kind, error.code, error.message, error.remedy, headers=headers, fields=error.fields
+    )
 
 
 def answer_to_unexpected(error: Exception) -> Answer:
     """What a client is told about an error of ours: that it is one. The log has the rest, once."""
     log.error("a request failed in an unexpected way", exc_info=error, extra={"action": "request.fail"})
-    return problem(500, "internal_error", "the orchestrator made a mistake", "Its log says more; please report it.")
+    return problem(
+        500, Kind.FAILED, "internal_error", "the orchestrator made a mistake", "Its log says more; please report it."
+    )
 
 
 def not_found() -> Refused:

@@ -7,6 +7,7 @@ from typing import Literal
 from orchestrator.api.exchange import Answer, ApiServices, Asked, Nothing, Question, View
 from orchestrator.api.faults import problem
 from orchestrator.api.upgrades import BlockerView, blocker_view
+from orchestrator.domain.errors import Kind
 from orchestrator.domain.gates import GateAnswer, GateStatus
 from orchestrator.services.status import UpgradeStatus
 
@@ -49,7 +50,8 @@ def check(asked: Asked[CheckQuestion, Nothing]) -> Answer:
     view = _read(asked.services, asked.schema, asked.path["gate"])
     if view.open:
         return Answer(view)
-    status = NEVER if view.status == GateStatus.TERMINAL else asked.query.blocked
+    is_final = view.status == GateStatus.TERMINAL
+    status, kind = (NEVER, Kind.NEVER) if is_final else (asked.query.blocked, Kind.NOT_YET)
     headers = {"Retry-After": RETRY_AFTER_SECONDS} if status in (429, 503) else {}
     fields = {
         "gate": view.gate,
@@ -60,7 +62,7 @@ def check(asked: Asked[CheckQuestion, Nothing]) -> Answer:
         "eta_seconds": view.eta_seconds,
         "revision": view.revision,
     }
-    return problem(status, view.code, view.sentence, view.remedy, headers=headers, fields=fields)
+    return problem(status, kind, view.code, view.sentence, view.remedy, headers=headers, fields=fields)
 
 
 def _read(services: ApiServices, schema: str, name: str) -> GateView:

@@ -58,6 +58,7 @@ def _answer(standing: Standing, release: str, admission: Admission) -> Answer:
     headers = {"Retry-After": str(RETRY_AFTER_SECONDS[kind])} if kind in RETRY_AFTER_SECONDS else {}
     return problem(
         STATUS_OF[kind],
+        kind,
         admission.code,
         admission.sentence,
         admission.remedy,

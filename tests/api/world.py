@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,10 +13,10 @@ from starlette.applications import Starlette
 
 from orchestrator.api.application import ApiServices, ApiSettings, create_application
 from orchestrator.api.auth import Role, Tokens, new_token
+from orchestrator.api.watch import Watch
 from orchestrator.domain.errors import Unavailable
 from orchestrator.domain.ladder import Phase
 from orchestrator.domain.view import Policy
-from orchestrator.ports import Transaction
 from orchestrator.services.advancing import Advancing
 from orchestrator.services.context import Context
 from orchestrator.services.data_migrations import DataMigrations
@@ -34,10 +35,14 @@ INSTANCES = f"{SCHEMA}/fleets/inventory-api/instances"
 class BreakableStore(MemoryStore):
     """The in-memory store, which stops answering when a test says so."""
 
-    is_broken = False
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)
+        self.is_broken = False
+        self.refused = threading.Event()
 
     def _check(self) -> None:
         if self.is_broken:
+            self.refused.set()
             raise Unavailable("state_database_unavailable", "the state database does not answer", remedy="Start it.")
 
     def run(self, work: Any) -> Any:
@@ -90,6 +95,7 @@ class World:
         self.upgrades.initialise("inventory", "1", actor="test")
         for fleet in FLEETS:
             self.leases.report("inventory", fleet, release="1", instances=0, actor="test", reason=None)
+        self.cycle()
         return self
 
     def begun(self) -> World:
@@ -125,7 +131,9 @@ class World:
     @property
     def phase(self) -> Phase:
         """The phase of the newest upgrade."""
-        return self.store.read(_newest_phase)
+        newest = self.board.schema("inventory").upgrade
+        assert newest is not None
+        return newest.upgrade.phase
 
     # -- the API -----------------------------------------------------------------------------------------------------
 
@@ -142,9 +150,9 @@ class World:
         settings = ApiSettings(tokens=tokens, watch_interval_seconds=0.001, most_waiters=most_waiters)
         return create_application(services, settings)
 
-    def client(self, tokens: Tokens | None = None, *, token: str | None = None) -> Client:
+    def client(self, tokens: Tokens | None = None, *, token: str | None = None, most_waiters: int = 100) -> Client:
         """Asks the API as a program on this machine would."""
-        return Client(self.application(tokens), token)
+        return Client(self.application(tokens, most_waiters=most_waiters), token)
 
 
 class Client:
@@ -154,10 +162,19 @@ class Client:
         self._application = application
         self._headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
 
+    @property
+    def watch(self) -> Watch:
+        """What the requests that wait are waiting on."""
+        watch = self._application.state.watch
+        assert isinstance(watch, Watch)
+        return watch
+
     def connect(self) -> httpx.AsyncClient:
         """For tests that ask several things at a time, in one loop."""
         transport = httpx.ASGITransport(self._application)
-        return httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=self._headers)
+        return httpx.AsyncClient(
+            transport=transport, base_url="http://localhost", headers=self._headers, trust_env=False
+        )
 
     def request(self, method: str, path: str, **more: Any) -> httpx.Response:
         """One request, as httpx takes it."""
@@ -180,10 +197,6 @@ class Client:
 
     def delete(self, path: str, **more: Any) -> httpx.Response:
         return self.request("DELETE", path, **more)
-
-
-def _newest_phase(tx: Transaction) -> Phase:
-    return tx.upgrades("inventory", limit=1)[0].phase
 
 
 def tokens_for_all_roles() -> tuple[Tokens, Mapping[Role, str]]:

@@ -1,0 +1,20 @@
+"""The settings of the API, made by whoever puts the daemon together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orchestrator.api.auth import Tokens
+
+
+@dataclass(frozen=True, slots=True)
+class ApiSettings:
+    """How the API is served. Without `tokens` nobody is asked who they are, and only loopback names are answered.
+
+    `watch_interval_seconds` is how soon those who wait hear of a change; `most_waiters` how many may wait.
+    """
+
+    tokens: Tokens | None = None
+    server_name: str = "orchestrator"
+    watch_interval_seconds: float = 0.25
+    most_waiters: int = 5000

@@ -1,0 +1,113 @@
+"""Fleets, databases, data migrations, events and health over HTTP."""
+
+from dataclasses import replace
+
+import pytest
+
+from orchestrator.domain.view import MigrationState
+from tests.api.world import SCHEMA, UPGRADE, World, assert_problem
+from tests.fakes import FakeSchema
+
+REPORT = f"{SCHEMA}/fleets/inventory-worker/report"
+
+
+def test_a_report_is_stored_under_the_name_of_who_says_it(world: World) -> None:
+    answer = world.at_rest().client().post(REPORT, {"release": "1", "instances": 3, "reason": "I looked"})
+    body = answer.json()
+    assert (answer.status_code, body["fleet"], body["instances"]) == (200, "inventory-worker", 3)
+    assert (body["actor"], body["reason"], body["violation"]) == ("local", "I looked", None)
+    assert world.nudged == ["inventory"]
+
+
+def test_a_report_of_what_may_not_run_is_stored_and_says_so(world: World) -> None:
+    answer = world.waiting_for_approval().client().post(REPORT, {"release": "1", "instances": 1})
+    assert answer.status_code == 200
+    assert "could live only up to expanded" in answer.json()["violation"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        ({"release": "1", "instances": -1}, 422, "body_invalid"),
+        ({"release": "1", "instances": 1.5}, 422, "body_invalid"),
+        ({"release": "1"}, 422, "body_invalid"),
+        ({"release": "9", "instances": 1}, 404, "release_unknown"),
+    ],
+)
+def test_a_wrong_report_is_refused(world: World, body: dict[str, object], status: int, code: str) -> None:
+    assert_problem(world.at_rest().client().post(REPORT, body), status, code)
+
+
+def test_databases_show_copy_and_step() -> None:
+    world = World(managed=FakeSchema(databases=("cell1", "cell2")))
+    assert world.client().get(f"{SCHEMA}/databases").json()["databases"][0]["copy_revision"] is None
+    world.begun()
+    world.cycle()
+    world.managed.on["cell2"].error = "connection refused"
+    world.cycle()
+    first, second = world.client().get(f"{SCHEMA}/databases").json()["databases"]
+    assert (first["database"], first["phase"], first["fence"]) == ("cell1", "backfill", "backfill")
+    assert (second["database"], second["error"], second["remedy"]) == (
+        "cell2", "connection refused", "Start it again.",
+    )  # fmt: skip
+
+
+def test_data_migrations_are_listed_for_each_database(world: World) -> None:
+    world.begun()
+    before = world.client().get(f"{SCHEMA}/data-migrations").json()["data_migrations"]
+    assert [(each["name"], each["database"], each["state"]) for each in before] == [("split_name", "main", "absent")]
+    world.cycle()
+    world.move_rows()
+    world.cycle()
+    (after,) = world.client().get(f"{SCHEMA}/data-migrations/split_name").json()["data_migrations"]
+    assert (after["state"], after["rows_done"], after["rows_total"], after["rows_verified"]) == (
+        "complete", 100, 100, 100,
+    )  # fmt: skip
+
+
+def test_a_failed_data_migration_is_sent_back_on_request(world: World) -> None:
+    world.begun()
+    world.cycle()
+    facts = world.managed.on["main"].migrations["split_name"]
+    world.managed.on["main"].migrations["split_name"] = replace(facts, state=MigrationState.FAILED, error="3 differ")
+    world.cycle()
+    client = world.client()
+    assert client.get(UPGRADE).json()["data_migrations"][0]["error"] == "3 differ"
+    assert client.post(f"{SCHEMA}/data-migrations/split_name/retry", {"reason": "mended"}).status_code == 200
+    assert ("retry_migration", "main", "split_name") in world.managed.calls
+    assert world.nudged == ["inventory"]
+
+
+def test_an_unknown_data_migration_is_not_found(world: World) -> None:
+    client = world.begun().client()
+    assert_problem(client.get(f"{SCHEMA}/data-migrations/nothing"), 404, "data_migration_unknown")
+    assert_problem(client.post(f"{SCHEMA}/data-migrations/split_name/retry"), 404, "nothing_to_retry")
+
+
+def test_events_go_on_after_the_last_one_seen(world: World) -> None:
+    client = world.begun().client()
+    body = client.get("/v1/events?limit=2").json()
+    assert [event["action"] for event in body["events"]] == ["fleet.report", "upgrade.begin"]
+    assert client.get(f"/v1/events?after={body['last']}").json() == {"events": [], "last": body["last"]}
+    client.post(f"{UPGRADE}/pause", {"reason": "tea"})
+    (event,) = client.get(f"/v1/events?after={body['last']}&schema=inventory").json()["events"]
+    assert (event["action"], event["actor"], event["reason"]) == ("upgrade.pause", "local", "tea")
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=100000", "after=-2", "after=x", f"after={2**70}", "schema=%00"])
+def test_a_wrong_question_for_events_is_refused(world: World, query: str) -> None:
+    assert_problem(world.client().get(f"/v1/events?{query}"), 422, "query_invalid")
+
+
+def test_health_says_whether_the_daemon_works(world: World) -> None:
+    assert world.client().get("/healthz").json() == {"ok": True}
+    world.is_healthy = False
+    assert_problem(world.client().get("/healthz"), 503, "daemon_unhealthy")
+
+
+def test_readiness_of_the_daemon_asks_the_store(world: World) -> None:
+    assert world.client().get("/readyz").json() == {"ok": True}
+    world.store.is_broken = True
+    answer = world.client().get("/readyz")
+    assert_problem(answer, 503, "state_database_unavailable")
+    assert answer.headers["retry-after"] == "5"
