@@ -178,7 +178,7 @@ def test_a_step_that_failed_is_repeated_on_request(world: World) -> None:
     database.fails.clear()
     assert client.post(f"{UPGRADE}/retry", {"database": "main"}).status_code == 200
     world.cycle()
-    assert world.phase > Phase.BASE
+    assert world.phase() > Phase.BASE
 
 
 def test_a_reason_is_required_where_it_is_audited(world: World) -> None:

@@ -111,7 +111,7 @@ class World:
         begun = self.upgrades.begin("inventory", "2", actor="test")
         self.leases.renew("inventory", "inventory-api", "old-1", epoch=epoch, ack=begun.publication)
         self.cycle()
-        assert self.phase is Phase.EXPANDED, self.phase
+        assert self.phase() is Phase.EXPANDED, self.phase()
         return self
 
     def waiting_for_approval(self) -> World:
@@ -120,7 +120,7 @@ class World:
         self.cycle()
         self.move_rows()
         self.cycle()
-        assert self.phase is Phase.WRITE_NEW, self.phase
+        assert self.phase() is Phase.WRITE_NEW, self.phase()
         return self
 
     def join(self, name: str, *, release: str, fleet: str = "inventory-api") -> str:
@@ -128,7 +128,6 @@ class World:
         lease = self.leases.join("inventory", fleet, instance_id=name, nonce=f"nonce-{name}", release=release)
         return lease.instance.epoch
 
-    @property
     def phase(self) -> Phase:
         """The phase of the newest upgrade."""
         newest = self.board.schema("inventory").upgrade
