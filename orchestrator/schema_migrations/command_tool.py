@@ -183,6 +183,7 @@ class Tool:
             argv=tuple(fill(word, values) for word in (*self._settings.command_prefix, *self._words(template))),
             environment=filled,
             timeout_seconds=template.timeout_seconds,
+            grace_seconds=template.grace_seconds,
             secrets=Secrets.of(filled, connection, url.password if url else None),
         )
 

@@ -21,14 +21,15 @@ _NEEDED = ("install", "expand", "contract", "check")
 _TABLES = (*_COMMANDS, "environment", "drivers", "config_file", "release")
 _KEYS = ("title", "version_table", *_TABLES)
 _COMMAND_KEYS = {
-    "version": ("argv", "timeout_seconds", "pattern"),
-    "check": ("argv", "timeout_seconds", "exit_codes", "output", "trusted_from"),
+    "version": ("argv", "timeout_seconds", "grace_seconds", "pattern"),
+    "check": ("argv", "timeout_seconds", "grace_seconds", "exit_codes", "output", "trusted_from"),
 }
-_STEP_KEYS = ("argv", "timeout_seconds", "exit_codes")
+_STEP_KEYS = ("argv", "timeout_seconds", "grace_seconds", "exit_codes")
 _ARGV_WORDS = frozenset({"schema", "database", "release", "config_file"})
 _ENVIRONMENT_WORDS = _ARGV_WORDS | {"connection", "connection_oslo"}
 _QUICK_SECONDS = 120.0
 _LONG_SECONDS = 6 * 3600.0
+_GRACE_SECONDS = 10.0
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 CONFIG = "{config}"
 
@@ -60,12 +61,13 @@ class Rule:
 class CommandTemplate:
     """One command with its placeholders.
 
-    `outputs` are asked first where there are any, for tools whose exit code means two things. An exit code that is
-    not listed is an error.
+    After its time limit a command is asked to end, and killed after the grace. `outputs` are asked first where there
+    are any, for tools whose exit code means two things. An exit code that is not listed is an error.
     """
 
     argv: tuple[str, ...]
     timeout_seconds: float
+    grace_seconds: float
     exit_codes: tuple[Rule, ...] = ()
     outputs: tuple[Rule, ...] = ()
 
@@ -217,15 +219,19 @@ class _Reader:
         codes = table.get("exit_codes", {"0": Meaning.DONE.value})
         if not isinstance(codes, dict) or not codes:
             raise self._wrong(name, "exit_codes", "'exit_codes' is a table", 'Write e.g. 0 = "done".')
-        seconds = table.get("timeout_seconds", _QUICK_SECONDS if name in {"check", "version"} else _LONG_SECONDS)
-        if not isinstance(seconds, int | float) or isinstance(seconds, bool) or seconds <= 0:
-            raise self._wrong(name, "timeout_seconds", f"not a time limit: {seconds!r}", "Write seconds, e.g. 3600.")
+        limit = _QUICK_SECONDS if name in {"check", "version"} else _LONG_SECONDS
         return CommandTemplate(
             argv=self._argv(name, table.get("argv")),
-            timeout_seconds=float(seconds),
+            timeout_seconds=self._seconds(name, "timeout_seconds", table.get("timeout_seconds", limit)),
+            grace_seconds=self._seconds(name, "grace_seconds", table.get("grace_seconds", _GRACE_SECONDS)),
             exit_codes=tuple(self._exit_code(name, code, said, meanings) for code, said in codes.items()),
             outputs=tuple(self._output(name, rule, meanings) for rule in table.get("output", ())),
         )
+
+    def _seconds(self, name: str, key: str, value: object) -> float:
+        if not isinstance(value, int | float) or isinstance(value, bool) or value <= 0:
+            raise self._wrong(name, key, f"{key!r} is not a time: {value!r}", "Write seconds, e.g. 3600.")
+        return float(value)
 
     def _argv(self, name: str, value: object) -> tuple[str, ...]:
         if not isinstance(value, list) or not value or not all(isinstance(word, str) and word for word in value):
