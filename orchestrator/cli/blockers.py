@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from orchestrator.cli.answers import Blocker
@@ -13,9 +14,14 @@ MOST_CULPRITS = 5
 def lines_of(blocker: Blocker) -> Iterator[str]:
     """The sentence with its remedy, and who it is about where the sentence does not say."""
     yield f"  {blocker.sentence}"
-    unnamed = [culprit for culprit in blocker.culprits if culprit not in blocker.sentence]
+    unnamed = [culprit for culprit in blocker.culprits if not _is_named(culprit, blocker.sentence)]
     if unnamed:
         more = len(unnamed) - MOST_CULPRITS
         yield f"      {', '.join(unnamed[:MOST_CULPRITS])}{f' and {more} more' if more > 0 else ''}"
     if blocker.remedy:
         yield f"    > {blocker.remedy}"
+
+
+def _is_named(culprit: str, sentence: str) -> bool:
+    """Whether the sentence holds the name, not only as a part of another one."""
+    return re.search(rf"(?<![\w.-]){re.escape(culprit)}(?![\w-])", sentence) is not None

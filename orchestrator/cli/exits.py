@@ -35,25 +35,51 @@ NEVER_CODES = frozenset(
         "release_unknown",
     }
 )
-"""Refusals that no waiting changes, whatever the status that carries them."""
+"""Refusals in a state that no waiting changes."""
 
-ERROR_CODES = frozenset({"database_busy", "database_unreachable", "instance_id_taken", "stale_revision"})
-"""Refusals that say nothing about what was asked: somebody else did not answer, or was faster."""
+ERROR_CODES = frozenset(
+    {
+        # somebody else did not answer, or was faster
+        "daemon_unhealthy",
+        "database_busy",
+        "database_unreachable",
+        "instance_id_taken",
+        "stale_revision",
+        "state_database_unavailable",
+        "too_many_waiting",
+        # what was found is not what was asked about, and waiting does not mend it
+        "catalog_differs",
+        "check_untrusted",
+        "database_not_empty",
+        "epoch_foreign",
+        "install_unfinished",
+        "not_a_way_back",
+        "not_at_release",
+        "nothing_to_approve",
+        "schema_initialised",
+        "tool_version_wrong",
+    }
+)
+"""Refusals by status that are no "not yet": a script that waits and repeats would wait for ever."""
 
 
 def exit_of(error: OrchestratorError | ClientError) -> Exit:
     """The exit code of an error, whether it was raised here or answered by a daemon."""
-    if error.code in NEVER_CODES:
-        return Exit.NEVER
-    if error.code in ERROR_CODES:
+    by_kind = _OF_KIND.get(_kind_of(error), Exit.ERROR)
+    if by_kind is Exit.ERROR or error.code in ERROR_CODES:
         return Exit.ERROR
+    return Exit.NEVER if error.code in NEVER_CODES else by_kind
+
+
+def _kind_of(error: OrchestratorError | ClientError) -> Kind:
+    """The kind of an error; of a daemon's refusal what it states, or else what its status says."""
     if isinstance(error, OrchestratorError):
-        return _OF_KIND.get(error.kind, Exit.ERROR)
+        return error.kind
     if isinstance(error, Refused) and "kind" in error.problem:
-        kinds = {kind.value: kind for kind in Kind}
-        return _OF_KIND.get(kinds.get(str(error.problem["kind"]), Kind.FAILED), Exit.ERROR)
+        kinds: dict[object, Kind] = {kind.value: kind for kind in Kind}
+        return kinds.get(error.problem["kind"], Kind.FAILED)
     if isinstance(error, client_errors.Never):
-        return Exit.NEVER
-    if isinstance(error, client_errors.NotYet | client_errors.Conflict):
-        return Exit.NOT_YET
-    return Exit.ERROR
+        return Kind.NEVER
+    if isinstance(error, client_errors.NotYet):
+        return Kind.NOT_YET
+    return Kind.CONFLICT if isinstance(error, client_errors.Conflict) else Kind.FAILED

@@ -1,0 +1,428 @@
+"""The commands against the real application: what they show, what they change, how they exit."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml  # type: ignore[import-untyped]  # comes with cliff
+
+from orchestrator.api.auth import Role
+from orchestrator.domain.errors import StepFailed, Unavailable
+from orchestrator.domain.ladder import Phase, Step
+from tests.api.world import World, tokens_for_all_roles
+from tests.cli.conftest import Run, serving
+from tests.fakes import FakeSchema
+
+pytestmark = pytest.mark.usefixtures("daemon")
+
+
+def shown(run: Run, *words: str, code: int = 0) -> Any:
+    said = run(*words, "-f", "json")
+    assert said.code == code, said.err
+    return json.loads(said.out)
+
+
+# -- status ----------------------------------------------------------------------------------------------------------
+
+
+def test_status_at_rest_is_one_line_per_schema(run: Run) -> None:
+    said = run("status")
+    assert (said.code, said.err) == (0, "")
+    assert len(said.out.splitlines()) == 1
+    assert said.out.startswith("inventory  1  1/1")
+
+
+def test_status_shows_each_blocker_with_the_command_that_clears_it(run: Run, world: World) -> None:
+    world.begun()
+    world.cycle()
+    world.move_rows()
+    world.cycle()
+    said = run("status")
+    first, *rest = said.out.splitlines()
+    assert first.startswith("inventory  1 > 2  write_new > contracted  1/1")
+    assert any(
+        line.startswith("    > ") and "orchestrator upgrade approve inventory --phase contracted" in line
+        for line in rest
+    )
+
+
+def test_status_names_the_processes_that_block(run: Run, world: World) -> None:
+    world.expanded()
+    said = run("status", "inventory")
+    assert "expanded > backfill" in said.out
+    assert "old-1" in said.out
+    assert "Roll them to 2" in said.out
+
+
+def test_status_names_a_failed_database_and_how_to_retry_it(run: Run, world: World) -> None:
+    world.begun()
+    world.managed.on["main"].fails[Step.EXPAND] = StepFailed("boom", "the lock was not had", remedy="End session 812.")
+    world.cycle()
+    said = run("status")
+    assert "0/1" in said.out.splitlines()[0]
+    assert "the lock was not had" in said.out
+    assert "End session 812." in said.out
+    assert "orchestrator upgrade retry inventory --database main" in said.out
+    assert said.out.count("the lock was not had") == 2, "in the schema's line and in the blocker's, not thrice"
+
+
+def test_status_as_json_has_the_blockers_as_data(run: Run, world: World) -> None:
+    world.expanded()
+    (row,) = shown(run, "status")
+    assert (row["Schema"], row["Phase"], row["Next"]) == ("inventory", "expanded", "backfill")
+    assert row["Blockers"][0]["culprits"] == ["old-1"]
+
+
+def test_status_of_an_unknown_schema_is_an_error_that_names_the_known_ones(run: Run) -> None:
+    said = run("status", "inventroy")
+    assert (said.code, said.out) == (1, "")
+    assert "inventroy" in said.err
+    assert "Configured: inventory." in said.err
+
+
+# -- formats ---------------------------------------------------------------------------------------------------------
+
+
+def test_every_list_comes_as_table_json_yaml_and_values(run: Run) -> None:
+    assert "| inventory |" in run("schema", "list").out
+    assert json.loads(run("schema", "list", "-f", "json").out)[0]["Schema"] == "inventory"
+    assert yaml.safe_load(run("schema", "list", "-f", "yaml").out)[0]["Schema"] == "inventory"
+    assert run("schema", "list", "-f", "value", "-c", "Schema").out == "inventory\n"
+
+
+def test_a_column_that_does_not_exist_is_a_usage_error(run: Run) -> None:
+    said = run("schema", "list", "-c", "Colour")
+    assert said.code == 2
+    assert "Colour" in said.err
+
+
+# -- schema ----------------------------------------------------------------------------------------------------------
+
+
+def test_schema_show(run: Run) -> None:
+    found = shown(run, "schema", "show", "inventory")
+    assert (found["Release"], found["Releases"], found["Databases"]) == ("1", ["1", "2", "3"], ["main"])
+
+
+def test_schema_init_says_what_was_done_and_may_be_repeated(run: Run) -> None:
+    world = World()
+    with serving(world.application()) as url:
+        said = run("--url", url, "schema", "init", "inventory", "--release", "1")
+        assert (said.code, said.out) == (0, "main: installed release 1\n")
+        assert run("--url", url, "schema", "init", "inventory", "--release", "1").code == 0
+        assert run("--url", url, "schema", "init", "inventory", "--release", "2").code == 1
+
+
+# -- upgrade ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_whole_upgrade_by_command(run: Run, world: World) -> None:
+    assert shown(run, "upgrade", "begin", "inventory", "--release", "2")["Status"] == "running"
+    assert shown(run, "upgrade", "begin", "inventory", "--release", "2")["Status"] == "running"
+    world.cycle()
+    world.move_rows()
+    world.cycle()
+    assert "Blockers" in shown(run, "upgrade", "plan", "inventory", code=3)
+    approved = shown(run, "upgrade", "approve", "inventory", "--reason", "quiet")
+    assert approved["Approvals"][0]["phase"] == "contracted"
+    plan = shown(run, "upgrade", "plan", "inventory")
+    assert plan["Blockers"] == []
+    assert plan["Statements"] == ["main: contract c002"]
+    world.cycle()
+    ended = shown(run, "upgrade", "show", "inventory")
+    assert (ended["Status"], ended["Phase"]) == ("completed", "contracted")
+    said = run("upgrade", "begin", "inventory", "--release", "2")
+    assert said.code == 0, "it is where it was asked to be"
+    assert "at release 2" in said.err
+
+
+def test_upgrade_show_reads_well(run: Run, world: World) -> None:
+    world.expanded()
+    said = run("upgrade", "show", "inventory")
+    assert "> expanded   The new shape exists beside the old one" in said.out
+    assert ". backfill   " in said.out
+    assert "waiting for 1 instance" in said.out
+
+
+def test_only_the_next_release_can_be_begun(run: Run) -> None:
+    said = run("upgrade", "begin", "inventory", "--release", "3")
+    assert said.code == 3
+    assert "Upgrade to 2 first." in said.err
+
+
+def test_another_target_is_blocked_by_the_upgrade_under_way(run: Run, world: World) -> None:
+    world.begun()
+    said = run("upgrade", "begin", "inventory", "--release", "3")
+    assert said.code == 3
+    assert "upgrade_running" in said.err
+
+
+def test_pause_shows_in_the_status_and_resume_ends_it(run: Run, world: World) -> None:
+    world.begun()
+    assert shown(run, "upgrade", "pause", "inventory", "--reason", "freeze")["Paused"] == "freeze"
+    assert "orchestrator upgrade resume inventory" in run("status").out
+    assert shown(run, "upgrade", "resume", "inventory")["Paused"] is None
+
+
+def test_rollback_and_cancel_steer_back(run: Run, world: World) -> None:
+    world.expanded()
+    run("upgrade", "rollback", "inventory", "--to", "base", "--reason", "leaks")
+    run("instance", "evict", "inventory", "inventory-api", "old-1", "--attest-dead", "--reason", "stopped")
+    world.cycle()
+    assert world.phase is Phase.BASE
+    run("upgrade", "cancel", "inventory", "--reason", "leaks")
+    world.cycle()
+    assert shown(run, "upgrade", "show", "inventory")["Status"] == "cancelled"
+
+
+def test_no_way_back_is_never(run: Run, world: World) -> None:
+    world.waiting_for_approval()
+    said = run("upgrade", "rollback", "inventory", "--to", "base", "--reason", "too late")
+    assert said.code == 4
+    assert "old_shape_stale" in said.err
+
+
+def test_a_stale_revision_is_an_error(run: Run, world: World) -> None:
+    world.begun()
+    said = run("upgrade", "pause", "inventory", "--reason", "r", "--if-revision", "99")
+    assert said.code == 1
+    assert "stale_revision" in said.err
+
+
+def test_steering_without_an_upgrade_is_refused_in_this_state(run: Run) -> None:
+    said = run("upgrade", "pause", "inventory", "--reason", "r")
+    assert said.code == 3
+    assert "orchestrator upgrade begin inventory" in said.err
+
+
+def test_retry_repeats_the_failed_step(run: Run, world: World) -> None:
+    world.begun()
+    database = world.managed.on["main"]
+    database.fails[Step.EXPAND] = StepFailed("boom", "it broke", remedy="Mend it.")
+    world.cycle()
+    database.fails.clear()
+    assert run("upgrade", "retry", "inventory", "--database", "main").code == 0
+    world.cycle()
+    assert world.phase is not Phase.BASE
+
+
+# -- fleets and instances --------------------------------------------------------------------------------------------
+
+
+def test_instances_are_listed_and_evicted(run: Run, world: World) -> None:
+    world.expanded()
+    (row,) = shown(run, "instance", "list", "inventory")
+    assert (row["Instance"], row["Release"], row["State"]) == ("old-1", "1", "alive")
+    said = run("instance", "evict", "inventory", "inventory-api", "old-1", "--attest-dead", "--reason", "host is gone")
+    assert (said.code, said.out) == (0, "inventory-api old-1: evicted\n")
+    assert shown(run, "instance", "list", "inventory") == []
+    (row,) = shown(run, "instance", "list", "inventory", "--all")
+    assert row["State"] == "evicted"
+
+
+def test_an_unknown_instance_is_an_error(run: Run) -> None:
+    said = run("instance", "evict", "inventory", "inventory-api", "nobody", "--attest-dead", "--reason", "r")
+    assert said.code == 1
+    assert "instance_unknown" in said.err
+
+
+def test_fleets_are_listed_and_shown_with_what_is_waited_for(run: Run, world: World) -> None:
+    world.expanded()
+    world.join("new-1", release="2")
+    assert shown(run, "fleet", "list", "inventory") == [
+        {"Fleet": "inventory-api", "Release": "1", "Instances": 1},
+        {"Fleet": "inventory-api", "Release": "2", "Instances": 1},
+    ]
+    found = shown(run, "fleet", "show", "inventory", "inventory-api")
+    assert found["Releases"] == [{"release": "1", "instances": 1}, {"release": "2", "instances": 1}]
+    assert found["Blockers"][0]["culprits"] == ["old-1"]
+    assert run("fleet", "show", "inventory", "inventory-worker").code == 1
+
+
+def test_a_fleet_is_reported(run: Run, world: World) -> None:
+    said = run("fleet", "report", "inventory", "inventory-api", "--release", "1", "--instances", "3")
+    assert said.code == 0
+    assert "3 instances" in said.out
+
+
+def test_a_report_of_what_may_not_run_says_so(run: Run) -> None:
+    said = run("fleet", "report", "inventory", "inventory-api", "--release", "3", "--instances", "1")
+    assert said.code == 3
+    assert "It may not run now" in said.err
+
+
+# -- databases and data migrations -----------------------------------------------------------------------------------
+
+
+def test_databases_are_listed_and_shown(run: Run, world: World) -> None:
+    world.expanded()
+    (row,) = shown(run, "database", "list", "inventory")
+    assert (row["Database"], row["Phase"]) == ("main", "expanded")
+    assert shown(run, "database", "show", "inventory", "main")["Heads"] == ["2", "1"]
+    said = run("database", "show", "inventory", "other")
+    assert said.code == 1
+    assert "Its databases are: main." in said.err
+
+
+def test_data_migrations_are_listed_and_shown(run: Run, world: World) -> None:
+    world.waiting_for_approval()
+    (row,) = shown(run, "data-migration", "list", "inventory")
+    assert (row["Name"], row["State"], row["Moved"], row["Verified"]) == ("split_name", "complete", 100, 100)
+    assert "100/100" in run("data-migration", "show", "inventory", "split_name").out
+    assert run("data-migration", "show", "inventory", "nothing").code == 1
+
+
+def test_a_data_migration_that_did_not_fail_cannot_be_retried(run: Run, world: World) -> None:
+    world.begun()
+    said = run("data-migration", "retry", "inventory", "split_name")
+    assert said.code == 1
+    assert "has not failed" in said.err
+
+
+# -- gates and waiting -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("gate", "code"),
+    [
+        ("deploy:inventory-api:1", 0),
+        ("deploy:inventory-api:2", 3),
+        ("deploy:inventory-api:3", 4),
+        ("phase:expanded", 3),
+        ("deploy:nobody:1", 1),
+        ("nonsense", 1),
+    ],
+)
+def test_a_gate_answers_with_the_exit_code_too(run: Run, gate: str, code: int) -> None:
+    assert run("gate", "check", "inventory", gate).code == code
+
+
+def test_waiting_ends_at_once_when_the_answer_is_yes(run: Run, world: World) -> None:
+    said = run("wait", "readiness", "inventory", "--fleet", "inventory-api", "--release", "1")
+    assert (said.code, said.err) == (0, "")
+    assert run("wait", "gate", "inventory", "deploy:inventory-api:1").code == 0
+    world.begun()
+    world.cycle()
+    assert run("wait", "phase", "inventory", "expanded").code == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("readiness", "inventory", "--release", "2"),
+        ("gate", "inventory", "deploy:inventory-api:2"),
+        ("phase", "inventory", "contracted"),
+    ],
+)
+def test_waiting_that_takes_too_long_is_not_yet_and_says_why(run: Run, words: tuple[str, ...]) -> None:
+    said = run("wait", *words, "--timeout", "0")
+    assert (said.code, said.out) == (3, "")
+    assert said.err.startswith("waiting: ")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("readiness", "inventory", "--release", "3"),
+        ("gate", "inventory", "deploy:inventory-api:3"),
+    ],
+)
+def test_waiting_for_what_can_never_be_ends_at_once(run: Run, words: tuple[str, ...]) -> None:
+    assert run("wait", *words).code == 4
+
+
+def test_waiting_for_what_does_not_exist_ends_at_once(run: Run) -> None:
+    assert run("wait", "readiness", "nothing", "--release", "1").code == 1
+    assert run("wait", "phase", "inventory", "contract").code == 1
+
+
+def test_waiting_for_a_daemon_that_never_comes_is_an_error(run: Run) -> None:
+    said = run("--url", "http://127.0.0.1:9", "wait", "phase", "inventory", "expanded", "--timeout", "0")
+    assert said.code == 1
+    assert "daemon_unreachable" in said.err
+
+
+# -- events ----------------------------------------------------------------------------------------------------------
+
+
+def test_events_say_who_did_what(run: Run, world: World) -> None:
+    run("upgrade", "begin", "inventory", "--release", "2", "--reason", "spring")
+    rows = shown(run, "events", "--schema", "inventory")
+    assert (rows[-1]["Action"], rows[-1]["Actor"], rows[-1]["Reason"]) == ("upgrade.begin", "local", "spring")
+    assert len(shown(run, "events", "--limit", "1")) == 1
+    assert shown(run, "events", "--after", str(rows[-1]["Id"])) == []
+    assert run("events", "--schema", "nothing").code == 1
+
+
+def test_following_events_misses_none_and_repeats_none(run: Run, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    turns = iter(("begin", "pause", "end"))
+
+    def meanwhile(_: float) -> None:
+        match next(turns):
+            case "begin":
+                world.upgrades.begin("inventory", "2", actor="test")
+            case "pause":
+                world.upgrades.pause("inventory", actor="test", reason="freeze")
+            case _:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr("orchestrator.cli.events.List.sleep", staticmethod(meanwhile))
+    said = run("events", "--follow", "--limit", "2", "-f", "json")
+    assert said.code == 130
+    actions = [json.loads(line)["action"] for line in said.out.splitlines()]
+    assert actions == ["fleet.report", "fleet.report", "upgrade.begin", "upgrade.pause"]
+
+
+# -- who asks --------------------------------------------------------------------------------------------------------
+
+
+def test_a_token_comes_from_the_environment_or_a_file(
+    run: Run, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens, secrets = tokens_for_all_roles()
+    with serving(world.application(tokens)) as url:
+        monkeypatch.setenv("ORCHESTRATOR_URL", url)
+        said = run("status")
+        assert said.code == 1
+        assert "--token-file" in said.err
+        file = tmp_path / "token"
+        file.write_text(secrets[Role.OPERATOR] + "\n")
+        assert run("status", "--token-file", str(file)).code == 0
+        monkeypatch.setenv("ORCHESTRATOR_TOKEN", secrets[Role.READER])
+        assert run("status").code == 0
+        said = run("upgrade", "begin", "inventory", "--release", "2")
+        assert said.code == 1
+        assert "needs a deployer" in said.err
+
+
+def test_a_new_token_is_known_by_its_line(run: Run, tmp_path: Path) -> None:
+    from orchestrator.api.auth import Tokens
+
+    made = json.loads(run("token", "new", "ci", "--role", "deployer", "-f", "json").out)
+    actor = Tokens.parse(made["Line"], place="here").find(made["Token"])
+    assert actor is not None
+    assert (actor.name, actor.role) == ("ci", Role.DEPLOYER)
+    lines = run("token", "new", "ci", "--role", "deployer").out.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["Token", "Line"]
+
+
+# -- trouble ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_state_database_that_does_not_answer_is_an_error_and_no_not_yet(run: Run, world: World) -> None:
+    world.store.is_broken = True
+    said = run("status")
+    assert said.code == 1
+    assert "state_database_unavailable" in said.err
+
+
+def test_a_managed_database_that_does_not_answer_is_an_error_and_no_not_yet(run: Run) -> None:
+    class Away(FakeSchema):
+        def initialise(self, database: str, release: object) -> str:
+            raise Unavailable("database_unreachable", "main is away", remedy="Start it.")
+
+    with serving(World(managed=Away()).application()) as url:
+        said = run("--url", url, "schema", "init", "inventory", "--release", "1")
+    assert said.code == 1
+    assert "main is away" in said.err
