@@ -135,7 +135,7 @@ class SQLite:
 
     @contextmanager
     def schema_connection(self, engine: Engine) -> Iterator[Connection]:
-        with engine.connect() as connection:
+        with engine.connect().execution_options(sqlite_begin="IMMEDIATE") as connection:
             driver = connection.connection.driver_connection
             assert isinstance(driver, sqlite3.Connection)
             driver.execute("PRAGMA foreign_keys = OFF")  # of no effect inside a transaction, so not through SQLAlchemy
@@ -145,6 +145,7 @@ class SQLite:
                 if connection.in_transaction():
                     connection.rollback()
                 driver.execute("PRAGMA foreign_keys = ON")
+                driver.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_SECONDS * 1000)}")
 
     def update_rows(
         self,
