@@ -10,11 +10,10 @@ from orchestrator.conf.settings import SchemaSettings, Settings
 from orchestrator.daemon.live_schema import Driver, LiveSchema
 from orchestrator.data_migrations.runner import DataMigrationRunner
 from orchestrator.dialects import Database, open_database
-from orchestrator.domain.ladder import Step
 from orchestrator.domain.view import Policy
 from orchestrator.resources import state_migrations_directory
 from orchestrator.schema_migrations.alembic_driver import AlembicDriver
-from orchestrator.schema_migrations.bookkeeping_schema import prepare
+from orchestrator.schema_migrations.bookkeeping_schema import bring_to_newest, prepare
 from orchestrator.schema_migrations.command_driver import CommandDriver
 from orchestrator.services.advancing import Advancing
 from orchestrator.services.context import Context, LeaseTerms
@@ -78,7 +77,7 @@ def prepare_state(settings: Settings) -> Database:
     database = open_database("state", settings.state_connection)
     prepare(database)
     driver = AlembicDriver(state_migrations_directory(), schema=STATE_SCHEMA, version_table=STATE_VERSION_TABLE)
-    driver.run(database, driver.releases.ordered[-1].name, Step.EXPAND, owner_epoch=0)
+    bring_to_newest(driver, database)
     return database
 
 
