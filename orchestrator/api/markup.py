@@ -71,7 +71,7 @@ def page(title: str, *body: str, script: str = "", refresh_seconds: int | None =
         head.append(tag("noscript", refresh))
     content = [*body]
     if script:
-        content.append(tag("script", Markup(script), nonce=nonce))
+        content.append(tag("script", Markup(script), nonce=nonce, type="module"))
     document = joined(
         Markup("<!doctype html>\n"), tag("html", tag("head", *head), tag("body", *content), lang="en"), "\n"
     )
