@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from service import Membership
 from sqlalchemy import Column, Engine, Integer, MetaData, String, Table, insert, select, update
+
+from service import Membership
 
 RELEASE = "1"
 

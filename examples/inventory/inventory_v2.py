@@ -13,8 +13,9 @@ Release 3 will have no line with "old" in it.
 
 from __future__ import annotations
 
-from service import Behaviour, Membership
 from sqlalchemy import Column, Engine, ForeignKey, Integer, MetaData, String, Table, insert, select, update
+
+from service import Behaviour, Membership
 
 RELEASE = "2"
 

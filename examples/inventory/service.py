@@ -6,7 +6,7 @@ Nothing here differs between the releases. The loop stands where a real service 
 from __future__ import annotations
 
 import signal
-import threading
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
@@ -53,20 +53,25 @@ def connect(url: str) -> Engine:
     return engine
 
 
-def stop_on_signal() -> threading.Event:
-    """An event that SIGTERM and SIGINT set."""
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    return stop
+class Stop:
+    """Whether SIGTERM or SIGINT came. A plain flag: a signal handler that takes a lock may meet itself."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._ask)
+
+    def _ask(self, _number: int, _frame: object) -> None:
+        self.asked = True
 
 
-def serve(engine: Engine, member: Membership, work: Callable[[], float], stop: threading.Event) -> None:
-    """Join, call `work` again and again until `stop` is set, and leave. `work` returns how many seconds to pause."""
+def serve(engine: Engine, member: Membership, work: Callable[[], float]) -> None:
+    """Join, call `work` again and again until asked to stop, and leave. `work` returns how many seconds to pause."""
+    stop = Stop()
     member.join(wait_seconds=60)
     try:
-        while not stop.wait(work()):
-            pass
+        while not stop.asked:
+            time.sleep(work())
     finally:
         member.leave()
         engine.dispose()

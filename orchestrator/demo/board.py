@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -72,6 +73,13 @@ class Board:
         """Something happened."""
         line = Text(f"{time.monotonic() - self._began:6.1f} s  ", style="dim")
         self.console.print(line.append(sentence, style=style), soft_wrap=True)
+
+    def say_log(self, path: Path, lines: int = 15) -> None:
+        """The end of a log file, for people who want to know why something failed; nothing when there is no file."""
+        if path.exists():
+            self.console.print(Text(f"\nthe end of {path.name}:", style="dim"))
+            for line in path.read_text(errors="replace").splitlines()[-lines:]:
+                self.console.print(Text(f"  {line}", style="dim"), soft_wrap=True)
 
     @contextmanager
     def watching(self, fleets: Fleets) -> Iterator[None]:

@@ -14,6 +14,9 @@ from orchestrator.demo.processes import Processes
 START_SECONDS = 60.0
 POLL_SECONDS = 0.1
 
+DAEMON_NAME = "orchestrator"
+DAEMON_LOG = f"{DAEMON_NAME}.log"
+
 CONFIGURATION = """\
 [database]
 connection = {state_url}
@@ -64,7 +67,7 @@ def start_daemon(processes: Processes, directory: Path, *, state_url: str, manag
     port = _free_port()
     configuration = write_configuration(directory, port, state_url=state_url, managed_url=managed_url)
     arguments = ["serve", "--config-file", str(configuration)]
-    daemon = processes.start_module("orchestrator", arguments, name="orchestrator")
+    daemon = processes.start_module("orchestrator", arguments, name=DAEMON_NAME)
     api = OrchestratorApi(f"http://127.0.0.1:{port}", SCHEMA)
     deadline = time.monotonic() + START_SECONDS
     while not api.is_up():

@@ -16,7 +16,7 @@ from rich.console import Console
 from orchestrator.demo.board import Board
 from orchestrator.demo.content import Seed
 from orchestrator.demo.control import ControlResult, upgrade_the_usual_way
-from orchestrator.demo.daemon import start_daemon
+from orchestrator.demo.daemon import DAEMON_LOG, start_daemon
 from orchestrator.demo.errors import DemoFailed
 from orchestrator.demo.example import FLEETS, SCHEMA, service_module
 from orchestrator.demo.fleet import Fleets
@@ -50,6 +50,8 @@ def run(options: DemoOptions) -> int:
             error = str(failed)
         except Exception as unexpected:  # the edge: people get a sentence, and everything started is stopped
             error = f"{type(unexpected).__name__}: {unexpected}"
+        if error is not None:
+            board.say_log(directory / DAEMON_LOG)
         verdict = Verdict(options.database.value, control, outcome, time.monotonic() - began, error)
         verdict.show(board.console)
         if options.json_file is not None:

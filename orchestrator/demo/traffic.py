@@ -10,7 +10,6 @@ import argparse
 import os
 import random
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -136,11 +135,10 @@ class Watched:
 class TrafficProcess:
     """The life of one process: report, request, report."""
 
-    def __init__(self, options: TrafficOptions, member: Watched, workload: Workload, stop: threading.Event) -> None:
+    def __init__(self, options: TrafficOptions, member: Watched, workload: Workload) -> None:
         self._options = options
         self._member = member
         self._workload = workload
-        self._stop = stop
         self._inherit = options.inherit
         self._parent = os.getppid()
         self._report_at = 0.0
@@ -153,7 +151,7 @@ class TrafficProcess:
             self._take_over()
             self.report(State.WORKING)
             if os.getppid() != self._parent:  # the demo is gone: nobody would ever stop this process
-                self._stop.set()
+                raise SystemExit("the demo is gone")
         return self._options.pause_seconds
 
     def report(self, state: State) -> None:
@@ -179,7 +177,6 @@ def main(arguments: list[str]) -> None:
     options = TrafficOptions.parse(arguments)
     service = service_module("service")
     release = service_module(f"inventory_v{options.release}")
-    stop = service.stop_on_signal()
     engine = service.connect(options.database)
     member = Watched(_member(options))
     workload = Workload(
@@ -191,10 +188,10 @@ def main(arguments: list[str]) -> None:
     )
     if options.inherit is None:
         workload.own_seeded(options.slot)
-    process = TrafficProcess(options, member, workload, stop)
+    process = TrafficProcess(options, member, workload)
     process.report(State.STARTING)
     serve: Callable[..., None] = service.serve
-    serve(engine, member, process.work, stop)
+    serve(engine, member, process.work)
     workload.owned.write(options.rows)
     process.report(State.LEFT)
 

@@ -35,6 +35,7 @@ class OrchestratedUpgrade:
             raise DemoFailed(f"the gate deploy:{FLEETS[0]}:2 is open although the new shape does not exist yet")
         self._begin()
         self._wait_until(lambda view: all(self._api.gate_is_open(f"deploy:{fleet}:2") for fleet in FLEETS))
+        self._look()
         self._show_refusal()
         for fleet in FLEETS:
             self._board.say(f"gate deploy:{fleet}:2 is open: rolling the fleet, one process after another")
