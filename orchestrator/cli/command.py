@@ -122,14 +122,33 @@ class Listing(_Displaying[ListFormatter], lister.Lister):
 
     FORMATTERS = LIST_FORMATTERS
 
+    def produce_output(
+        self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Iterable[Sequence[Any]]
+    ) -> int:
+        rows = list(data)
+        if not rows and parsed_args.formatter == "table":
+            self.tell("There is nothing to list.")
+            return Exit.YES
+        return super().produce_output(parsed_args, column_names, rows)
+
     @abstractmethod
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Iterable[Any]]: ...
 
 
 class Showing(_Displaying[SingleFormatter], show.ShowOne):
-    """A command that shows one thing: a table for people, `-f json|yaml|value|shell` for scripts."""
+    """A command that shows one thing: a table for people, `-f json|yaml|value|shell` for scripts.
+
+    The table leaves out what is empty; the other formats have every field.
+    """
 
     FORMATTERS = SHOW_FORMATTERS
+
+    def produce_output(self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Sequence[Any]) -> int:
+        names, values = tuple(column_names), tuple(data)
+        if parsed_args.formatter == "table":
+            shown = [index for index, value in enumerate(values) if str(value)]
+            names, values = tuple(names[index] for index in shown), tuple(values[index] for index in shown)
+        return super().produce_output(parsed_args, names, values)
 
     @abstractmethod
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Iterable[Any]]: ...

@@ -17,7 +17,10 @@ from orchestrator.domain.errors import NotFound
 
 
 class List(Listing):
-    """List the fleets that hold leases, with the releases that they run."""
+    """List the fleets that hold leases, with the releases that they run.
+
+    While an upgrade is under way also those that it waits for because nothing was ever reported of them.
+    """
 
     EXAMPLE = "orchestrator fleet list inventory"
 
@@ -26,9 +29,12 @@ class List(Listing):
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Iterable[Any]]:
         found = self.api.get(path_of("schemas", parsed_args.schema, "instances"), Instances).instances
+        upgrade = self.api.get(path_of("schemas", parsed_args.schema, "upgrade"), Upgrade)
         counts = Counter((each.fleet, each.release) for each in found)
+        silent = sorted({fleet for each in upgrade.blockers if each.code == "fleet_unknown" for fleet in each.culprits})
         return ("Fleet", "Release", "Instances"), [
-            (fleet, release, number) for (fleet, release), number in sorted(counts.items())
+            *((fleet, release, number) for (fleet, release), number in sorted(counts.items())),
+            *((fleet, cells.Cell(None, "nothing reported"), cells.maybe(None)) for fleet in silent),
         ]
 
 

@@ -38,7 +38,7 @@ class Check(Showing):
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Iterable[Any]]:
         gate = ask(self.api, parsed_args.schema, parsed_args.gate)
         self.exit = EXIT_OF.get(gate.status, Exit.ERROR)
-        return ("Gate", "Open", "Status", "Says", "Remedy", "Blocked by", "Phase", "Left", "Revision"), (
+        return ("Gate", "Open", "Status", "Says", "Remedy", "Blocked by", "Phase", "ETA", "Revision"), (
             gate.gate,
             gate.open,
             gate.status,

@@ -71,7 +71,7 @@ def _row(schema: Schema) -> tuple[object, ...]:
         schema.schema,
         where(schema),
         databases_done(schema),
-        upgrade.sentence or "no upgrade is under way",
+        cells.Cell(upgrade.sentence, _says(upgrade)),
         cells.Cell(blockers, "\n".join(_blocker_lines(upgrade))),
         cells.maybe(schema.release),
         upgrade.status,
@@ -79,6 +79,13 @@ def _row(schema: Schema) -> tuple[object, ...]:
         cells.maybe(upgrade.next),
         cells.share(upgrade.progress),
     )
+
+
+def _says(upgrade: Upgrade) -> str:
+    """The one sentence, unless it only repeats the first of the blockers, which follow."""
+    if upgrade.blockers and upgrade.sentence.startswith(upgrade.blockers[0].sentence):
+        return "waits for:"
+    return upgrade.sentence
 
 
 def where(schema: Schema) -> str:

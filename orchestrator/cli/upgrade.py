@@ -42,7 +42,7 @@ def fields_of(upgrade: Upgrade) -> tuple[tuple[str, ...], tuple[object, ...]]:
             ),
         ),
         "Progress": cells.share(upgrade.progress),
-        "Left": cells.duration(upgrade.eta_seconds, unknown="measuring" if upgrade.progress is not None else ""),
+        "ETA": cells.duration(upgrade.eta_seconds, unknown="measuring" if upgrade.progress is not None else ""),
         "Notes": cells.lines(upgrade.notes, upgrade.notes),
         "Approvals": cells.lines(
             upgrade.approvals,
