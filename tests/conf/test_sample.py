@@ -55,6 +55,20 @@ def test_the_sample_can_be_edited_into_a_configuration(tmp_path: Path) -> None:
     assert [schema.name for schema in load([file]).schemas] == ["mine"]
 
 
+def test_the_documented_example_is_one_that_loads(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
+    example = page.split("```ini\n")[1].split("```")[0].replace("/etc/orchestrator", str(tmp_path))
+    for directory in ("inventory/migrations", "nova_cell/migrations", "keystone"):
+        (tmp_path / directory).mkdir(parents=True)
+    (tmp_path / "tokens").touch()
+    file = tmp_path / "orchestrator.conf"
+    file.write_text(example)
+    settings = load([file])
+    assert [schema.name for schema in settings.schemas] == ["inventory", "nova_cell", "keystone"]
+    assert [len(schema.databases) for schema in settings.schemas] == [1, 2, 1]
+    assert settings.schema("keystone").command_prefix == ("docker", "exec", "keystone")
+
+
 def test_every_option_says_what_it_is_for() -> None:
     for group, opts in options.list_opts():
         for opt in opts:
