@@ -43,6 +43,9 @@ renew_seconds = 2
 
 [cycle]
 interval_seconds = 0.5
+
+[data_migrations]
+batch_rows = 5000
 """
 
 
