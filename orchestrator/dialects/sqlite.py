@@ -56,7 +56,7 @@ class SQLite:
     def prepare_engine(self, engine: Engine) -> None:
         event.listen(engine, "connect", _prepare_connection)
         # Before oslo.db's own listener, which then finds a transaction begun and leaves it alone.
-        event.listen(engine, "begin", _begin_immediate, insert=True)
+        event.listen(engine, "begin", _begin, insert=True)
 
     def never_null(self, connection: Connection, table: Table, column: str) -> bool:
         """By SQLite's old mistake a primary key may hold NULL, unless it is the row's own number."""
@@ -214,10 +214,16 @@ def _prepare_connection(connection: sqlite3.Connection, _record: object) -> None
         # Somebody is using the file in its old mode right now; it works that way too, with more waiting.
 
 
-def _begin_immediate(connection: Connection) -> None:
-    if connection.get_execution_options().get("sqlite_begin") and "in_transaction" not in connection.info:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-        connection.info["in_transaction"] = True
+def _begin(connection: Connection) -> None:
+    """Begin by what the driver says of its state. A mark kept beside it may be wrong after a failure, and what then
+    runs without a transaction, or in one of SQLite's lazy ones, fails or commits by itself."""
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)
+    if driver.in_transaction:
+        driver.rollback()
+    how = connection.get_execution_options().get("sqlite_begin", "DEFERRED")
+    connection.exec_driver_sql(f"BEGIN {how}")
+    connection.info["in_transaction"] = True  # tells oslo.db's listener that there is nothing left to do
 
 
 def _primary_code(error: BaseException) -> int | None:
