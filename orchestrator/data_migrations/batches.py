@@ -50,8 +50,9 @@ def move(
             # The database computes each value from the row as it is once it has its lock.
             statement = sa.update(target.table).where(*target.keyset.within(range_)).values(dict(target.expressions))
             return Moved(range_, connection.execute(statement).rowcount)
+        key, within = target.keyset.names, target.keyset.within(range_)
         found = read_and_transform(connection, definition, target, range_, lock=True)
-        written = database.dialect.update_rows(connection, target.table, target.keyset.names, definition.writes, found)
+        written = database.dialect.update_rows(connection, target.table, key, definition.writes, found, within)
     if written != len(found):
         raise StepFailed(
             "rows_not_written",
@@ -73,8 +74,9 @@ def compare(
     with _explained(database, definition, target, range_):
         if definition.transform is None:
             return _compare_in_database(database, connection, target, range_)
+        key, within = target.keyset.names, target.keyset.within(range_)
         found = read_and_transform(connection, definition, target, range_, lock=False)
-        keys = database.dialect.differing_keys(connection, target.table, target.keyset.names, definition.writes, found)
+        keys = database.dialect.differing_keys(connection, target.table, key, definition.writes, found, within)
     return Compared(
         range_, len(found), len(keys), tuple(target.keyset.describe(key) for key in keys[:FIRST_DIFFERENCES])
     )

@@ -49,40 +49,48 @@ def read_and_transform(
 
 def _transformed(definition: Definition, target: Target, key: Row, values: Row) -> Row:
     assert definition.transform is not None
-    row = f"the row {target.keyset.describe(key)} of {definition.table}"
     try:
         result = definition.transform(dict(zip(definition.reads, values, strict=True)))
+        if isinstance(result, Mapping) and result.keys() == set(definition.writes):
+            return (*key, *(result[name] for name in definition.writes))
     except Exception as error:  # whatever the author's code raises, people get a sentence
         line = line_in(definition.path, error)
         at = "" if line is None else f" at line {line}"
         raise _failed(
             "transform_raised",
             definition,
-            f"raised {type(error).__name__}{at} for {row}: {error}",
+            f"raised {type(error).__name__}{at} for {_row(definition, target, key)}: {error}",
             "Let the transform handle such a row, or mend the row.",
         ) from error
+    raise _wrong_result(definition, _row(definition, target, key), result)
+
+
+def _row(definition: Definition, target: Target, key: Row) -> str:
+    return f"the row {target.keyset.describe(key)} of {definition.table}"
+
+
+def _wrong_result(definition: Definition, row: str, result: object) -> StepFailed:
     if not isinstance(result, Mapping):
-        raise _failed(
+        return _failed(
             "transform_result",
             definition,
             f"returned {type(result).__name__} for {row}",
             "Return a dictionary of new values, one for each column in `writes`.",
         )
     if unknown := sorted(str(name) for name in result if name not in definition.writes):
-        raise _failed(
+        return _failed(
             "transform_column_unknown",
             definition,
             f"returned columns for {row} that it does not say it writes: {', '.join(unknown)}",
             "Add them to `writes`, or do not return them.",
         )
-    if missing := [name for name in definition.writes if name not in result]:
-        raise _failed(
-            "transform_column_missing",
-            definition,
-            f"returned no value for {', '.join(missing)} for {row}",
-            "Return every column in `writes`, None included.",
-        )
-    return (*key, *(result[name] for name in definition.writes))
+    missing = ", ".join(name for name in definition.writes if name not in result)
+    return _failed(
+        "transform_column_missing",
+        definition,
+        f"returned no value for {missing} for {row}",
+        "Return every column in `writes`, None included.",
+    )
 
 
 def _failed(code: str, definition: Definition, what: str, remedy: str) -> StepFailed:

@@ -103,8 +103,12 @@ class Dialect(Protocol):
         key: Sequence[str],
         columns: Sequence[str],
         rows: Sequence[Sequence[Any]],
+        within: Sequence[ColumnElement[bool]] = (),
     ) -> int:
-        """Write `columns` of many rows in bulk; each row is its key values, then its new values. Returns rows hit."""
+        """Write `columns` of many rows in bulk; each row is its key values, then its new values. Returns rows hit.
+
+        `within` are conditions that all these rows meet; they keep a database from looking through the whole table.
+        """
         ...
 
     def differing_keys(
@@ -114,8 +118,9 @@ class Dialect(Protocol):
         key: Sequence[str],
         columns: Sequence[str],
         rows: Sequence[Sequence[Any]],
+        within: Sequence[ColumnElement[bool]] = (),
     ) -> tuple[tuple[Any, ...], ...]:
-        """Keys of the rows, given as for `update_rows`, whose stored values are not these values."""
+        """Keys of the rows, all given as for `update_rows`, whose stored values are not these values."""
         ...
 
     def differs(self, column: Column[Any], value: ColumnElement[Any]) -> ColumnElement[bool]:

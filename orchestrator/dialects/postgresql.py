@@ -186,12 +186,13 @@ class PostgreSQL:
         key: Sequence[str],
         columns: Sequence[str],
         rows: Sequence[Sequence[Any]],
+        within: Sequence[ColumnElement[bool]] = (),
     ) -> int:
         changed = 0
         for given in _given(table, key, columns, rows):
             statement = (
                 sa.update(table)
-                .where(*_same_key(table, key, given))
+                .where(*_same_key(table, key, given), *within)
                 .values({name: given.c[f"new_{i}"] for i, name in enumerate(columns)})
             )
             changed += connection.execute(statement).rowcount
@@ -204,11 +205,13 @@ class PostgreSQL:
         key: Sequence[str],
         columns: Sequence[str],
         rows: Sequence[Sequence[Any]],
+        within: Sequence[ColumnElement[bool]] = (),
     ) -> tuple[tuple[Any, ...], ...]:
         found: list[tuple[Any, ...]] = []
         for given in _given(table, key, columns, rows):
             query = sa.select(*(sa.type_coerce(table.c[name], NULLTYPE) for name in key)).where(
                 *_same_key(table, key, given),
+                *within,
                 sa.or_(*(self.differs(table.c[name], given.c[f"new_{i}"]) for i, name in enumerate(columns))),
             )
             found += [tuple(row) for row in connection.execute(query)]

@@ -24,7 +24,6 @@ _BUSY = 5
 _LOCKED = 6
 _CANNOT_OPEN = 14
 _PRIMARY_CODE = 0xFF  # SQLite's extended result codes carry the primary one in their lowest byte
-_MAX_PARAMETERS = 30_000  # SQLite's default limit is 32766
 
 _UNIQUE_INDEXES = text("""
     SELECT list.name AS index_name, info.name AS column_name
@@ -154,6 +153,7 @@ class SQLite:
         key: Sequence[str],
         columns: Sequence[str],
         rows: Sequence[Sequence[Any]],
+        within: Sequence[ColumnElement[bool]] = (),
     ) -> int:
         if not rows:
             return 0
@@ -176,24 +176,30 @@ class SQLite:
         key: Sequence[str],
         columns: Sequence[str],
         rows: Sequence[Sequence[Any]],
+        within: Sequence[ColumnElement[bool]] = (),
     ) -> tuple[tuple[Any, ...], ...]:
-        width = len(key) + len(columns)
-        at_once = max(1, _MAX_PARAMETERS // width)
-        found: list[tuple[Any, ...]] = []
-        for start in range(0, len(rows), at_once):
-            given = sa.values(
-                *(sa.column(f"key_{i}", NULLTYPE) for i in range(len(key))),
-                *(sa.column(f"new_{i}", table.c[name].type) for i, name in enumerate(columns)),
-                name="given",
-            ).data([tuple(row) for row in rows[start : start + at_once]])
-            cte = given.cte("given")
-            raw = [sa.type_coerce(table.c[name], NULLTYPE) for name in key]
-            query = sa.select(*raw).where(
-                *(column == cte.c[f"key_{i}"] for i, column in enumerate(raw)),
-                sa.or_(*(self.differs(table.c[name], cte.c[f"new_{i}"]) for i, name in enumerate(columns))),
-            )
-            found += [tuple(row) for row in connection.execute(query)]
-        return tuple(found)
+        if not rows:
+            return ()
+        given = sa.Table(
+            "orchestrator_given",
+            sa.MetaData(),
+            *(sa.Column(f"key_{i}", NULLTYPE) for i in range(len(key))),
+            *(sa.Column(f"new_{i}", table.c[name].type) for i, name in enumerate(columns)),
+        )
+        names = [column.name for column in given.columns]
+        # Columns of no type take values as they are, so that only the stored column's type has a say in comparing.
+        connection.exec_driver_sql(f"CREATE TEMPORARY TABLE {given.name} ({', '.join(names)})")
+        connection.execute(sa.insert(given), [dict(zip(names, row, strict=True)) for row in rows])
+        keys = [given.c[f"key_{i}"] for i in range(len(key))]
+        # A subquery for each given row keeps SQLite from walking the whole table instead.
+        stored = sa.select(sa.literal(1)).where(
+            *(sa.type_coerce(table.c[name], NULLTYPE) == keys[i] for i, name in enumerate(key)),
+            sa.or_(*(self.differs(table.c[name], given.c[f"new_{i}"]) for i, name in enumerate(columns))),
+        )
+        query = sa.select(*keys).where(stored.correlate(given).exists()).order_by(sa.literal_column("rowid"))
+        found = tuple(tuple(row) for row in connection.execute(query))
+        connection.exec_driver_sql(f"DROP TABLE {given.name}")
+        return found
 
     def differs(self, column: Column[Any], value: ColumnElement[Any]) -> ColumnElement[bool]:
         if isinstance(column.type, sa.JSON):
