@@ -33,7 +33,7 @@ class Answer:
             self.body.get("detail") or self.body.get("sentence") or self.body.get("title"),
             self.body.get("remedy"),
         )
-        return " ".join(str(part) for part in parts if part) or f"HTTP status {self.status}"
+        return _sentences(*(str(part) for part in parts if part)) or f"HTTP status {self.status}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,9 @@ class Blocker:
     sentence: str
     culprits: tuple[str, ...]
     remedy: str
+
+    def __str__(self) -> str:
+        return _sentences(self.sentence, self.remedy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +146,11 @@ class OrchestratorApi:
     def approve(self, phase: str, reason: str) -> Answer:
         """Approve that the upgrade enters that phase."""
         return self.call("POST", f"{self._schema}/upgrade/approve", {"phase": phase, "reason": reason})
+
+
+def _sentences(*parts: str) -> str:
+    """The parts in one line, each ending as a sentence does."""
+    return " ".join(part if part.endswith(".") else f"{part}." for part in parts if part)
 
 
 def _blockers(body: Mapping[str, Any]) -> tuple[Blocker, ...]:

@@ -68,18 +68,22 @@ class OrchestratedUpgrade:
         self._board.say(f"an early contract is refused with HTTP status {answer.status}: {answer.problem}", "yellow")
         blockers = self._blockers_naming_all(still_old)
         for blocker in blockers:
-            self._board.say(f"  {blocker.sentence} {blocker.remedy}".rstrip(), "yellow")
+            self._board.say(f"  {blocker}", "yellow")
         self._board.say(f"  still need the old shape: {', '.join(sorted(still_old))}", "yellow")
         self.refused_for = tuple(sorted(still_old))
 
     def _blockers_naming_all(self, instances: set[str]) -> tuple[Blocker, ...]:
-        """The blockers of the plan that name these instances, when together they name each of them."""
+        """The first blockers of the plan that together name each of these instances."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
-            blockers = tuple(b for b in self._api.plan_blockers() if any(_names(b, name) for name in instances))
-            forgotten = {name for name in instances if not any(_names(blocker, name) for blocker in blockers)}
+            forgotten, blockers = set(instances), []
+            for blocker in self._api.plan_blockers():
+                named = {name for name in forgotten if any(name in culprit for culprit in blocker.culprits)}
+                if named:
+                    forgotten -= named
+                    blockers.append(blocker)
             if not forgotten:
-                return blockers
+                return tuple(blockers)
             if time.monotonic() > deadline:
                 names = ", ".join(sorted(forgotten))
                 raise DemoFailed(f"the plan does not name these processes, which still need the old shape: {names}")
@@ -87,14 +91,17 @@ class OrchestratedUpgrade:
             self._look()
 
     def _wait_until(self, is_so: Callable[[UpgradeView], bool]) -> None:
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        """Look until it is so. Raises `DemoFailed` when nothing moves for a long while."""
         view = self._look()
+        deadline, seen = time.monotonic() + PATIENCE_SECONDS, view
         while not is_so(view):
             if view.status == "cancelled" or time.monotonic() > deadline:
-                reasons = "; ".join(f"{blocker.sentence} {blocker.remedy}" for blocker in view.blockers)
-                raise DemoFailed(f"the upgrade does not go on from {view.phase}: {view.sentence} {reasons}".rstrip())
+                reasons = " ".join(map(str, view.blockers))
+                raise DemoFailed(f"the upgrade does not go on from {view.phase}: {view.sentence}. {reasons}".rstrip())
             time.sleep(POLL_SECONDS)
             view = self._look()
+            if view != seen:
+                deadline, seen = time.monotonic() + PATIENCE_SECONDS, view
 
     def _look(self) -> UpgradeView:
         view = self._api.upgrade()
@@ -112,7 +119,3 @@ class OrchestratedUpgrade:
 
 def _waits_for_approval_to_contract(view: UpgradeView) -> bool:
     return any(blocker.code == "approval_required" for blocker in view.blockers)
-
-
-def _names(blocker: Blocker, instance: str) -> bool:
-    return any(instance in culprit for culprit in blocker.culprits)
