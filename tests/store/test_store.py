@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -105,6 +106,10 @@ def test_noting_a_fleet_is_repeatable(inventory: Store) -> None:
     assert inventory.read(lambda tx: tx.known_fleets("inventory")) == {"api"}
 
 
+def _save_reading(tx: Transaction, reading: DatabaseReading) -> None:
+    tx.save_reading(reading)
+
+
 def test_a_reading_keeps_every_fact(inventory: Store) -> None:
     facts = DatabaseFacts(
         "main",
@@ -114,10 +119,10 @@ def test_a_reading_keeps_every_fact(inventory: Store) -> None:
         expanded=True,
         migrations=(MigrationFacts("split_name", MigrationState.RUNNING, rows_done=5, rows_total=10),),
     )
-    for revision in (facts, replace(facts, error="gone")):
-        inventory.run(lambda tx, now=revision: tx.save_reading(DatabaseReading("inventory", "main", now, NOW)))
-        (reading,) = inventory.read(lambda tx: tx.readings("inventory"))
-        assert reading.facts == revision
+    for current in (facts, replace(facts, error="gone")):
+        reading = DatabaseReading("inventory", "main", current, NOW)
+        inventory.run(partial(_save_reading, reading=reading))
+        assert inventory.read(lambda tx: tx.readings("inventory")) == (reading,)
 
 
 def test_the_audit_log_pages_in_order(inventory: Store) -> None:
