@@ -144,10 +144,11 @@ class ManagedSchema(Protocol):
         """What the step would run, one sentence each. Raises when it would be refused."""
         ...
 
-    def observe(self, database: str, release: Release | None) -> DatabaseFacts:
+    def observe(self, database: str, release: Release | None, *, verify: bool = False) -> DatabaseFacts:
         """Read the facts of one database. A database that cannot be read is a fact too, not an exception.
 
-        `release` is the one that an upgrade goes to, or None while there is no upgrade.
+        `release` is the one that an upgrade goes to, or None while there is no upgrade. Where its schema stands may be
+        remembered for a while; with `verify` it is read from the catalog now.
         """
         ...
 

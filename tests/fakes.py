@@ -112,7 +112,7 @@ class FakeSchema:
         self._reachable(database)
         return (f"{step.value} {release.expand_head if step is Step.EXPAND else release.contract_head}",)
 
-    def observe(self, database: str, release: Release | None) -> DatabaseFacts:
+    def observe(self, database: str, release: Release | None, *, verify: bool = False) -> DatabaseFacts:
         with self._lock:
             found = self.on[database]
             if found.error is not None:

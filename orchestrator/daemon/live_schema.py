@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
-from dataclasses import replace
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Protocol
+
+from oslo_db.exception import DBError
+from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.bookkeeping import ledger
 from orchestrator.bookkeeping.copies import read_copy, write_copy
+from orchestrator.daemon.refusals import explained
 from orchestrator.data_migrations.runner import DataMigrationRunner
 from orchestrator.dialects import Database
 from orchestrator.domain.errors import OrchestratorError, Unavailable
@@ -17,6 +23,9 @@ from orchestrator.domain.releases import Release, Releases
 from orchestrator.domain.view import Copy, DatabaseFacts, MigrationFacts
 from orchestrator.schema_migrations.bookkeeping_schema import prepare
 from orchestrator.schema_migrations.runner import PlannedRevision, Position
+
+REMEMBERED_SECONDS = 60.0
+"""For how long a position is remembered that nothing we did has changed: reading a whole catalog has its price."""
 
 
 class Driver(Protocol):
@@ -38,8 +47,18 @@ class Driver(Protocol):
     def adopt(self, database: Database, release: str) -> object: ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """The position of a database as it was read from its catalog, seen from one release, at that monotonic time."""
+
+    release: str
+    incarnation: str
+    position: Position
+    at: float
+
+
 class LiveSchema:
-    """Implements `orchestrator.ports.ManagedSchema` on real databases."""
+    """Implements `orchestrator.ports.ManagedSchema` on real databases. Whatever fails in one is said of that one."""
 
     def __init__(
         self,
@@ -49,14 +68,17 @@ class LiveSchema:
         runners: Mapping[str, DataMigrationRunner],
         *,
         batch_rows: int,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
         self._driver = driver
         self._databases = databases
         self._runners = runners
         self._batch_rows = batch_rows
+        self._clock = clock
         self._prepared: set[str] = set()
         self._preparing = {database: threading.Lock() for database in databases}
+        self._seen: dict[str, _Seen] = {}
 
     @property
     def releases(self) -> Releases:
@@ -70,53 +92,53 @@ class LiveSchema:
         self._driver.check(release.name)
         for database, runner in self._runners.items():
             try:
-                self._ready(database)
-                runner.check(release)
+                with self._working_on(database):
+                    runner.check(release)
             except Unavailable:
                 continue  # it is checked there before any row moves
 
     def initialise(self, database: str, release: Release) -> str:
-        handle = self._ready(database)
-        position = self._driver.position(handle, release.name)
-        if position.empty:
-            self._driver.install(handle, release.name)
-            done = f"installed release {release.name}"
-        else:
-            self._driver.adopt(handle, release.name)
-            done = f"adopted at release {release.name}"
-        runner = self._runners.get(database)
-        if runner is not None:
-            runner.assume(self.releases.ordered[: self.releases.index(release.name) + 1])
+        with self._working_on(database) as handle:
+            position = self._driver.position(handle, release.name)
+            if position.empty:
+                self._driver.install(handle, release.name)
+                done = f"installed release {release.name}"
+            else:
+                self._driver.adopt(handle, release.name)
+                done = f"adopted at release {release.name}"
+            runner = self._runners.get(database)
+            if runner is not None:
+                runner.assume(self.releases.ordered[: self.releases.index(release.name) + 1])
         return done
 
     def plan(self, database: str, release: Release, step: Step) -> tuple[str, ...]:
-        handle = self._ready(database)
-        return tuple(planned.sentence for planned in self._driver.plan(handle, release.name, step))
+        with self._working_on(database) as handle:
+            return tuple(planned.sentence for planned in self._driver.plan(handle, release.name, step))
 
-    def observe(self, database: str, release: Release | None) -> DatabaseFacts:
+    def observe(self, database: str, release: Release | None, *, verify: bool = False) -> DatabaseFacts:
         try:
-            handle = self._ready(database)
-            with handle.reading() as connection:
-                incarnation = handle.dialect.incarnation(connection)
-                copy = read_copy(connection, self.name)
-                entries = ledger.entries(connection, self.name)
-            facts = DatabaseFacts(
-                database,
-                incarnation=incarnation,
-                copy=copy,
-                migrations=tuple(entry.facts() for entry in entries),
-            )
-            if release is None:
-                return facts
-            position = self._driver.position(handle, release.name)
+            with self._working_on(database) as handle:
+                with handle.reading() as connection:
+                    incarnation = handle.dialect.incarnation(connection)
+                    copy = read_copy(connection, self.name)
+                    entries = ledger.entries(connection, self.name)
+                facts = DatabaseFacts(
+                    database,
+                    incarnation=incarnation,
+                    copy=copy,
+                    migrations=tuple(entry.facts() for entry in entries),
+                )
+                if release is None:
+                    return facts
+                position = self._position(handle, release.name, incarnation, verify=verify)
         except OrchestratorError as error:
+            self._seen.pop(database, None)
             return DatabaseFacts(database, error=error.message, remedy=error.remedy)
         return replace(facts, heads=position.heads, expanded=position.expanded, contracted=position.contracted)
 
     def write_copy(self, database: str, copy: Copy) -> None:
         """Cursors are taken away before the copy changes, in one transaction: no batch can straddle a fence."""
-        handle = self._ready(database)
-        with handle.writing() as connection:
+        with self._working_on(database) as handle, handle.writing() as connection:
             dialect = handle.dialect
             moves_rows = copy.phase is Phase.BACKFILL and copy.fence is Phase.BACKFILL
             if not moves_rows:
@@ -129,27 +151,50 @@ class LiveSchema:
     def run_step(
         self, database: str, release: Release, step: Step, *, upgrade_id: int, owner_epoch: int
     ) -> tuple[str, ...]:
-        handle = self._ready(database)
-        done = self._driver.run(handle, release.name, step, owner_epoch=owner_epoch)
-        runner = self._runners.get(database)
-        if step is Step.EXPAND and runner is not None:
-            runner.check(release, expanded=True)
-            runner.enrol(release, upgrade_id)
-        return done
+        with self._working_on(database) as handle:
+            try:
+                done = self._driver.run(handle, release.name, step, owner_epoch=owner_epoch)
+            finally:
+                self._seen.pop(database, None)
+            runner = self._runners.get(database)
+            if step is Step.EXPAND and runner is not None:
+                runner.check(release, expanded=True)
+                runner.enrol(release, upgrade_id)
+            return done
 
     def run_batch(self, database: str, migration: str, upgrade_id: int) -> MigrationFacts:
-        self._ready(database)
-        return self._runners[database].run_batch(migration, upgrade_id, self._batch_rows)
+        with self._working_on(database):
+            return self._runners[database].run_batch(migration, upgrade_id, self._batch_rows)
 
     def retry_migration(self, database: str, migration: str) -> None:
-        self._ready(database)
-        self._runners[database].retry(migration)
+        with self._working_on(database):
+            self._runners[database].retry(migration)
 
-    def _ready(self, database: str) -> Database:
-        """The database, with our own tables in it."""
+    def _position(self, handle: Database, release: str, incarnation: str, *, verify: bool) -> Position:
+        """Where the database stands: read from its catalog, or remembered if that is not long ago."""
+        seen, now = self._seen.get(handle.name), self._clock()
+        is_good = (
+            seen is not None
+            and (seen.release, seen.incarnation) == (release, incarnation)
+            and now - seen.at < REMEMBERED_SECONDS
+        )
+        if seen is not None and is_good and not verify:
+            return seen.position
+        position = self._driver.position(handle, release)
+        self._seen[handle.name] = _Seen(release, incarnation, position, now)
+        return position
+
+    @contextmanager
+    def _working_on(self, database: str) -> Iterator[Database]:
+        """The database, with our own tables in it. Whatever it refuses comes out as an error that names it."""
         handle = self._databases[database]
-        with self._preparing[database]:
-            if database not in self._prepared:
-                prepare(handle)
-                self._prepared.add(database)
-        return handle
+        with explained(handle):
+            with self._preparing[database]:
+                if database not in self._prepared:
+                    prepare(handle)
+                    self._prepared.add(database)
+            try:
+                yield handle
+            except (SQLAlchemyError, DBError):
+                self._prepared.discard(database)  # it may have lost our tables
+                raise

@@ -14,12 +14,15 @@ from orchestrator.domain import planner
 from orchestrator.domain.errors import Conflict, OrchestratorError, Unavailable
 from orchestrator.domain.ladder import Step
 from orchestrator.domain.records import DatabaseReading, SchemaState
-from orchestrator.domain.upgrades import Status, Upgrade
+from orchestrator.domain.upgrades import Move, Status, Upgrade
 from orchestrator.domain.view import Copy, DatabaseFacts, StepRecord, StepState
 from orchestrator.ports import ManagedSchema, Transaction
 from orchestrator.services.context import Context, event, view_of
 
 DAEMON = "orchestrator"
+REST_SECONDS = 10.0
+"""How often databases are looked at while no upgrade of their schema is under way."""
+
 _MOST_MOVES = 16
 
 
@@ -31,12 +34,31 @@ class Outcome:
     has_moved: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What is looked at before the databases are.
+
+    `upgrade` is the newest one, also one that has ended: the copies are told of its end. `verify` says that the
+    catalogs count now: a move is to be validated, or a step to be published.
+    """
+
+    upgrade: Upgrade | None
+    verify: bool
+    now: float
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether nothing is under way."""
+        return self.upgrade is None or self.upgrade.status is not Status.RUNNING
+
+
 class Advancing:
     """Performs what the planner decides. `parallel` is how many databases take a step at the same time."""
 
     def __init__(self, context: Context, *, parallel: int = 8) -> None:
         self._context = context
         self._parallel = parallel
+        self._rested: dict[str, tuple[Upgrade | None, float]] = {}
 
     def advance(self, schema: str, *, leader_epoch: int) -> Outcome:
         """Make every move that can be made now. Repeatable; safe to be killed at any point.
@@ -47,9 +69,13 @@ class Advancing:
         has_moved = False
         decision: planner.Decision | None = None
         for _ in range(_MOST_MOVES):
-            upgrade = self._newest_upgrade(schema)
-            databases = self._observe(managed, upgrade)
+            look = self._look(schema)
+            upgrade = look.upgrade
+            if look.at_rest and self._has_rested(schema, look):
+                break
+            databases = self._observe(managed, look)
             if upgrade is None or upgrade.status is not Status.RUNNING:
+                self._rested[schema] = (upgrade, look.now)
                 break
             decision = self._decide_and_record(managed, upgrade, databases, leader_epoch)
             if isinstance(decision, planner.ContinueStep):
@@ -59,22 +85,35 @@ class Advancing:
             has_moved = True
         return Outcome(decision, has_moved)
 
-    def _newest_upgrade(self, schema: str) -> Upgrade | None:
-        """Also one that has ended: the copies are told of its end."""
-        newest = self._context.store.read(lambda tx: tx.upgrades(schema, limit=1))
-        return newest[0] if newest else None
+    def _look(self, schema: str) -> _Look:
+        def work(tx: Transaction) -> _Look:
+            newest = tx.upgrades(schema, limit=1)
+            if not newest:
+                return _Look(None, False, tx.now)
+            upgrade = newest[0]
+            is_done = upgrade.move is Move.STEPPING and all(
+                record.state is StepState.DONE for record in tx.steps(upgrade.id, upgrade.fence)
+            )
+            return _Look(upgrade, is_done or upgrade.move is Move.FENCED, tx.now)
 
-    def _observe(self, managed: ManagedSchema, upgrade: Upgrade | None) -> tuple[DatabaseFacts, ...]:
+        return self._context.store.read(work)
+
+    def _has_rested(self, schema: str, look: _Look) -> bool:
+        """Whether the databases were looked at a short while ago, and nothing has begun or ended since."""
+        upgrade, at = self._rested.get(schema, (None, None))
+        return at is not None and upgrade == look.upgrade and 0 <= look.now - at < REST_SECONDS
+
+    def _observe(self, managed: ManagedSchema, look: _Look) -> tuple[DatabaseFacts, ...]:
         """Bring every copy up to the upgrade's state, read the facts of every database and keep them."""
+        upgrade = look.upgrade
 
         def read(database: str) -> DatabaseFacts:
-            is_running = upgrade is not None and upgrade.status is Status.RUNNING
-            release = managed.releases[upgrade.to_release] if upgrade is not None and is_running else None
-            facts = managed.observe(database, release)
+            release = managed.releases[upgrade.to_release] if upgrade is not None and not look.at_rest else None
+            facts = managed.observe(database, release, verify=look.verify)
             if upgrade is not None and facts.error is None and _is_behind(facts, upgrade):
                 try:
                     managed.write_copy(database, _copy_of(upgrade))
-                except (Conflict, Unavailable) as error:
+                except OrchestratorError as error:
                     return replace(facts, error=error.message, remedy=error.remedy)
                 facts = managed.observe(database, release)
             return facts

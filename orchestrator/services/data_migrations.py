@@ -31,25 +31,29 @@ class DataMigrations:
     def __init__(self, context: Context) -> None:
         self._context = context
 
-    def run(self, schema: str, database: str, *, may_go_on: Callable[[], bool]) -> None:
+    def run(self, schema: str, database: str, *, may_go_on: Callable[[], bool]) -> bool:
         """Move and verify rows in one database until there is nothing left, the phase ends or somebody else does it.
 
-        Each batch is one transaction there, which a fence takes away: it is safe to call this from anywhere.
+        Each batch is one transaction there, which a fence takes away: it is safe to call this from anywhere. Returns
+        whether there was something to do.
         """
         managed = self._context.managed(schema)
+        has_moved = False
         for name in self._wanted(schema):
             while True:
                 upgrade = self._upgrade_in_backfill(schema)
                 if upgrade is None or not may_go_on():
-                    return
+                    return has_moved
                 try:
                     facts = managed.run_batch(database, name, upgrade.id)
                 except (LostCursor, Conflict, Unavailable):
-                    return  # fenced, taken over or unreachable: the next call finds out anew
+                    return has_moved  # fenced, taken over or unreachable: the next call finds out anew
                 if facts.state is MigrationState.FAILED:
-                    return  # the ones that follow may need it
+                    return has_moved  # the ones that follow may need it
                 if facts.state in _ENDED:
                     break
+                has_moved = True
+        return has_moved
 
     def _wanted(self, schema: str) -> tuple[str, ...]:
         upgrade = self._upgrade_in_backfill(schema)
