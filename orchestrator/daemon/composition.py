@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 from orchestrator.conf.settings import SchemaSettings, Settings
 from orchestrator.daemon.live_schema import Driver, LiveSchema
+from orchestrator.daemon.refusals import explained
 from orchestrator.data_migrations.runner import DataMigrationRunner
 from orchestrator.dialects import Database, open_database
+from orchestrator.domain.errors import ConfigurationError, Unavailable
 from orchestrator.domain.view import Policy
 from orchestrator.resources import state_migrations_directory
 from orchestrator.schema_migrations.alembic_driver import AlembicDriver
@@ -43,12 +50,13 @@ class Services:
     sweep: Sweep
 
 
-def compose(settings: Settings) -> Services:
+def compose(settings: Settings, stopping: threading.Event) -> Services:
     """Check the configuration against files and databases, bring our own tables up to date, and join the parts.
 
+    Once `stopping` is set, steps that wait for locks give up. Managed databases are not asked for anything yet.
     Raises `OrchestratorError` with place and remedy; nothing is left running.
     """
-    schemas = {schema.name: _live_schema(schema, settings) for schema in settings.schemas}
+    schemas = {schema.name: _live_schema(schema, settings, stopping) for schema in settings.schemas}
     state = prepare_state(settings)
     store = SqlStore(state)
     context = Context(
@@ -73,17 +81,29 @@ def compose(settings: Settings) -> Services:
 
 def prepare_state(settings: Settings) -> Database:
     """The state database, with its tables as this version needs them. Repeatable; several daemons may do it at once."""
-    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    _make_directory(settings.state_dir)
     database = open_database("state", settings.state_connection)
-    prepare(database)
     driver = AlembicDriver(state_migrations_directory(), schema=STATE_SCHEMA, version_table=STATE_VERSION_TABLE)
-    bring_to_newest(driver, database)
+    with explained(database):
+        prepare(database)
+        bring_to_newest(driver, database)
     return database
 
 
-def _live_schema(schema: SchemaSettings, settings: Settings) -> LiveSchema:
+def _make_directory(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            "state_dir_unusable",
+            f"[orchestrator] state_dir {directory} cannot be made: {error.strerror}",
+            remedy="Make it, and let the user that runs the orchestrator write there; or name another directory.",
+        ) from error
+
+
+def _live_schema(schema: SchemaSettings, settings: Settings, stopping: threading.Event) -> LiveSchema:
     databases = {each.name: open_database(each.name, each.connection) for each in schema.databases}
-    driver = driver_of(schema)
+    driver = _driver_of(schema, sleep=partial(_pause, stopping))
     runners = {}
     if schema.driver == "alembic":
         runners = {
@@ -92,8 +112,18 @@ def _live_schema(schema: SchemaSettings, settings: Settings) -> LiveSchema:
     return LiveSchema(schema.name, driver, databases, runners, batch_rows=settings.batch_rows)
 
 
-def driver_of(schema: SchemaSettings) -> Driver:
+def _driver_of(schema: SchemaSettings, *, sleep: Callable[[float], None] = time.sleep) -> Driver:
     """How this schema's DDL is run, with its manifest and tree read and checked. Raises `ManifestError`."""
     if schema.driver == "alembic":
-        return AlembicDriver(schema.migrations, schema=schema.name, version_table=schema.version_table)
+        return AlembicDriver(schema.migrations, schema=schema.name, version_table=schema.version_table, sleep=sleep)
     return CommandDriver(schema)
+
+
+def _pause(stopping: threading.Event, seconds: float) -> None:
+    """The pause of a step before it tries again. Raises `Unavailable` where it is not going to."""
+    if stopping.wait(seconds):
+        raise Unavailable(
+            "daemon_stopping",
+            "this daemon stops, and did not try again to get the step's locks",
+            remedy="Nothing was marked done; the next daemon goes on with it.",
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from datetime import UTC, datetime
 
 from apscheduler.executors.pool import ThreadPoolExecutor
@@ -15,6 +15,7 @@ from oslo_log import log
 from orchestrator.daemon.notify import notify
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.domain.planner import LiftFence, Refusal
+from orchestrator.domain.view import Blocker
 from orchestrator.services.advancing import Advancing, Outcome
 from orchestrator.services.context import Context
 from orchestrator.services.data_migrations import DataMigrations
@@ -22,11 +23,23 @@ from orchestrator.services.leadership import Elections
 from orchestrator.services.sweeping import Sweep
 
 LOG = log.getLogger(__name__)
-_MOST_THREADS = 64
+
+MOST_ROW_WORKERS = 32
+"""In so many databases rows are moved at the same time; the others wait for their turn."""
+
+MOST_SENTENCES = 5
+"""So many blockers are logged at once; `orchestrator status` has them all."""
+
+_BY_ITSELF = ("data_migration_pending", "data_migration_running")
+_STEERING, _ROWS = "steering", "rows"
 
 
 class Jobs:
-    """Starts and stops the recurring work of one daemon. Nothing but leadership is done while another one leads."""
+    """Starts and stops the recurring work of one daemon. Nothing but leadership is done while another one leads.
+
+    Moving rows may take days, so it has threads of its own: whoever steers never waits for one. `stopping` is set by
+    `stop`, for work that waits meanwhile.
+    """
 
     def __init__(
         self,
@@ -35,6 +48,7 @@ class Jobs:
         advancing: Advancing,
         data_migrations: DataMigrations,
         sweep: Sweep,
+        stopping: threading.Event,
         *,
         cycle_seconds: float,
         campaign_seconds: float,
@@ -45,16 +59,18 @@ class Jobs:
         self._advancing = advancing
         self._data_migrations = data_migrations
         self._sweep = sweep
+        self._stopping = stopping
         self._cycle_seconds = cycle_seconds
         self._campaign_seconds = campaign_seconds
         self._batch_pause_seconds = batch_pause_seconds
-        self._stopping = threading.Event()
         self._epoch: int | None = None
-        self._said: dict[str, str] = {}
+        self._said: dict[str, Hashable] = {}
         databases = sum(len(managed.databases) for managed in context.schemas.values())
-        threads = min(_MOST_THREADS, 4 + len(context.schemas) + databases)
         self._scheduler = BackgroundScheduler(
-            executors={"default": ThreadPoolExecutor(threads)},
+            executors={
+                _STEERING: ThreadPoolExecutor(2 + len(context.schemas)),
+                _ROWS: ThreadPoolExecutor(max(1, min(MOST_ROW_WORKERS, databases))),
+            },
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
             timezone=UTC,
         )
@@ -68,24 +84,31 @@ class Jobs:
 
     def start(self) -> None:
         """Campaign once, so that a lone daemon leads from the start, then begin the recurring work."""
-        self._campaign()
+        self._guarded(self._campaign)
         self._every(self._campaign_seconds, "campaign", self._campaign)
         self._every(self._campaign_seconds, "sweep", self._sweep_leases)
         for name, managed in self._context.schemas.items():
             self._every(self._cycle_seconds, f"cycle:{name}", self._cycle, name)
             for database in managed.databases:
-                self._every(self._cycle_seconds, f"batches:{name}:{database}", self._move_rows, name, database)
+                turn = f"batches:{name}:{database}"
+                self._every(self._cycle_seconds, turn, self._move_rows, name, database, executor=_ROWS)
         self._scheduler.start()
 
     def stop(self) -> None:
-        """Let running work end: a batch ends or rolls back, a step runs to its end. Then give up leadership."""
+        """Let running work end: a batch ends or rolls back, a step ends or stops waiting. Then give up leadership.
+
+        Repeatable.
+        """
         self._stopping.set()
         if self._scheduler.running:
             self._scheduler.shutdown(wait=True)
         try:
             self._elections.resign()
         except OrchestratorError as error:
-            LOG.warning("leadership was not given up: %(error)s", {"error": error})
+            unresigned = str(error)
+        else:
+            return
+        LOG.warning("leadership was not given up: %(error)s", {"action": "leadership.resign", "error": unresigned})
 
     def nudge(self, schema: str) -> None:
         """Look at this schema now instead of at its next turn."""
@@ -94,45 +117,57 @@ class Jobs:
         except JobLookupError:
             return
 
-    def _every(self, seconds: float, name: str, work: Callable[..., None], *arguments: str) -> None:
+    def _every(
+        self, seconds: float, name: str, work: Callable[..., None], *arguments: str, executor: str = _STEERING
+    ) -> None:
         self._scheduler.add_job(
-            self._guarded, "interval", (work, *arguments), seconds=seconds, id=name, next_run_time=datetime.now(UTC)
+            self._guarded,
+            "interval",
+            (work, *arguments),
+            seconds=seconds,
+            id=name,
+            next_run_time=datetime.now(UTC),
+            executor=executor,
         )
 
     def _guarded(self, work: Callable[..., None], *arguments: str) -> None:
         """The edge of a job: what went wrong is said once, and the next turn tries again."""
         if self._stopping.is_set():
             return
+        wrong = ""
         try:
             work(*arguments)
         except OrchestratorError as error:
-            self._say(f"{work.__name__}:{':'.join(arguments)}", str(error), logging.WARNING)
+            if not (error.code == "not_leader" or self._stopping.is_set()):
+                wrong = str(error)
         except Exception:
             LOG.exception("a job failed; it is tried again at its next turn: %(job)s", {"job": work.__name__})
+        # Not in the handler: there oslo.log would repeat the error behind our sentence.
+        self._say(":".join((*arguments, work.__name__.strip("_"))), wrong, logging.WARNING)
 
     def _campaign(self) -> None:
-        before = self._epoch
+        notify("WATCHDOG=1")  # also while the state database is away: a restart would not bring it back
+        epoch: int | None = None
         try:
-            self._epoch = self._elections.campaign()
-        except OrchestratorError as error:
-            self._epoch = None
-            self._say("campaign", str(error), logging.WARNING)
-            return
-        notify("WATCHDOG=1")
-        if self._epoch != before:
-            state = f"this daemon leads with epoch {self._epoch}" if self._epoch else "another daemon leads"
-            LOG.info("leadership: %(state)s", {"state": state})
+            epoch = self._elections.campaign()
+        finally:
+            self._epoch = epoch
+        leads = f"this daemon leads, with epoch {epoch}" if epoch is not None else "another daemon leads"
+        self._say("leadership", leads, logging.INFO)
 
     def _cycle(self, schema: str) -> None:
         epoch = self._epoch
         if epoch is None:
             return
         outcome = self._advancing.advance(schema, leader_epoch=epoch)
-        self._say(f"cycle:{schema}", _told(outcome), logging.INFO)
+        blockers = _blockers(outcome)
+        news = tuple((blocker.code, blocker.culprits) for blocker in blockers)  # the sentences count rows and seconds
+        more = f"; and {len(blockers) - MOST_SENTENCES} more" if len(blockers) > MOST_SENTENCES else ""
+        self._say(schema, "; ".join(each.sentence for each in blockers[:MOST_SENTENCES]) + more, logging.INFO, news)
 
     def _move_rows(self, schema: str, database: str) -> None:
-        if self._epoch is not None:
-            self._data_migrations.run(schema, database, may_go_on=self._may_go_on)
+        if self._epoch is not None and self._data_migrations.run(schema, database, may_go_on=self._may_go_on):
+            self.nudge(schema)
 
     def _sweep_leases(self) -> None:
         if self._epoch is not None:
@@ -142,15 +177,16 @@ class Jobs:
         """Asked between two batches; takes the pause between them."""
         return self._epoch is not None and not self._stopping.wait(self._batch_pause_seconds)
 
-    def _say(self, subject: str, sentence: str, level: int) -> None:
-        """Log a sentence when it is news."""
-        if sentence and self._said.get(subject) != sentence:
-            LOG.log(level, "%(subject)s: %(sentence)s", {"subject": subject, "sentence": sentence})
-        self._said[subject] = sentence
+    def _say(self, subject: str, sentence: str, level: int, news: Hashable | None = None) -> None:
+        """Log a sentence when it is news: when `news`, or else the sentence, differs from the last time."""
+        mark = sentence if news is None else news
+        if sentence and self._said.get(subject) != mark:
+            LOG.log(level, "%(subject)s: %(sentence)s", {"action": "say", "subject": subject, "sentence": sentence})
+        self._said[subject] = mark
 
 
-def _told(outcome: Outcome) -> str:
+def _blockers(outcome: Outcome) -> tuple[Blocker, ...]:
+    """What stands in the way, without rows that move: they get there by themselves."""
     decision = outcome.decision
-    if isinstance(decision, Refusal | LiftFence) and decision.blockers:
-        return "; ".join(blocker.sentence for blocker in decision.blockers)
-    return ""
+    found = decision.blockers if isinstance(decision, Refusal | LiftFence) else ()
+    return tuple(blocker for blocker in found if blocker.code not in _BY_ITSELF)

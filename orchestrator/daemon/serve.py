@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import socket
+import threading
+from contextlib import closing
 
 import uvicorn
 from oslo_log import log
@@ -27,31 +29,50 @@ def serve(settings: Settings) -> int:
 
     Raises `OrchestratorError` where it cannot start; nothing is left running then.
     """
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _stop_quietly)  # what is left of a signal once the server has ended by it
+    stopping = threading.Event()
+    signals = _Signals()
     channel = _listen(settings)
-    services = compose(settings)
-    jobs = _jobs(services, settings)
-    server = _server(services, jobs, settings)
-    jobs.start()
-    try:
-        server.run(sockets=[channel])
-    finally:
-        notify("STOPPING=1")
-        jobs.stop()
-    return 0 if server.started else 1
+    with closing(channel):
+        services = compose(settings, stopping)
+        jobs = _jobs(services, stopping, settings)
+        server = signals.server = _server(services, jobs, settings)
+        try:
+            jobs.start()
+            server.run(sockets=[channel])
+        finally:
+            jobs.stop()
+    return 0 if server.started or signals.asked_to_stop else 1
+
+
+class _Signals:
+    """SIGTERM and SIGINT end the start at once, later the server. While it serves, the server has its own handlers."""
+
+    def __init__(self) -> None:
+        self.server: _Server | None = None
+        self.asked_to_stop = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._ask_to_stop)
+
+    def _ask_to_stop(self, number: int, frame: object) -> None:
+        if self.server is None:
+            raise SystemExit(0)
+        self.asked_to_stop = True
+        self.server.should_exit = True
 
 
 class _Server(uvicorn.Server):
-    """Says when it is ready, and lets nobody wait when it ends."""
+    """Says when it is ready and when it stops, and lets nobody wait when it ends."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
             notify("READY=1")
-            LOG.info("serving at http://%(host)s:%(port)d", {"host": self.config.host, "port": self.config.port})
+            where = {"action": "serve", "host": self.config.host, "port": self.config.port}
+            LOG.info("serving at http://%(host)s:%(port)d", where)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        notify("STOPPING=1")
+        LOG.info("stopping: what is under way ends first")
         self.config.app.state.watch.close()  # type: ignore[union-attr]  # it is our Starlette application
         await super().shutdown(sockets)
 
@@ -74,6 +95,7 @@ def _server(services: Services, jobs: Jobs, settings: Settings) -> _Server:
             host=settings.bind,
             port=settings.port,
             log_config=None,
+            log_level="warning",  # one line of ours says that it serves
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=SHUTDOWN_SECONDS,
@@ -81,13 +103,14 @@ def _server(services: Services, jobs: Jobs, settings: Settings) -> _Server:
     )
 
 
-def _jobs(services: Services, settings: Settings) -> Jobs:
+def _jobs(services: Services, stopping: threading.Event, settings: Settings) -> Jobs:
     return Jobs(
         services.context,
         services.elections,
         services.advancing,
         services.data_migrations,
         services.sweep,
+        stopping,
         cycle_seconds=settings.cycle_seconds,
         campaign_seconds=settings.leadership_ttl_seconds / 3,
         batch_pause_seconds=settings.batch_pause_seconds,
@@ -105,7 +128,3 @@ def _listen(settings: Settings) -> socket.socket:
             f"cannot listen on {settings.bind} port {settings.port}: {error.strerror}",
             remedy="Is another daemon running there? Choose another [api] bind or port.",
         ) from error
-
-
-def _stop_quietly(number: int, frame: object) -> None:
-    """The server has its own handler while it runs, and raises the signal once more when it has ended."""
