@@ -24,6 +24,8 @@ _KEEPER = Path(__file__).with_name("command_keeper.py")
 _TAIL_BYTES = 64 * 1024
 _DRAIN_SECONDS = 5.0
 _URL_PASSWORD = re.compile(r"(\w://[^\s:/@]*:)[^\s@/]+(?=@)")
+_COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+_IGNORED = re.compile(r"^Exception ignored in:.*\n(Traceback .*\n)?([ \t].*\n)*(\w.*(\n|\Z))?", re.MULTILINE)
 _SECRET_NAME = re.compile(r"PASS|SECRET|TOKEN|KEY|CREDENTIAL|CONNECTION", re.IGNORECASE)
 
 
@@ -87,8 +89,8 @@ class Result:
     reason: str = ""
 
     def last_lines(self, count: int = 5) -> str:
-        """The last lines that say something, in one line."""
-        lines = [line.strip() for line in self.output.splitlines() if line.strip()]
+        """The last lines that say something, in one line; not what Python says of its own end and calls ignored."""
+        lines = [line.strip() for line in _IGNORED.sub("", self.output).splitlines() if line.strip()]
         return " / ".join(lines[-count:])
 
 
@@ -172,7 +174,7 @@ class _Tail:
             whole = b"".join(self._chunks)
         if len(whole) > _TAIL_BYTES:
             whole = whole[-_TAIL_BYTES:].partition(b"\n")[2]  # half a line could hold half a secret
-        return whole.decode("utf-8", errors="replace")
+        return _COLOURS.sub("", whole.decode("utf-8", errors="replace"))
 
 
 def _reader(stream: IO[bytes], *tails: _Tail) -> threading.Thread:

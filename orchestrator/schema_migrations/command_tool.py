@@ -175,7 +175,7 @@ class Tool:
         if self._settings.config_file is not None:
             values["config_file"] = fill(str(self._settings.config_file), values)
         url = self._url(database) if database else None
-        connection = url.render_as_string(hide_password=False) if url else ""
+        connection = _rendered(url) if url else ""
         given = {"connection": connection, "connection_oslo": connection.replace("$", "$$")}
         environment = dict(self.preset.environment) | dict(self._settings.environment)
         filled = tuple((name, fill(value, values | given)) for name, value in environment.items())
@@ -251,6 +251,15 @@ class Tool:
             exit_code=result.exit_code,
             output=result.output,
         )
+
+
+def _rendered(url: URL) -> str:
+    """The URL with its password.
+
+    A slash needs no escape after the question mark; some tools take each per cent sign for an interpolation.
+    """
+    place, mark, options = url.render_as_string(hide_password=False).partition("?")
+    return place + mark + options.replace("%2F", "/")
 
 
 _LONGER = "Find out what it waits for, or give it a longer timeout_seconds in the preset; then retry."

@@ -18,6 +18,7 @@ from orchestrator.domain.errors import ConfigurationError, Conflict, Invalid, Or
 from orchestrator.domain.ladder import InStepBy, Step
 from orchestrator.schema_migrations.bookkeeping_schema import prepare
 from orchestrator.schema_migrations.command_driver import CommandDriver
+from orchestrator.schema_migrations.command_process import Ended, Result
 
 PRESET = """
 version_table = "shop_version"
@@ -264,6 +265,12 @@ def test_failing_command_is_named_with_exit_code_last_lines_and_remedy(file_at_o
     assert "retry" in error.remedy
     assert error.fields["exit_code"] == 1
     assert journalled(file_at_one)["2:expand@2.0.0"] is JournalState.INTENT
+
+
+def test_last_lines_are_not_those_that_python_itself_ignores() -> None:
+    noise = "Exception ignored in: <function f at 0x7f>\nTraceback (most recent call last):\n  File x\nE: no\n"
+    output = f"one\n{noise}two\n{noise}"
+    assert Result(Ended.EXITED, 1, output, "").last_lines() == "one / two"
 
 
 def test_failed_step_succeeds_when_it_is_retried(file_at_one: Database, shop: Shop) -> None:
