@@ -32,8 +32,9 @@ Known = Mapping[str, Sequence[cfg.Opt]]
 
 
 def find_config_files() -> tuple[Path, ...]:
-    """The files that are read when none is named: orchestrator.conf in ~/.orchestrator, ~ and /etc/orchestrator."""
-    return tuple(Path(file) for file in cfg.find_config_files(project=PROJECT, prog=PROJECT))
+    """What is read if none is named: the first orchestrator.conf in ~/.orchestrator, ~, /etc/orchestrator, /etc."""
+    found = cfg.find_config_files(project=PROJECT, prog=PROJECT)
+    return tuple(Path(file) for file in dict.fromkeys(found))  # once for the project and once for the program
 
 
 def load(config_files: Sequence[str | Path] = ()) -> Settings:

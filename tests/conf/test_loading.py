@@ -6,7 +6,7 @@ from textwrap import dedent
 
 import pytest
 
-from orchestrator.conf import Settings, load
+from orchestrator.conf import Settings, find_config_files, load
 from orchestrator.domain.errors import ConfigurationError
 from orchestrator.domain.ladder import Phase
 
@@ -239,6 +239,15 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     error = refusal(tmp_path / "no.conf")
     assert error.code == "config_file_missing"
     assert str(tmp_path / "no.conf") in str(error)
+
+
+def test_a_file_in_a_usual_place_is_read_where_none_is_named(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    file = write(MINIMAL)
+    assert find_config_files() == (file,)
+    assert load().config_files == (file,)
 
 
 def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
