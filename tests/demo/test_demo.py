@@ -1,6 +1,9 @@
 """The whole demo, small: on each database it ends well, says so, and leaves nothing behind."""
 
 import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -11,13 +14,31 @@ from orchestrator.demo.errors import DemoFailed
 ROWS = 2000
 
 
+@pytest.fixture
+def temporary_directory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where the demo makes its own directory; a PostgreSQL server that changed its user can reach it."""
+    with tempfile.TemporaryDirectory(prefix="orchestrator-tests-demo-") as name:
+        Path(name).chmod(0o755)
+        monkeypatch.setattr("tempfile.tempdir", name)
+        yield Path(name)
+
+
+def commands_that_mention(directory: Path) -> list[str]:
+    """The command lines of all running processes that name the directory."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it ended meanwhile
+            found.append(file.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+    return [command for command in found if str(directory) in command]
+
+
 @pytest.mark.parametrize("database", list(DatabaseKind))
 def test_demo_upgrades_without_a_failed_request(
-    database: DatabaseKind, tmp_path: Path, request: pytest.FixtureRequest
+    database: DatabaseKind, temporary_directory: Path, request: pytest.FixtureRequest
 ) -> None:
     if database is DatabaseKind.POSTGRESQL:
         request.getfixturevalue("postgresql_server")  # skips, or fails in CI, where there cannot be one
-    verdict_file = tmp_path / "verdict.json"
+    verdict_file = temporary_directory / "verdict.json"
     exit_code = run_demo(DemoOptions(database=database, rows=ROWS, json_file=verdict_file, fleet_size=1))
     verdict = json.loads(verdict_file.read_text())
     assert verdict["failures"] == []
@@ -32,6 +53,8 @@ def test_demo_upgrades_without_a_failed_request(
     phases = [phase["phase"] for phase in verdict["phases"]]
     assert phases[0] == "base"
     assert phases[-1] == "contracted"
+    assert commands_that_mention(temporary_directory) == []
+    assert list(temporary_directory.glob("orchestrator-demo-*")) == []
 
 
 def test_demo_that_cannot_go_on_says_why_and_fails(
