@@ -15,14 +15,11 @@ TREES = {
     "orchestrator._migrations": "migrations",
     "orchestrator._examples": "examples",
     "orchestrator._etc": "etc",
-    "orchestrator._presets": "presets",
 }
 
 
 def directories(package: str, directory: str) -> dict[str, str]:
-    """Package name to path, for `directory` and all directories below it. Empty where there is no such directory."""
-    if not (ROOT / directory).is_dir():
-        return {}
+    """Package name to path, for `directory` and all directories below it."""
     below = find_namespace_packages(directory, exclude=["*__pycache__*"])
     return {package: directory} | {f"{package}.{name}": f"{directory}/{name.replace('.', '/')}" for name in below}
 

@@ -1,4 +1,4 @@
-"""Where the files that travel with the program are: its migrations, examples, presets, sample configuration.
+"""Where the files that travel with the program are: its migrations, examples, sample configuration.
 
 In a checkout they stand at its root; an installed distribution carries them inside the package. Each function
 answers for both, and raises FileNotFoundError where an installation is incomplete. Standard library only.
@@ -23,11 +23,6 @@ def bookkeeping_migrations_directory() -> Path:
 def examples_directory() -> Path:
     """The example services; `inventory` is the one that the demo upgrades."""
     return _tree("examples")
-
-
-def presets_directory() -> Path:
-    """The presets of services that bring their own migration tool, one TOML file each."""
-    return _tree("presets")
 
 
 def sample_configuration() -> Path:

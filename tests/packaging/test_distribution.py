@@ -4,11 +4,12 @@ import json
 import tarfile
 import zipfile
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 
-from tests.packaging.conftest import ROOT, install, run
+from tests.packaging.conftest import NOT_OURS, ROOT, install, run
 
 # One worker builds and installs; the others would only do the same again.
 pytestmark = [pytest.mark.packaging, pytest.mark.xdist_group("packaging")]
@@ -17,17 +18,16 @@ TREES = {
     "migrations": "orchestrator/_migrations",
     "examples": "orchestrator/_examples",
     "etc": "orchestrator/_etc",
-    "presets": "orchestrator/_presets",
     "orchestrator": "orchestrator",
 }
-LEFT_BEHIND = {"__pycache__", ".gitkeep"}
+LEFT_BEHIND = (*NOT_OURS, ".gitkeep", "*.sqlite*")
 
 
 def files_of(tree: str) -> Iterator[str]:
     directory = ROOT / tree
     for path in sorted(directory.rglob("*")):
         parts = path.relative_to(directory).parts
-        if path.is_file() and not LEFT_BEHIND & set(parts) and ".sqlite" not in path.name:
+        if path.is_file() and not any(fnmatch(part, pattern) for part in parts for pattern in LEFT_BEHIND):
             yield "/".join(parts)
 
 
