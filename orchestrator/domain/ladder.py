@@ -194,15 +194,16 @@ class Profile:
     def phases(self) -> tuple[Phase, ...]:
         """The rungs of this upgrade, lowest first.
 
-        A service that vouches for itself has no `read_new`: it does not switch its behaviour. With the client,
-        `read_new` stays even where no data has to be moved, because going from "reads old, writes both" to
-        "reads new, writes new" in one move would let neighbours two behaviours apart share the database.
+        A service that vouches for itself has no `read_new`: it does not switch its behaviour, and skips `backfill`
+        where no data has to be moved. Everybody else passes both, with data or without: each move changes what code
+        does by one behaviour at the most, and on the way back the last reader of the new shape is gone before the
+        old release is admitted.
         """
         skipped = set()
-        if not self.has_data_migrations:
-            skipped.add(Phase.BACKFILL)
         if self.in_step_by is InStepBy.SERVICE:
             skipped.add(Phase.READ_NEW)
+            if not self.has_data_migrations:
+                skipped.add(Phase.BACKFILL)
         if not (self.has_contract and self.seals):
             skipped.add(Phase.SEALED)
         if not self.has_contract:
