@@ -105,12 +105,16 @@ class CommandDriver:
     def plan(self, database: Database, release: str, step: Step) -> tuple[PlannedRevision, ...]:
         """The commands that the step would run in that database now; empty when it is done. Changes nothing.
 
-        Raises for every reason for which `run` would refuse before its first command.
+        Rests on what `position` knows, so that a look does not cost a start of the tool. Raises what `run` would raise
+        for the position.
         """
+        found = self.releases[release]
         if step is Step.NONE:
             return ()
-        version = self._tool.refuse_other_version(self.releases[release].name)
-        stand = self._stand_for(database, release, step, version, self._read(database))
+        reading = self._read(database)
+        self._refuse_empty(database, step, reading)
+        stand = self._seen(database, found.name, reading)
+        _refuse_early_contract(database, release, step, stand)
         return tuple(
             PlannedRevision(
                 id=release,
@@ -131,9 +135,7 @@ class CommandDriver:
         reading = self._read(database)
         if reading.empty:
             return Position(heads=reading.heads, expanded=False, contracted=False, empty=True)
-        stand = self._by_heads(found.name, reading.heads)
-        if stand is None or stand.expanded:
-            stand = self._believe(database, release, reading)
+        stand = self._seen(database, found.name, reading)
         return Position(heads=reading.heads, expanded=stand.expanded, contracted=stand.contracted, empty=False)
 
     def run(self, database: Database, release: str, step: Step, *, owner_epoch: int) -> tuple[str, ...]:
@@ -148,7 +150,10 @@ class CommandDriver:
         with command_lock(database, self.schema) as descriptors:
             before = self._read(database)
             version = self._tool.refuse_other_version(self.releases[release].name)
-            todo = self._todo(step, self._stand_for(database, release, step, version, before))
+            self._refuse_empty(database, step, before)
+            stand = self._verified(database, release, version, before)
+            _refuse_early_contract(database, release, step, stand)
+            todo = self._todo(step, stand)
             for work in todo:
                 self._perform(work, database, release, version, owner_epoch, descriptors)
             after = self._read(database)
@@ -240,8 +245,11 @@ class CommandDriver:
     def _known_heads(self) -> frozenset[str]:
         return frozenset(head for each in self.preset.known for head in (each.expand, each.contract))
 
-    def _believe(self, database: Database, release: str, reading: _Reading) -> Stand:
-        """What was verified of these heads before, or verify it now."""
+    def _seen(self, database: Database, release: str, reading: _Reading) -> Stand:
+        """What the version table rules out, or was verified of these heads before; else verify it now."""
+        stand = self._by_heads(release, reading.heads)
+        if stand is not None and not stand.expanded:
+            return stand
         believed = self._believed.get((database.name, release))
         if believed is None or believed.heads != reading.heads:
             return self._ask(database, release, reading)
@@ -265,8 +273,7 @@ class CommandDriver:
         self._believed[(database.name, release)] = _Believed(reading.heads, stand, self._clock())
         return stand
 
-    def _stand_for(self, database: Database, release: str, step: Step, version: str | None, reading: _Reading) -> Stand:
-        """Where it stands before a step, refusing what the step cannot begin with."""
+    def _refuse_empty(self, database: Database, step: Step, reading: _Reading) -> None:
         if reading.empty:
             raise Conflict(
                 "database_empty",
@@ -274,16 +281,6 @@ class CommandDriver:
                 remedy=f"Install a release in it first: orchestrator schema init {self.schema} --release ...",
                 database=database.name,
             )
-        stand = self._verified(database, release, version, reading)
-        if step is Step.CONTRACT and not stand.expanded:
-            raise Conflict(
-                "expand_first",
-                f"release {release} cannot contract in database {database.name}: it is not expanded there",
-                remedy="Run expand first.",
-                database=database.name,
-                release=release,
-            )
-        return stand
 
     def _todo(self, step: Step, stand: Stand) -> tuple[_Work, ...]:
         """The commands of a step that are still to be run, in their order.
@@ -415,4 +412,15 @@ class CommandDriver:
             remedy="The tool's configuration probably names another database: make it the same one, then retry.",
             database=database.name,
             heads=list(reading.heads),
+        )
+
+
+def _refuse_early_contract(database: Database, release: str, step: Step, stand: Stand) -> None:
+    if step is Step.CONTRACT and not stand.expanded:
+        raise Conflict(
+            "expand_first",
+            f"release {release} cannot contract in database {database.name}: it is not expanded there",
+            remedy="Run expand first.",
+            database=database.name,
+            release=release,
         )

@@ -1,7 +1,7 @@
 """A real Keystone goes from 2023.1 (version 23) to 2026.2 (version 30): its own command, expand and contract."""
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from orchestrator.domain.ladder import Step
 from orchestrator.schema_migrations.bookkeeping_schema import prepare
 from orchestrator.schema_migrations.command_driver import CommandDriver
 from tests.real.conftest import KeystoneManage
+from tests.real.daemon import Daemon
 
 pytestmark = pytest.mark.real
 
@@ -108,3 +109,77 @@ def test_keystone_of_another_release_is_refused(settings: SchemaSettings, tools:
     )
     with pytest.raises(Conflict, match=r"has version 23\.0\.2; release 2026\.2 is version 30 of it"):
         CommandDriver(wrong).check(NEW)
+
+
+# -- under the daemon ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def daemon(settings: SchemaSettings, database_url: str, tmp_path: Path) -> Iterator[Daemon]:
+    """A daemon that manages Keystone's database; its own state is in a file."""
+    (path,) = (value for name, value in settings.environment if name == "PATH")
+    started = Daemon(
+        tmp_path,
+        f"""
+[database]
+connection = sqlite:///{tmp_path}/state.sqlite
+
+[orchestrator]
+schemas = keystone
+state_dir = {tmp_path}/state
+
+[schema:keystone]
+migrations = {settings.migrations}
+connection = {database_url.replace("$", "$$")}
+driver = command
+preset = keystone
+config_file = {settings.config_file}
+environment = PATH={path}
+approve = contracted
+""",
+    )
+    yield started
+    assert started.stop() == 0, started.log()
+
+
+def test_keystone_goes_through_expand_and_contract_under_the_daemon_with_a_fleet_gate(
+    daemon: Daemon, database: Database, database_url: str, keystone_manage: KeystoneManage
+) -> None:
+    daemon.ask("schema", "init", "keystone", "--release", OLD)
+    assert heads_of(database) == AT_OLD
+    keystone_manage(OLD, database_url, "bootstrap", "--bootstrap-username=one")
+
+    # A fleet of which nothing is known may run anything.
+    daemon.ask("gate", "check", "keystone", f"deploy:keystone:{NEW}", exit_code=3)
+    daemon.ask("upgrade", "begin", "keystone", "--release", NEW)
+    assert "fleet_unknown" in daemon.ask("upgrade", "plan", "keystone", "-f", "json", exit_code=3)
+    assert heads_of(database) == AT_OLD
+    daemon.ask("fleet", "report", "keystone", "keystone", "--release", OLD, "--instances", "3")
+
+    daemon.ask("wait", "phase", "keystone", "expanded", "--timeout", "600")
+    assert heads_of(database) == EXPANDED
+    daemon.ask("gate", "check", "keystone", f"deploy:keystone:{NEW}")
+    keystone_manage(OLD, database_url, "bootstrap", "--bootstrap-username=two")
+    keystone_manage(NEW, database_url, "bootstrap", "--bootstrap-username=three")
+
+    # The fleet still runs the old release, and says so: nothing is contracted, whatever is approved.
+    daemon.ask("upgrade", "approve", "keystone", "--phase", "contracted", "--reason", "the release was rehearsed")
+    plan = daemon.ask("upgrade", "plan", "keystone", "-f", "json", exit_code=3)
+    assert f"fleet keystone is reported to run {OLD} (3 instances)" in plan
+    daemon.ask("gate", "check", "keystone", "phase:contracted", exit_code=3)
+    assert heads_of(database) == EXPANDED
+
+    daemon.ask("fleet", "report", "keystone", "keystone", "--release", NEW, "--instances", "3")
+    daemon.ask("wait", "phase", "keystone", "contracted", "--timeout", "600")
+    assert heads_of(database) == AT_NEW
+    keystone_manage(NEW, database_url, "bootstrap", "--bootstrap-username=four")
+    keystone_manage(NEW, database_url, "db_sync", "--check")
+    daemon.ask("gate", "check", "keystone", f"deploy:keystone:{OLD}", exit_code=4)
+    daemon.ask("status")
+    daemon.ask("events", "--schema", "keystone")
+
+
+def heads_of(database: Database) -> tuple[str, ...]:
+    with database.reading() as connection:
+        heads = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalars()
+        return tuple(sorted(heads))

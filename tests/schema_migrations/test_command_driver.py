@@ -194,7 +194,7 @@ def test_step_that_is_done_runs_nothing(file_at_one: Database, shop: Shop) -> No
 def test_plan_names_the_command_and_changes_nothing(file_at_one: Database, shop: Shop) -> None:
     (planned,) = shop.driver().plan(file_at_one, "2", Step.EXPAND)
     assert planned.sentence == "expand 2 (shop-manage expand)"
-    assert "expand" not in shop.calls()
+    assert shop.calls() == []
     assert shop.driver().plan(file_at_one, "2", Step.NONE) == ()
 
 
@@ -381,7 +381,6 @@ def test_tool_of_another_release_is_refused_before_anything_runs(file_at_one: Da
     old = shop.driver(SHOP_VERSION="1.4.0")
     for refuses in (
         lambda: old.check("2"),
-        lambda: old.plan(file_at_one, "2", Step.EXPAND),
         lambda: old.run(file_at_one, "2", Step.EXPAND, owner_epoch=1),
     ):
         with pytest.raises(Conflict, match=r"has version 1\.4\.0; release 2 is version 2 of it") as refused:
