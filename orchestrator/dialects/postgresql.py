@@ -24,6 +24,9 @@ TRANSIENT_STATES = frozenset({"55P03", "40P01", "40001"})
 
 _DISCONNECTED_STATES = frozenset({"57P01", "57P02", "57P03"})
 _CONNECT_DEFAULTS = {"application_name": "orchestrator", "connect_timeout": "10"}
+LOCK_TIMEOUT_SECONDS = 5.0
+"""No session waits longer for a lock unless it says so: also who only reads a catalog waits for a locked table."""
+
 _TIMEOUT_SET = "orchestrator_lock_timeout"
 _MAX_PARAMETERS = 30_000  # the protocol's limit is 65535
 
@@ -84,6 +87,7 @@ class PostgreSQL:
         return url.set(drivername="postgresql+psycopg").update_query_dict(missing)
 
     def prepare_engine(self, engine: Engine) -> None:
+        event.listen(engine, "connect", _prepare_connection)
         event.listen(engine, "reset", _reset_lock_timeout)
 
     def never_null(self, connection: Connection, table: Table, column: str) -> bool:
@@ -297,12 +301,16 @@ def _own_transaction(connection: Connection, statement: sa.TextClause, number: i
     return answer
 
 
+def _prepare_connection(connection: Any, _record: object) -> None:
+    connection.execute(f"SET lock_timeout = '{int(LOCK_TIMEOUT_SECONDS * 1000)}ms'")
+    connection.commit()
+
+
 def _reset_lock_timeout(connection: Any, record: Any, _state: object) -> None:
     """Nobody inherits a lock timeout from whoever had the connection before."""
     if record.info.pop(_TIMEOUT_SET, None):
         connection.rollback()
-        connection.execute("RESET lock_timeout")
-        connection.commit()
+        _prepare_connection(connection, record)
 
 
 def _says_away(error: BaseException) -> bool:

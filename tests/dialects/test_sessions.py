@@ -160,7 +160,7 @@ def test_lock_timeout_of_an_autocommit_connection_is_not_inherited(postgresql_ur
         assert connection.execute(sa.text("SHOW lock_timeout")).scalar_one() == "1500ms"
     with database.reading() as connection:
         assert connection.execute(sa.text("SELECT pg_backend_pid()")).scalar_one() == number
-        assert connection.execute(sa.text("SHOW lock_timeout")).scalar_one() == "0"
+        assert connection.execute(sa.text("SHOW lock_timeout")).scalar_one() == "5s"
     database.engine.dispose()
 
 
