@@ -145,8 +145,11 @@ class Membership:
     def begin(self, outer: Period | None, now: float) -> Period:
         """Count a transaction in, and return its period: that of the transaction around it, or the present one.
 
-        Raises `LeaseLost` or `NotAMember`. While leaving, only what is inside an open transaction may begin.
+        Raises `LeaseLost` or `NotAMember`. While leaving, only what is inside an open transaction may begin. One
+        around it that has ended since the caller looked, in another thread, does not count: its end may be acked.
         """
+        if outer is not None and not self.open.holds(outer):
+            outer = None
         self.require_lease(now, is_inner=outer is not None)
         period = outer or self.period
         if period is None:

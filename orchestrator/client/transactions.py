@@ -36,6 +36,10 @@ class OpenTransactions:
         else:
             del self._open[period.number]
 
+    def holds(self, period: Period) -> bool:
+        """True while a transaction of that period is open: until then nothing later is acked."""
+        return period.number in self._open
+
     def are_drained_before(self, period: Period) -> bool:
         """True if every transaction that began before that period has ended: then its standing may be acked."""
         return all(number >= period.number for number in self._open)
