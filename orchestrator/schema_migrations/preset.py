@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.domain.errors import ManifestError
-from orchestrator.schema_migrations.places import Place, broken, line_of
+from orchestrator.schema_migrations.places import Place, broken
 
 PRESETS = Path(__file__).with_name("presets")
 
@@ -329,9 +329,20 @@ class _Reader:
                 raise self._wrong(name, key, f"unknown key {key!r}", f"{what} has: {', '.join(keys)}.")
 
     def _wrong(self, table: str, key: str, sentence: str, remedy: str) -> ManifestError:
-        """An error at the key's line: the first such key below its table, else the table itself."""
-        start = line_of(self._source, rf"^\s*\[+{re.escape(table)}[\].]") if table else 1
-        below = "\n".join(self._source.splitlines()[start - 1 :])
-        found = re.search(rf"^\s*(\[+)?[\"']?{re.escape(key)}[\"']?(\]+|[.\s=])", below, re.MULTILINE)
-        line = start + below.count("\n", 0, found.start()) if found else start
-        return broken("preset_invalid", Place(self._path, line), sentence, remedy=remedy)
+        return broken("preset_invalid", Place(self._path, self._line(table, key)), sentence, remedy=remedy)
+
+    def _line(self, table: str, key: str) -> int:
+        """Where a key of a table is written, or a table of the file; else where the table begins, else 1."""
+        header = re.compile(rf"\s*\[+\s*{re.escape(table or key)}\s*[\].]")
+        assignment = re.compile(rf"(^|[{{,])\s*[\"']?{re.escape(key)}[\"']?\s*=")
+        begins, inside = None, not table
+        for number, text in enumerate(self._source.splitlines(), start=1):
+            if header.match(text):
+                if not table:
+                    return number
+                begins, inside = begins or number, True
+            elif re.match(r"\s*\[", text):
+                inside = False
+            elif inside and assignment.search(text):
+                return number
+        return begins or 1
