@@ -77,6 +77,7 @@ class Member:
         self._id = instance_id
         self._nonce = ""
         self._pid: int | None = None  # of the process that joined
+        self._counts_from: float | None = None  # the first request to join that may have been granted
         self._path = f"/v1/schemas/{quote(schema, safe='')}/fleets/{quote(fleet, safe='')}/instances"
         self._transport = transport if transport is not None else HttpTransport(url, token=token)
         self._clock = clock
@@ -319,7 +320,6 @@ class Member:
         """Ask until admitted. The same id and nonce every time, so that a lost answer registers nobody twice."""
         patience = self._patience(wait_seconds)
         body = {"id": self._id, "nonce": self._nonce, "release": self._release, "host": self._host}
-        counts_from: float | None = None  # the first request that may have been the one that was granted
         while True:
             sent_at = self._clock()
             timeout = min(max(patience.remaining(), 1.0), LONGEST_REQUEST_SECONDS)
@@ -327,9 +327,9 @@ class Member:
                 response = self._transport.request("POST", self._path, body, timeout=timeout)
             except (NotYet, Unavailable, Unreachable) as error:
                 if isinstance(error, NotYet):
-                    counts_from = None
-                elif counts_from is None and not (isinstance(error, Unreachable) and not error.maybe_done):
-                    counts_from = sent_at
+                    self._counts_from = None
+                elif self._counts_from is None and not (isinstance(error, Unreachable) and not error.maybe_done):
+                    self._counts_from = sent_at
                 self._log(logging.INFO, "join", "waiting to join", code=error.code, reason=error.message)
                 patience.wait_after(error)
                 continue
@@ -341,7 +341,7 @@ class Member:
                     remedy="Check that the address is that of an orchestrator.",
                 )
             with self._changed:
-                since = sent_at if counts_from is None else counts_from
+                since = sent_at if self._counts_from is None else self._counts_from
                 self._book.admit(grant, epoch=grant.epoch, sent_at=since, is_first=response.status == CREATED)
             return grant.standing
 
