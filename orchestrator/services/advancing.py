@@ -79,7 +79,8 @@ class Advancing:
                 break
             decision = self._decide_and_record(managed, upgrade, databases, leader_epoch)
             if isinstance(decision, planner.ContinueStep):
-                self._run_step(managed, upgrade, decision, leader_epoch)
+                if not self._run_step(managed, upgrade, decision, leader_epoch):
+                    break  # nobody to go on with just now: the next call tries again
             elif decision is None or isinstance(decision, planner.Idle | planner.Refusal):
                 break
             has_moved = True
@@ -165,24 +166,24 @@ class Advancing:
 
     def _run_step(
         self, managed: ManagedSchema, upgrade: Upgrade, decision: planner.ContinueStep, leader_epoch: int
-    ) -> None:
+    ) -> bool:
+        """Run the step where the decision says. Returns whether it ended anywhere, well or not."""
         release = managed.releases[upgrade.to_release]
 
-        def run(database: str) -> None:
+        def run(database: str) -> StepState:
             record = self._start_step(upgrade, decision, database, leader_epoch)
+            state, wrong = StepState.DONE, None
             try:
                 managed.run_step(database, release, decision.step, upgrade_id=upgrade.id, owner_epoch=leader_epoch)
-            except Unavailable as error:
-                self._end_step(record, StepState.PENDING, upgrade, leader_epoch, error)
             except OrchestratorError as error:
-                state = StepState.PENDING if error.code == "lock_busy" else StepState.FAILED
-                self._end_step(record, state, upgrade, leader_epoch, error)
-            else:
-                self._end_step(record, StepState.DONE, upgrade, leader_epoch, None)
+                waits = isinstance(error, Unavailable) or error.code == "lock_busy"
+                state, wrong = (StepState.PENDING if waits else StepState.FAILED), error
+            self._end_step(record, state, upgrade, leader_epoch, wrong)
+            return state
 
         with ThreadPoolExecutor(self._parallel, thread_name_prefix=f"step-{managed.name}") as pool:
-            for _ in pool.map(run, decision.databases):
-                pass
+            ended = tuple(pool.map(run, decision.databases))
+        return any(state is not StepState.PENDING for state in ended)
 
     def _start_step(
         self, upgrade: Upgrade, decision: planner.ContinueStep, database: str, leader_epoch: int
