@@ -63,6 +63,8 @@ class Jobs:
         self._cycle_seconds = cycle_seconds
         self._campaign_seconds = campaign_seconds
         self._batch_pause_seconds = batch_pause_seconds
+        self._ended = threading.Condition()  # a piece of work has ended; its lock covers the next line
+        self._under_way = 0
         self._epoch: int | None = None
         self._said: dict[str, Hashable] = {}
         databases = sum(len(managed.databases) for managed in context.schemas.values())
@@ -100,6 +102,8 @@ class Jobs:
         Repeatable.
         """
         self._stopping.set()
+        with self._ended:  # first, since the scheduler keeps its locks while it shuts down, and a job may want them
+            self._ended.wait_for(lambda: not self._under_way)
         if self._scheduler.running:
             self._scheduler.shutdown(wait=True)
         try:
@@ -132,8 +136,18 @@ class Jobs:
 
     def _guarded(self, work: Callable[..., None], *arguments: str) -> None:
         """The edge of a job: what went wrong is said once, and the next turn tries again."""
-        if self._stopping.is_set():
-            return
+        with self._ended:
+            if self._stopping.is_set():
+                return
+            self._under_way += 1
+        try:
+            self._attempt(work, *arguments)
+        finally:
+            with self._ended:
+                self._under_way -= 1
+                self._ended.notify_all()
+
+    def _attempt(self, work: Callable[..., None], *arguments: str) -> None:
         wrong = ""
         try:
             work(*arguments)

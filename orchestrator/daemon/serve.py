@@ -35,7 +35,7 @@ def serve(settings: Settings) -> int:
     with closing(channel):
         services = compose(settings, stopping)
         jobs = _jobs(services, stopping, settings)
-        server = signals.server = _server(services, jobs, settings)
+        server = signals.server = _server(services, jobs, stopping, settings)
         try:
             jobs.start()
             server.run(sockets=[channel])
@@ -61,7 +61,11 @@ class _Signals:
 
 
 class _Server(uvicorn.Server):
-    """Says when it is ready and when it stops, and lets nobody wait when it ends."""
+    """Says when it is ready and when it stops, to the jobs too, and lets nobody wait when it ends."""
+
+    def __init__(self, config: uvicorn.Config, stopping: threading.Event) -> None:
+        super().__init__(config)
+        self._stopping = stopping
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -71,13 +75,14 @@ class _Server(uvicorn.Server):
             LOG.info("serving at http://%(host)s:%(port)d", where)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._stopping.set()
         notify("STOPPING=1")
         LOG.info("stopping: what is under way ends first")
         self.config.app.state.watch.close()  # type: ignore[union-attr]  # it is our Starlette application
         await super().shutdown(sockets)
 
 
-def _server(services: Services, jobs: Jobs, settings: Settings) -> _Server:
+def _server(services: Services, jobs: Jobs, stopping: threading.Event, settings: Settings) -> _Server:
     application = create_application(
         ApiServices(
             upgrades=services.upgrades,
@@ -99,7 +104,8 @@ def _server(services: Services, jobs: Jobs, settings: Settings) -> _Server:
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=SHUTDOWN_SECONDS,
-        )
+        ),
+        stopping,
     )
 
 

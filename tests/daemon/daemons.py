@@ -106,8 +106,12 @@ class Daemon:
 
     def stop(self) -> int:
         """SIGTERM, and its exit code."""
-        self._process.signal(signal.SIGTERM)
+        self.ask_to_stop()
         return self.ended()
+
+    def ask_to_stop(self) -> None:
+        """SIGTERM."""
+        self._process.signal(signal.SIGTERM)
 
     def kill(self) -> None:
         """SIGKILL: it gets no say in it."""
