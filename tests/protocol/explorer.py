@@ -6,7 +6,7 @@ is asked of the world once for each pair that matters to it and remembered; hund
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Generic, NamedTuple, TypeVar
@@ -106,59 +106,56 @@ class Explorer:
         self._world = world
         self._ups: Numbers[Up] = Numbers()
         self._databases: Numbers[Database] = Numbers()
-        self._crowds: Numbers[tuple[Process | None, ...]] = Numbers()
+        self._single: Numbers[Process | None] = Numbers()
+        self._crowds: Numbers[tuple[int, ...]] = Numbers()
         self._hands: Numbers[tuple[Daemon, ...]] = Numbers()
+        self._order_of_hands: Numbers[Daemon] = Numbers()  # any order does; this one is cheap
         self._members: Numbers[tuple[Member, ...]] = Numbers()
-        self._order: Numbers[Process | None] = Numbers()  # any order does; this one is cheap
-        self._order_of_hands: Numbers[Daemon] = Numbers()
         self._parents: dict[int, int] = {}
-        self._known_of: dict[int, int] = {}
-        self._republications: dict[int, int] = {}
         self._moves_of_processes: dict[int, Moves] = {}
         self._moves_of_daemons: dict[int, Moves] = {}
         # The same process meets many others, the same daemon too: what each does alone is asked once.
-        self._done_by_process = cache(lambda *case: tuple(world.process_moves(*case)))
+        self._done_by_process = cache(self._ask_process)
+        self._done_by_rows = cache(self._ask_rows)
         self._done_by_daemon = cache(lambda *case: tuple(world.daemon_moves(*case)))
         self._done_by_operator = cache(lambda up: tuple(world.operator_moves(up)))
         self._ranked = cache(self._rank)
         self._revised = cache(self._revise)
+        self._republished = cache(self._republish)
+        self._known = cache(self._know)
+        self._lowest = cache(self._find_lowest)
         up, database, crowd, hands = world.initial(processes, daemons)
-        self._initial = self._ups.of(up) << 3 * BITS | self._ranked(database, hands) | self._crowd(crowd) << BITS
+        self._initial = self._ups.of(up) << 3 * BITS | self._ranked(database, hands)
+        self._initial |= self._crowd(tuple(self._single.of(process) for process in crowd))
 
     # -- states ------------------------------------------------------------------------------------------------------
 
-    def _world_of(self, up: Up, database: Database) -> int:
-        return (self._ups.of(up) << BITS | self._databases.of(database)) << 2 * BITS
-
-    def _crowd(self, processes: Iterable[Process | None]) -> int:
-        return self._crowds.of(tuple(sorted(processes, key=self._order.of)))
+    def _crowd(self, processes: tuple[int, ...]) -> int:
+        """The part of a state that is the processes', given by their numbers."""
+        return self._crowds.of(tuple(sorted(processes))) << BITS
 
     def _up(self, state: int) -> Up:
         return self._ups.values[state >> 3 * BITS]
 
-    def _database(self, state: int) -> Database:
-        return self._databases.values[state >> 2 * BITS & MASK]
+    def _processes(self, crowd: int) -> tuple[Process, ...]:
+        found = (self._single.values[number] for number in self._crowds.values[crowd >> BITS])
+        return tuple(process for process in found if process is not None)
 
-    def _processes(self, state: int) -> tuple[Process | None, ...]:
-        return self._crowds.values[state >> BITS & MASK]
-
-    def _republished(self, crowd: int) -> int:
+    def _republish(self, crowd: int) -> int:
         """The same processes once something else is published."""
-        found = self._republications.get(crowd)
-        if found is None:
-            processes = self._crowds.values[crowd]
-            after = (None if each is None else self._world.republished(each) for each in processes)
-            found = self._republications[crowd] = self._crowd(after)
-        return found
+        found = (self._single.values[number] for number in self._crowds.values[crowd >> BITS])
+        after = (None if process is None else self._world.republished(process) for process in found)
+        return self._crowd(tuple(self._single.of(process) for process in after))
 
-    def _known(self, crowd: int) -> int:
+    def _know(self, crowd: int) -> int:
         """What the store knows of the processes: all that daemons see of them."""
-        found = self._known_of.get(crowd)
-        if found is None:
-            processes = (each for each in self._crowds.values[crowd] if each is not None)
-            members = (self._world.member(each) for each in processes)
-            found = self._known_of[crowd] = self._members.of(tuple(sorted(each for each in members if each)))
-        return found
+        members = (self._world.member(process) for process in self._processes(crowd))
+        return self._members.of(tuple(sorted(member for member in members if member is not None)))
+
+    def _find_lowest(self, crowd: int) -> int:
+        """The lowest behaviour that any of the processes may show."""
+        present = (process for process in self._processes(crowd) if process.life is not Life.JOINING)
+        return min((self._world.shown(process)[0] for process in present), default=Behaviour.A3)
 
     # -- what can happen ---------------------------------------------------------------------------------------------
 
@@ -171,32 +168,51 @@ class Explorer:
         return found
 
     def _find_process_moves(self, state: int) -> Iterator[tuple[str, int, bool]]:
-        up, database, processes = self._up(state), self._database(state), self._processes(state)
+        crowd = state & MASK << BITS
+        processes = self._crowds.values[crowd >> BITS]
         for number, process in enumerate(processes):
-            if process in processes[:number]:
-                continue
-            others = (*processes[:number], *processes[number + 1 :])
-            if process is None:
-                for label, newcomer in self._world.newcomers(up):
-                    yield label, self._world_of(up, database) | self._crowd((*others, newcomer)) << BITS, False
-            else:
-                for label, after, changed in self._done_by_process(up, database, process):
-                    yield label, self._world_of(up, changed) | self._crowd((*others, after)) << BITS, False
-        shown = (self._world.shown(each)[0] for each in processes if each is not None and each.life is not Life.JOINING)
-        for label, changed in self._world.row_moves(up, database, min(shown, default=Behaviour.A3)):
-            yield label, self._world_of(up, changed) | self._crowd(processes) << BITS, False
+            if process not in processes[:number]:
+                others = (*processes[:number], *processes[number + 1 :])
+                for label, database, after in self._done_by_process(state >> 2 * BITS, process):
+                    yield label, database | self._crowd((*others, after)), False
+        for label, database in self._done_by_rows(state >> 2 * BITS, self._lowest(crowd)):
+            yield label, database | crowd, False
+
+    def _ask_process(self, world: int, number: int) -> tuple[tuple[str, int, int], ...]:
+        """What one process, or a newcomer, does: label, upgrade and database after it, the process after it."""
+        up, database = self._ups.values[world >> BITS], self._databases.values[world & MASK]
+        high, process = world >> BITS << BITS, self._single.values[number]
+        if process is None:
+            return tuple(
+                (label, world << 2 * BITS, self._single.of(newcomer)) for label, newcomer in self._world.newcomers(up)
+            )
+        return tuple(
+            (label, (high | self._databases.of(changed)) << 2 * BITS, self._single.of(after))
+            for label, after, changed in self._world.process_moves(up, database, process)
+        )
+
+    def _ask_rows(self, world: int, lowest: int) -> tuple[tuple[str, int], ...]:
+        """What data migrations do: label, upgrade and database after it."""
+        up, database = self._ups.values[world >> BITS], self._databases.values[world & MASK]
+        return tuple(
+            (label, (world >> BITS << BITS | self._databases.of(changed)) << 2 * BITS)
+            for label, changed in self._world.row_moves(up, database, lowest)
+        )
 
     def _daemon_moves(self, state: int) -> Moves:
         """What daemons and operators do: of the processes it depends on what the store knows. Targets lack those."""
-        known = self._known(state >> BITS & MASK)
+        known = self._known(state & MASK << BITS)
         key = (state >> 2 * BITS << BITS | known) << BITS | state & MASK
         found = self._moves_of_daemons.get(key)
         if found is None:
-            found = self._moves_of_daemons[key] = _collected(self._find_daemon_moves(state, self._members.values[known]))
+            found = self._moves_of_daemons[key] = _collected(
+                self._find_daemon_moves(state, self._members.values[known])
+            )
         return found
 
     def _find_daemon_moves(self, state: int, members: tuple[Member, ...]) -> Iterator[tuple[str, int, bool]]:
-        up, database, daemons = self._up(state), self._database(state), self._hands.values[state & MASK]
+        up, database = self._up(state), self._databases.values[state >> 2 * BITS & MASK]
+        daemons = self._hands.values[state & MASK]
         for number, daemon in enumerate(daemons):
             if daemon in daemons[:number]:
                 continue
@@ -237,7 +253,7 @@ class Explorer:
         crowd = state & MASK << BITS
         found += [target | crowd for target in moves.targets]
         if moves.publications:
-            republished = self._republished(crowd >> BITS) << BITS
+            republished = self._republished(crowd)
             found += [target | republished for _, target in moves.publications]
         if moves.violation is not None:
             raise moves.violation
@@ -249,7 +265,7 @@ class Explorer:
         moves = self._daemon_moves(state)
         crowd = state & MASK << BITS
         yield from ((label, to | crowd) for label, to in zip(moves.labels, moves.targets, strict=True))
-        republished = self._republished(crowd >> BITS) << BITS
+        republished = self._republished(crowd)
         yield from ((label, to | republished) for label, to in moves.publications)
 
     # -- the search --------------------------------------------------------------------------------------------------
@@ -301,9 +317,9 @@ class Explorer:
         return None
 
     def _check(self, state: int, target: int) -> None:
-        processes = tuple(each for each in self._processes(target) if each is not None)
+        database = self._databases.values[target >> 2 * BITS & MASK]
         try:
-            self._world.check(self._up(target), self._database(target), processes)
+            self._world.check(self._up(target), database, self._processes(target & MASK << BITS))
         except Violation as violation:
             action = next(label for label, found in self._labelled(state) if found == target)
             raise Violation(violation.invariant, action) from violation

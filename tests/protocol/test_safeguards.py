@@ -6,8 +6,8 @@ Every case takes one safeguard away, in the function that decides it, and the ex
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -233,7 +233,7 @@ class MovesNothingsOnly(World):
 class MovesNothingsOnlyUnverified(MovesNothingsOnly):
     """And takes the end of the pass for completion."""
 
-    def row_moves(self, up: Up, database: Database, lowest: int) -> Iterable[tuple[str, Database]]:
+    def row_moves(self, up: Up, database: Database, lowest: int) -> Iterator[tuple[str, Database]]:
         yield from super().row_moves(up, database, lowest)
         if self.may_batch(database) and database.new is not Shape.NOTHING and database.witness is Witness.NONE:
             yield "the pass ends", database._replace(witness=Witness.PROVEN)
@@ -276,11 +276,14 @@ class Without:
     in_the_domain: Break = nothing
     processes: int = 1
     daemons: int = 1
-    options: dict[str, bool] = field(default_factory=dict)
+    has_data_migrations: bool = True
+    has_contract: bool = True
 
     def explore(self, patch: pytest.MonkeyPatch) -> Counterexample | None:
         self.in_the_domain(patch)
-        world = self.world(InStepBy.CLIENT, **self.options)
+        world = self.world(
+            InStepBy.CLIENT, has_data_migrations=self.has_data_migrations, has_contract=self.has_contract
+        )
         return Explorer(world, processes=self.processes, daemons=self.daemons).explore().counterexample
 
 
@@ -317,11 +320,11 @@ MISSED = (
     Without("a transform is written back to rows that are not locked", rules.S5_ROWS, RowsUnlocked),
     Without("rows are moved only where NULL, and counted", rules.S5, MovesNothingsOnlyUnverified),
     Without("no read_new, with data", rules.S1, SkipsReadNew),
-    Without("no read_new, without data", rules.S1, SkipsReadNew, options={"has_data_migrations": False}),
+    Without("no read_new, without data", rules.S1, SkipsReadNew, has_data_migrations=False),
     Without("no read_new, without data or contract", rules.S1, SkipsReadNew,
-            options={"has_data_migrations": False, "has_contract": False}),
+            has_data_migrations=False, has_contract=False),
     Without("no backfill, without data: on the way back", rules.S1, SkipsBackfill, processes=2,
-            options={"has_data_migrations": False}),
+            has_data_migrations=False),
 )  # fmt: skip
 
 
@@ -335,7 +338,7 @@ def test_without_the_safeguard_an_invariant_breaks(case: Without, monkeypatch: p
 
 HELD_BY_ANOTHER = (
     Without("a join beside the fence: publication validates once more under the same lock", "",
-            JoinsBesideTheFenceUnchecked, processes=2),
+            JoinsBesideTheFenceUnchecked),
     Without("steering anywhere: the guard old_shape_valid and the point of no return hold", "", SteersAnywhere),
     Without("no guard old_shape_valid: nobody can steer there", "", World, without_guard("old_shape_valid")),
     Without("moving only where NULL: verification notices before anybody reads", "", MovesNothingsOnly),

@@ -239,7 +239,9 @@ class World:
     def make_profile(self) -> Profile:
         return self.new.profile
 
-    def initial(self, processes: int, daemons: int) -> tuple[Up, Database, tuple[Process | None, ...], tuple[Daemon, ...]]:
+    def initial(
+        self, processes: int, daemons: int
+    ) -> tuple[Up, Database, tuple[Process | None, ...], tuple[Daemon, ...]]:
         """Everything at base, with room for so many processes."""
         up = Up(
             Phase.BASE, Phase.BASE, self.profile.last(), Move.RESTING, old_valid=True, cancelling=False,
@@ -312,7 +314,7 @@ class World:
         return "2" if member.is_new else "1"
 
     def member(self, process: Process) -> Member | None:
-        """The process as the store knows it, or None if it does not. A silent one shows in that its fleet is unknown."""
+        """The process as the store knows it, or None if it does not. Of a silent one it misses the whole fleet."""
         if process.counted is Counted.NOT:
             is_silent = self.has_silent_process and process.life is Life.RUNNING and not process.is_new
             return Member(process.is_new, Counted.NOT, False, False) if is_silent else None
@@ -373,9 +375,7 @@ class World:
         """Who may start now where there is room."""
         for is_new in (False, True):
             if self.admits(up, is_new):
-                process = Process(
-                    is_new, Life.RUNNING, Counted.LEASED, up.phase, True, True, NO_TRANSACTION, False
-                )
+                process = Process(is_new, Life.RUNNING, Counted.LEASED, up.phase, True, True, NO_TRANSACTION, False)
                 if self.joins_are_atomic:
                     self._check_join(up, is_new)
                     yield f"{self.name(process)} joins", process
@@ -385,7 +385,9 @@ class World:
                         process._replace(life=Life.JOINING, counted=Counted.NOT),
                     )
 
-    def process_moves(self, up: Up, database: Database, process: Process) -> Iterator[tuple[str, Process | None, Database]]:
+    def process_moves(
+        self, up: Up, database: Database, process: Process
+    ) -> Iterator[tuple[str, Process | None, Database]]:
         """What one process can do, or have done to it."""
         name = self.name(process)
         if process.life is Life.JOINING:
@@ -511,8 +513,8 @@ class World:
             case Hand.DECIDED:
                 yield self._recording(up, database, daemon)
             case Hand.STEP:
-                field = "expanded" if daemon.step is Step.EXPAND else "contracted"
-                done = database._replace(**{field: True})
+                is_expand = daemon.step is Step.EXPAND
+                done = database._replace(expanded=True) if is_expand else database._replace(contracted=True)
                 ran = Daemon(Hand.RAN, step=daemon.step)
                 yield f"a daemon runs the {daemon.step.value} step", ran, up, done, Change.NONE
             case Hand.RAN:
