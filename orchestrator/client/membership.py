@@ -196,5 +196,5 @@ class Membership:
 
 
 def _is_at_rest_after(heard: Standing, known: Standing) -> bool:
-    """True if publication 0 says that the upgrade is over, after which an instance goes on as it did."""
-    return heard.publication == 0 and heard.upgrade is None and heard.behaviour == known.behaviour
+    """True if no upgrade is under way and nothing changes by believing it: then no publication matters."""
+    return heard.upgrade is None and heard.behaviour == known.behaviour

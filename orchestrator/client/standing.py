@@ -46,8 +46,8 @@ class Behaviour:
 class Standing:
     """What is published for an instance.
 
-    `publication` grows within a schema, and is 0 where nothing waits for an ack; an ack names it. `upgrade` is None
-    at rest, between upgrades.
+    `publication` grows within a schema, also when an upgrade ends; an ack names it. `upgrade` is None at rest, between
+    upgrades.
     """
 
     publication: int

@@ -34,12 +34,16 @@ class Admission:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where a schema stands: its release, and the upgrade under way if there is one."""
+    """Where a schema stands: its release, and the upgrade under way if there is one.
+
+    `last_revision` is the one at which its last upgrade ended, 0 before the first.
+    """
 
     schema: str
     release: str | None
     upgrade: Upgrade | None
     releases: Releases
+    last_revision: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,8 @@ class Stance:
     """What an instance is told: the publication that it follows and what it does, in its own release's terms.
 
     `behaviour` speaks of the shapes that the instance's own release introduced. At rest, and for the release that is
-    being left, that change is long over: it reads new and writes new.
+    being left, that change is long over: it reads new and writes new. Publications only grow, at rest too: the end of
+    an upgrade is one, so that nobody takes it for a state that lost what was published.
     """
 
     upgrade_id: int | None
@@ -137,7 +142,7 @@ def stance(standing: Standing, release: str) -> Stance:
     """What an admitted instance of `release` follows now."""
     upgrade = standing.upgrade
     if upgrade is None:
-        return Stance(None, 0, Phase.BASE, Behaviour.A3)
+        return Stance(None, standing.last_revision, Phase.BASE, Behaviour.A3)
     side = upgrade.side_of(release)
     behaviour = upgrade.profile.behaviour(Side.NEW, upgrade.phase) if side is Side.NEW else Behaviour.A3
     return Stance(upgrade.id, upgrade.publication, upgrade.phase, behaviour)

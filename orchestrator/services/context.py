@@ -63,7 +63,7 @@ class Context:
 def standing_of(tx: Transaction, managed: ManagedSchema, state: SchemaState) -> Standing:
     """Where the schema stands, as this transaction sees it."""
     upgrade = tx.upgrade(state.upgrade_id) if state.upgrade_id is not None else None
-    return Standing(managed.name, state.release, upgrade, managed.releases)
+    return Standing(managed.name, state.release, upgrade, managed.releases, state.last_revision)
 
 
 def running_upgrade(tx: Transaction, state: SchemaState) -> Upgrade:

@@ -100,7 +100,7 @@ class Leases:
             assert state is not None
             standing = standing_of(tx, managed, state)
             stand = stance(standing, instance.release)
-            if ack is not None and ack > max(stand.publication, state.last_revision):
+            if ack is not None and ack > stand.publication:
                 raise Invalid(
                     "ack_unpublished", f"publication {ack} was never published", remedy="Ack what you were told."
                 )
