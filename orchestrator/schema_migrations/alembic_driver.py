@@ -16,7 +16,7 @@ from orchestrator.domain.ladder import Stage, Step
 from orchestrator.domain.releases import Release, Releases
 from orchestrator.schema_migrations.catalog import differences
 from orchestrator.schema_migrations.changes import Act
-from orchestrator.schema_migrations.expectations import Expectation, Ledger
+from orchestrator.schema_migrations.expectations import Expectation, ExpectedCatalog
 from orchestrator.schema_migrations.manifest import MANIFEST_NAME, load_manifest
 from orchestrator.schema_migrations.phase_guard import Novelty, Warning_, judge_revision
 from orchestrator.schema_migrations.places import refused
@@ -25,7 +25,7 @@ from orchestrator.schema_migrations.runner import Patience, PlannedRevision, Pos
 from orchestrator.schema_migrations.step_plan import (
     ADOPTED,
     INSTALL,
-    Standing,
+    Reading,
     applied_revisions,
     plan_adoption,
     plan_install,
@@ -78,9 +78,9 @@ class AlembicDriver:
         if step is not Step.NONE:
             self.check(release)
         with database.reading() as connection:
-            standing = self._read(database, connection)
-        todo = plan_step(self.tree, found, step, standing)
-        self._refuse_without_journal(todo, standing)
+            reading = self._read(database, connection)
+        todo = plan_step(self.tree, found, step, reading)
+        self._refuse_without_journal(todo, reading)
         return tuple(self._planned(revision, todo) for revision in todo)
 
     def position(self, database: Database, release: str) -> Position:
@@ -90,14 +90,14 @@ class AlembicDriver:
         """
         found = self.releases[release]
         with database.reading() as connection:
-            standing = self._read(database, connection)
-            if standing.is_empty or standing.unfinished_install:
-                return Position(heads=standing.versions, expanded=False, contracted=False, empty=True)
-            self._refuse_unknown(found, standing)
-            heads, applied = self.tree.applied(standing.versions)
+            reading = self._read(database, connection)
+            if reading.is_empty or reading.unfinished_install:
+                return Position(heads=reading.versions, expanded=False, contracted=False, empty=True)
+            self._refuse_unknown(found, reading)
+            heads, applied = self.tree.applied(reading.versions)
             wrong = differences(connection, self._expectations(found, applied, database))
-        expanded = not wrong and self._there(found, Stage.EXPAND, applied, standing)
-        contracted = expanded and self._there(found, Stage.CONTRACT, applied, standing)
+        expanded = not wrong and self._there(found, Stage.EXPAND, applied, reading)
+        contracted = expanded and self._there(found, Stage.CONTRACT, applied, reading)
         return Position(heads=heads, expanded=expanded, contracted=contracted, empty=False, differences=wrong)
 
     def run(self, database: Database, release: str, step: Step, *, owner_epoch: int) -> tuple[str, ...]:
@@ -111,7 +111,7 @@ class AlembicDriver:
             return ()
         found = self.releases[release]
         with self._runner.alone(database) as connection:
-            todo = self._decide(database, connection, lambda standing: plan_step(self.tree, found, step, standing))
+            todo = self._decide(database, connection, lambda reading: plan_step(self.tree, found, step, reading))
             return self._runner.run(
                 database,
                 connection,
@@ -128,7 +128,7 @@ class AlembicDriver:
         """
         found = self.releases[release]
         with self._runner.alone(database) as connection:
-            todo = self._decide(database, connection, lambda standing: plan_install(self.tree, found, standing))
+            todo = self._decide(database, connection, lambda reading: plan_install(self.tree, found, reading))
             self._runner.intend_all(database, connection, todo, owner_epoch=0)
             return self._runner.run(
                 database,
@@ -148,10 +148,10 @@ class AlembicDriver:
         """
         found = self.releases[release]
         with self._runner.alone(database) as connection:
-            todo = self._decide(database, connection, lambda standing: plan_adoption(self.tree, found, standing))
+            todo = self._decide(database, connection, lambda reading: plan_adoption(self.tree, found, reading))
             with connection.begin():
-                ledger = self._folded(self.tree.closure(self.tree.heads(found)), database)
-                wrong = differences(connection, ledger.expectations())
+                catalog = self._folded(self.tree.closure(self.tree.heads(found)), database)
+                wrong = differences(connection, catalog.expectations())
                 now = database.dialect.now(connection)
             if wrong:
                 raise Conflict(
@@ -167,41 +167,41 @@ class AlembicDriver:
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
-    def _read(self, database: Database, connection: sa.Connection) -> Standing:
+    def _read(self, database: Database, connection: sa.Connection) -> Reading:
         return self._runner.read(database, connection, self._tables(database))
 
     def _decide(
-        self, database: Database, connection: sa.Connection, decide: Callable[[Standing], tuple[Revision, ...]]
+        self, database: Database, connection: sa.Connection, decide: Callable[[Reading], tuple[Revision, ...]]
     ) -> tuple[Revision, ...]:
         """Read under the lock and decide; leaves no transaction open."""
         with connection.begin():
-            standing = self._read(database, connection)
-        todo = decide(standing)
-        self._refuse_without_journal(todo, standing)
+            reading = self._read(database, connection)
+        todo = decide(reading)
+        self._refuse_without_journal(todo, reading)
         return todo
 
-    def _refuse_without_journal(self, todo: tuple[Revision, ...], standing: Standing) -> None:
+    def _refuse_without_journal(self, todo: tuple[Revision, ...], reading: Reading) -> None:
         creates_it = any(
             change.act is Act.CREATE_TABLE and change.table == tables.steps.name
             for revision in todo[:1]
             for change in self._recording(revision).changes
         )
-        if standing.journal is None and not creates_it and todo:
+        if reading.journal is None and not creates_it and todo:
             raise Conflict(
                 "bookkeeping_missing",
-                f"database {standing.database} has no journal yet",
+                f"database {reading.database} has no journal yet",
                 remedy="Prepare the orchestrator's own tables in it first.",
-                database=standing.database,
+                database=reading.database,
             )
 
-    def _refuse_unknown(self, release: Release, standing: Standing) -> None:
-        if any(each not in self.tree for each in standing.versions):
-            applied_revisions(self.tree, release, standing)  # it says why
+    def _refuse_unknown(self, release: Release, reading: Reading) -> None:
+        if any(each not in self.tree for each in reading.versions):
+            applied_revisions(self.tree, release, reading)  # it says why
 
-    def _there(self, release: Release, stage: Stage, applied: frozenset[str], standing: Standing) -> bool:
+    def _there(self, release: Release, stage: Stage, applied: frozenset[str], reading: Reading) -> bool:
         head = self.tree.head(release, stage)
         needed = frozenset() if head is None else self.tree.ids([head])
-        return needed <= applied and needed <= standing.done
+        return needed <= applied and needed <= reading.done
 
     # -- what revisions do ---------------------------------------------------------------------------------------------
 
@@ -211,11 +211,11 @@ class AlembicDriver:
             self._recordings[key] = record(self.tree, revision, dialect=dialect)
         return self._recordings[key]
 
-    def _folded(self, revisions: Iterable[Revision], database: Database) -> Ledger:
-        ledger = Ledger()
+    def _folded(self, revisions: Iterable[Revision], database: Database) -> ExpectedCatalog:
+        catalog = ExpectedCatalog()
         for revision in revisions:
-            ledger.add(revision.id, self._recording(revision, database.dialect.name).changes)
-        return ledger
+            catalog.add(revision.id, self._recording(revision, database.dialect.name).changes)
+        return catalog
 
     def _expectations(self, release: Release, applied: frozenset[str], database: Database) -> tuple[Expectation, ...]:
         """What the release's own revisions must have left behind, as far as no later revision changed it."""
@@ -233,8 +233,8 @@ class AlembicDriver:
 
     def _tables(self, database: Database) -> tuple[tuple[str | None, str], ...]:
         """The tables of this schema at its newest release."""
-        ledger = self._folded(self._in_release_order(frozenset(each.id for each in self.tree)), database)
-        return tuple((each.schema, each.table) for each in ledger.expectations() if each.present and not each.name)
+        catalog = self._folded(self._in_release_order(frozenset(each.id for each in self.tree)), database)
+        return tuple((each.schema, each.table) for each in catalog.expectations() if each.present and not each.name)
 
     def _leaving(self, revisions: Iterable[Revision]) -> frozenset[str]:
         return frozenset(each.id for each in revisions if self._recording(each).leaves_transaction)
@@ -287,13 +287,13 @@ class AlembicDriver:
 
     def _refuse_tight_old_shape(self, release: Release) -> None:
         """New code ends up writing only the new shape: its INSERTs leave the old columns out."""
-        ledger = Ledger()
+        catalog = ExpectedCatalog()
         head = self.tree.head(release, Stage.EXPAND)
         for revision in self.tree.closure([head] if head is not None else []):
-            ledger.add(revision.id, self._recording(revision).changes)
+            catalog.add(revision.id, self._recording(revision).changes)
         for shape in release.old_shape:
             table, _, column = shape.partition(".")
-            expected = ledger.column(table, column) if column else None
+            expected = catalog.column(table, column) if column else None
             if expected is None or not expected.present or expected.nullable is not False or expected.has_default:
                 continue
             raise refused(

@@ -47,8 +47,8 @@ class Expectation:
 Key = tuple[Thing, str | None, str, str, tuple[str, ...]]
 
 
-class Ledger:
-    """Folds changes, oldest first, into what must be there at their end."""
+class ExpectedCatalog:
+    """The catalog as changes, taken in oldest first, must have left it."""
 
     def __init__(self) -> None:
         self._expected: dict[Key, Expectation] = {}

@@ -21,13 +21,13 @@ from orchestrator.dialects.driver_errors import reason
 from orchestrator.domain.errors import Conflict, OrchestratorError, StepFailed
 from orchestrator.schema_migrations.catalog import differences, existing_tables
 from orchestrator.schema_migrations.changes import Act, Change
-from orchestrator.schema_migrations.expectations import Ledger
+from orchestrator.schema_migrations.expectations import ExpectedCatalog
 from orchestrator.schema_migrations.op_context import ObservedOperations, running
 from orchestrator.schema_migrations.operations import changes_of_operation
 from orchestrator.schema_migrations.phase_guard import Novelty, enforce, judge
 from orchestrator.schema_migrations.places import Place, line_of_error
 from orchestrator.schema_migrations.recording import place_in
-from orchestrator.schema_migrations.step_plan import INSTALL, Standing
+from orchestrator.schema_migrations.step_plan import INSTALL, Reading
 from orchestrator.schema_migrations.tree import Revision, Tree
 
 LOG = logging.getLogger(__name__)
@@ -126,11 +126,11 @@ class Runner:
 
     def read(
         self, database: Database, connection: sa.Connection, tables: tuple[tuple[str | None, str], ...]
-    ) -> Standing:
+    ) -> Reading:
         """Where the database stands. `tables` are those to look for where it has no version."""
         context = MigrationContext.configure(connection, opts={"version_table": self._version_table})
         versions = tuple(sorted(context.get_current_heads()))
-        return Standing(
+        return Reading(
             database=database.name,
             versions=versions,
             journal=journal.entries(connection, self._schema) if journal.exists(connection) else None,
@@ -331,16 +331,16 @@ class _Attempt:
         return not (self.repeats and self._is_there(changes))
 
     def _is_there(self, changes: tuple[Change, ...]) -> bool:
-        ledger = Ledger()
-        ledger.add(self.revision.id, changes)
-        expected = ledger.expectations()
+        catalog = ExpectedCatalog()
+        catalog.add(self.revision.id, changes)
+        expected = catalog.expectations()
         assert self._context is not None and self._context.connection is not None
         return bool(expected) and not differences(self._context.connection, expected)
 
     def _verify(self, connection: sa.Connection) -> None:
-        ledger = Ledger()
-        ledger.add(self.revision.id, self.observed)
-        wrong = differences(connection, ledger.expectations())
+        catalog = ExpectedCatalog()
+        catalog.add(self.revision.id, self.observed)
+        wrong = differences(connection, catalog.expectations())
         if wrong:
             raise StepFailed(
                 "effect_missing",

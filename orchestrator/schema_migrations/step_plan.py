@@ -20,7 +20,7 @@ _STAGE_OF = {Step.EXPAND: Stage.EXPAND, Step.CONTRACT: Stage.CONTRACT}
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Reading:
     """What was read of a database before anything is decided.
 
     `versions` are the rows of its version table, `journal` is None where it has no journal yet, `tables` are those of
@@ -50,18 +50,18 @@ class Standing:
         return not self.versions and not self.done and not self.tables
 
 
-def plan_step(tree: Tree, release: Release, step: Step, standing: Standing) -> tuple[Revision, ...]:
+def plan_step(tree: Tree, release: Release, step: Step, reading: Reading) -> tuple[Revision, ...]:
     """The revisions that this step has to run here, in their order; none if it is done.
 
     Everything that they need is listed, `depends_on` included. Raises `MigrationRefused` or `Conflict`.
     """
-    applied = applied_revisions(tree, release, standing)
-    if standing.unfinished_install:
+    applied = applied_revisions(tree, release, reading)
+    if reading.unfinished_install:
         raise Conflict(
             "install_unfinished",
-            f"the install of {tree.manifest.releases.schema} in database {standing.database} was broken off",
+            f"the install of {tree.manifest.releases.schema} in database {reading.database} was broken off",
             remedy="Install the same release again; it goes on where it stopped.",
-            database=standing.database,
+            database=reading.database,
         )
     if step is Step.NONE:
         return ()
@@ -74,35 +74,35 @@ def plan_step(tree: Tree, release: Release, step: Step, standing: Standing) -> t
     todo = tuple(revision for revision in tree.closure([head]) if revision.id not in applied)
     refuse_other_stage(todo, stage, release)
     if todo:
-        _refuse_skipped(tree, release, applied, standing)
+        _refuse_skipped(tree, release, applied, reading)
     return todo
 
 
-def plan_install(tree: Tree, release: Release, standing: Standing) -> tuple[Revision, ...]:
+def plan_install(tree: Tree, release: Release, reading: Reading) -> tuple[Revision, ...]:
     """The revisions that make an empty database one of that release, release by release; none if it is one already.
 
     An install that was broken off goes on. Raises `Conflict` (code `database_not_empty`).
     """
-    applied = applied_revisions(tree, release, standing)
+    applied = applied_revisions(tree, release, reading)
     everything = tree.ids(tree.heads(release))
-    unfinished = standing.unfinished_install
-    if unfinished and unfinished | standing.done != everything:
+    unfinished = reading.unfinished_install
+    if unfinished and unfinished | reading.done != everything:
         raise Conflict(
             "install_unfinished",
-            f"the install of another release in database {standing.database} was broken off",
+            f"the install of another release in database {reading.database} was broken off",
             remedy="Install that same release again, or begin with an empty database.",
-            database=standing.database,
+            database=reading.database,
         )
-    if not unfinished and not standing.is_empty:
+    if not unfinished and not reading.is_empty:
         if applied == everything:
             return ()
-        there = ", ".join((standing.tables or standing.versions)[:3])
+        there = ", ".join((reading.tables or reading.versions)[:3])
         raise Conflict(
             "database_not_empty",
-            f"database {standing.database} is not empty: it has {there}",
+            f"database {reading.database} is not empty: it has {there}",
             remedy=f"If it is at release {release.name}, adopt it; if it is at an older one, initialise the schema "
             "with that release and upgrade.",
-            database=standing.database,
+            database=reading.database,
             release=release.name,
         )
     ordered: dict[str, Revision] = {}
@@ -112,50 +112,50 @@ def plan_install(tree: Tree, release: Release, standing: Standing) -> tuple[Revi
     return tuple(revision for revision in ordered.values() if revision.id not in applied)
 
 
-def plan_adoption(tree: Tree, release: Release, standing: Standing) -> tuple[Revision, ...]:
+def plan_adoption(tree: Tree, release: Release, reading: Reading) -> tuple[Revision, ...]:
     """The revisions to write down as done: those of a database that stands exactly at this release.
 
     Raises `Conflict` (code `not_at_release`) where its version table says anything else.
     """
-    _refuse_unknown(tree, release, standing)
-    _refuse_changed(tree, standing)
-    applied = tree.applied(standing.versions).ids
+    _refuse_unknown(tree, release, reading)
+    _refuse_changed(tree, reading)
+    applied = tree.applied(reading.versions).ids
     if applied != tree.ids(tree.heads(release)):
-        at = ", ".join(sorted(standing.versions)) or "no revision at all"
+        at = ", ".join(sorted(reading.versions)) or "no revision at all"
         wanted = ", ".join(tree.heads(release)) or "none"
         raise Conflict(
             "not_at_release",
-            f"database {standing.database} is not at release {release.name}: its version table says {at}, "
+            f"database {reading.database} is not at release {release.name}: its version table says {at}, "
             f"the release ends at {wanted}",
             remedy="Name the release that it is at; if it lies between two, bring it to one with its own tool first.",
-            database=standing.database,
+            database=reading.database,
             release=release.name,
         )
-    return tuple(revision for revision in tree.closure(tree.heads(release)) if revision.id not in standing.done)
+    return tuple(revision for revision in tree.closure(tree.heads(release)) if revision.id not in reading.done)
 
 
-def applied_revisions(tree: Tree, release: Release, standing: Standing) -> frozenset[str]:
+def applied_revisions(tree: Tree, release: Release, reading: Reading) -> frozenset[str]:
     """The revisions that are in the database, where its version table and its journal agree on them.
 
     Raises `MigrationRefused` where they do not, where one is unknown here, or where a file was changed since it ran.
     """
-    _refuse_unknown(tree, release, standing)
-    _refuse_changed(tree, standing)
-    applied = tree.applied(standing.versions).ids
-    if standing.journal is None and applied:
+    _refuse_unknown(tree, release, reading)
+    _refuse_changed(tree, reading)
+    applied = tree.applied(reading.versions).ids
+    if reading.journal is None and applied:
         first = tree[min(applied)]
-        raise _not_in_journal(first, standing)
-    for revision in tree.closure(standing.versions):
-        if revision.id not in standing.done:
-            raise _not_in_journal(revision, standing)
-    for entry in standing.journal or ():
+        raise _not_in_journal(first, reading)
+    for revision in tree.closure(reading.versions):
+        if revision.id not in reading.done:
+            raise _not_in_journal(revision, reading)
+    for entry in reading.journal or ():
         if entry.state is JournalState.DONE and entry.revision not in applied:
             raise refused(
                 "version_table_behind",
                 tree[entry.revision].place,
-                f"revision {entry.revision} was run in database {standing.database}, but its version table lacks it",
+                f"revision {entry.revision} was run in database {reading.database}, but its version table lacks it",
                 remedy="Somebody changed the version table, or a part of the database was restored: put it right.",
-                database=standing.database,
+                database=reading.database,
                 revision=entry.revision,
             )
     return applied
@@ -185,31 +185,31 @@ def refuse_other_stage(todo: Iterable[Revision], stage: Stage, release: Release)
         )
 
 
-def _refuse_unknown(tree: Tree, release: Release, standing: Standing) -> None:
-    journalled = tuple(each.revision for each in standing.journal or ())
-    for revision in (*standing.versions, *journalled):
+def _refuse_unknown(tree: Tree, release: Release, reading: Reading) -> None:
+    journalled = tuple(each.revision for each in reading.journal or ())
+    for revision in (*reading.versions, *journalled):
         if revision not in tree:
             raise refused(
                 "database_ahead",
                 tree.manifest.place(release.name),
-                f"database {standing.database} has revision {revision}, which is not in this tree: "
+                f"database {reading.database} has revision {revision}, which is not in this tree: "
                 "the database is ahead of the code, or belongs to another tree",
                 remedy="Install the release of the service that brought that revision, here and on every daemon.",
-                database=standing.database,
+                database=reading.database,
                 revision=revision,
             )
 
 
-def _refuse_changed(tree: Tree, standing: Standing) -> None:
-    for entry in standing.journal or ():
+def _refuse_changed(tree: Tree, reading: Reading) -> None:
+    for entry in reading.journal or ():
         revision = tree[entry.revision]
         if entry.state is JournalState.DONE and entry.file_hash != revision.file_hash:
             raise refused(
                 "revision_changed",
                 revision.place,
-                f"revision {revision.id} was changed after it ran in database {standing.database}",
+                f"revision {revision.id} was changed after it ran in database {reading.database}",
                 remedy="Put the file back as it was; what it should do besides goes into a new revision.",
-                database=standing.database,
+                database=reading.database,
                 revision=revision.id,
             )
 
@@ -227,7 +227,7 @@ def _refuse_before_expand(tree: Tree, release: Release, applied: frozenset[str])
         )
 
 
-def _refuse_skipped(tree: Tree, release: Release, applied: frozenset[str], standing: Standing) -> None:
+def _refuse_skipped(tree: Tree, release: Release, applied: frozenset[str], reading: Reading) -> None:
     """A release that was skipped hides its data migrations, so what lies between is never run on the way."""
     earlier = tree.earlier(release)
     if earlier is None:
@@ -237,21 +237,21 @@ def _refuse_skipped(tree: Tree, release: Release, applied: frozenset[str], stand
             raise refused(
                 "release_skipped",
                 revision.place,
-                f"database {standing.database} is not at release {earlier.name} yet: it lacks revision {revision.id}",
+                f"database {reading.database} is not at release {earlier.name} yet: it lacks revision {revision.id}",
                 remedy=f"Upgrade to {earlier.name} first, to its end, and then to {release.name}. "
                 "An empty database is installed.",
-                database=standing.database,
+                database=reading.database,
                 revision=revision.id,
                 release=release.name,
             )
 
 
-def _not_in_journal(revision: Revision, standing: Standing) -> MigrationRefused:
+def _not_in_journal(revision: Revision, reading: Reading) -> MigrationRefused:
     return refused(
         "not_in_journal",
         revision.place,
-        f"database {standing.database} has revision {revision.id} in its version table, but it was not run from here",
+        f"database {reading.database} has revision {revision.id} in its version table, but it was not run from here",
         remedy="If another tool ran it, adopt the database; if the table was stamped by hand, put it right.",
-        database=standing.database,
+        database=reading.database,
         revision=revision.id,
     )
