@@ -142,17 +142,18 @@ class Tool:
         deadline = self._clock() + template.timeout_seconds
         command = self._command(template, release, database)
         while True:
-            LOG.info("command begins", extra={"action": "command.begin", "command": command.words})
+            told = {"database": database.name, "command": command.words}
+            LOG.info("a command begins: %(command)s in %(database)s", {"action": "command.begin", **told})
             result = run_command(command, kept_open=kept_open)
             LOG.info(
-                "command ended",
-                extra={
+                "a command ended: %(command)s in %(database)s, %(ended)s, exit code %(exit_code)s; its output:\n"
+                "%(output)s",
+                {
                     "action": "command.end",
-                    "command": command.words,
-                    "database": database.name,
                     "ended": result.ended.value,
                     "exit_code": result.exit_code,
                     "output": result.output,
+                    **told,
                 },
             )
             meaning = self._judge(command, template, result, where=f" in database {database.name}")
