@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -98,13 +99,13 @@ def _path_parts(request: Request) -> Mapping[str, str]:
 
 def _read_query(request: Request, kind: type[T]) -> T:
     given = request.query_params
-    twice = [name for name in given if len(given.getlist(name)) > 1]
-    if twice:
+    twice = next((name for name, times in Counter(name for name, _ in given.multi_items()).items() if times > 1), None)
+    if twice is not None:
         raise Invalid(
             "query_invalid",
-            f"the query gives {twice[0]} more than once",
+            f"the query gives {twice} more than once",
             remedy="Give each field once.",
-            field=twice[0],
+            field=twice,
         )
     try:
         return msgspec.convert(dict(given), kind, strict=False)

@@ -158,3 +158,9 @@ def test_a_refusal_is_not_logged_as_an_error(world: World, caplog: pytest.LogCap
         world.client().get("/v1/schemas/nobody")
         world.client().post(UPGRADE, {"release": "2"})
     assert [record for record in caplog.records if record.name.startswith("orchestrator")] == []
+
+
+def test_a_query_of_very_many_fields_is_refused_like_any_other(world: World) -> None:
+    query = "&".join(f"{number}=" for number in range(20_000))  # looked at in pairs, this would take minutes
+    assert_problem(world.client().get(f"/healthz?{query}"), 422, "query_invalid")
+    assert_problem(world.client().get(f"/healthz?{query}&7="), 422, "query_invalid")
