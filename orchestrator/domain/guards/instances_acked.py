@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from orchestrator.domain.fleets import Instance
 from orchestrator.domain.guards.culprits import expired_blocker, instances_of
+from orchestrator.domain.guards.instances_support import supports
 from orchestrator.domain.ladder import Phase
 from orchestrator.domain.view import Blocker, View
 
@@ -20,7 +21,7 @@ def blockers(view: View, target: Phase) -> Iterator[Blocker]:
     upgrade = view.upgrade
     waiting: dict[tuple[str, str], list[Instance]] = defaultdict(list)
     for instance in view.instances:
-        if instance.acked != upgrade.publication:
+        if instance.acked != upgrade.publication and supports(view, instance.release, target):
             waiting[instance.fleet, instance.release].append(instance)
     for (fleet, release), group in sorted(waiting.items()):
         live = [instance for instance in group if not instance.is_expired(view.now)]
