@@ -191,10 +191,17 @@ class Advancing:
         def work(tx: Transaction) -> StepRecord:
             check_leader(tx, leader_epoch)
             known = {record.database: record for record in tx.steps(upgrade.id, decision.target)}
-            attempts = known[database].attempts if database in known else 0
-            record = StepRecord(
-                upgrade.id, decision.target, database, StepState.RUNNING, leader_epoch, attempts + 1, started_at=tx.now
+            before = known.get(database) or StepRecord(
+                upgrade.id, decision.target, database, StepState.PENDING, leader_epoch
             )
+            record = replace(
+                before,
+                state=StepState.RUNNING,
+                owner_epoch=leader_epoch,
+                attempts=before.attempts + 1,
+                started_at=tx.now,
+                finished_at=None,
+            )  # why it waited stays to be read until this attempt has ended
             tx.save_step(record)
             return record
 

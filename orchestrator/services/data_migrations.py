@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from orchestrator.domain.errors import Conflict, LostCursor, NotFound, Unavailable
+from orchestrator.domain.errors import Conflict, LostCursor, NotFound
 from orchestrator.domain.ladder import Phase
 from orchestrator.domain.upgrades import Upgrade
 from orchestrator.domain.view import MigrationFacts, MigrationState
@@ -35,7 +35,7 @@ class DataMigrations:
         """Move and verify rows in one database until there is nothing left, the phase ends or somebody else does it.
 
         Each batch is one transaction there, which a fence takes away: it is safe to call this from anywhere. Returns
-        whether there was something to do.
+        whether there was something to do. Raises `Unavailable` when the database does not answer.
         """
         managed = self._context.managed(schema)
         has_moved = False
@@ -46,8 +46,8 @@ class DataMigrations:
                     return has_moved
                 try:
                     facts = managed.run_batch(database, name, upgrade.id)
-                except (LostCursor, Conflict, Unavailable):
-                    return has_moved  # fenced, taken over or unreachable: the next call finds out anew
+                except (LostCursor, Conflict):
+                    return has_moved  # fenced or taken over: the next call finds out anew
                 if facts.state is MigrationState.FAILED:
                     return has_moved  # the ones that follow may need it
                 if facts.state in _ENDED:
@@ -63,7 +63,7 @@ class DataMigrations:
         def work(tx: Transaction) -> Upgrade | None:
             state = tx.schema(schema)
             upgrade = tx.upgrade(state.upgrade_id) if state is not None and state.upgrade_id is not None else None
-            if upgrade is None or upgrade.paused is not None:
+            if upgrade is None or upgrade.paused is not None or upgrade.doubt is not None:
                 return None
             return upgrade if upgrade.phase is Phase.BACKFILL and upgrade.fence is Phase.BACKFILL else None
 

@@ -12,7 +12,7 @@ from orchestrator.domain.guards.approved import unsealed_note
 from orchestrator.domain.ladder import POINT_OF_NO_RETURN, RUNG_OF, Phase, Step
 from orchestrator.domain.records import Event, SchemaState
 from orchestrator.domain.upgrades import Move, Status, Upgrade
-from orchestrator.domain.view import Approval, Blocker, DatabaseFacts, MigrationFacts, StepRecord, View
+from orchestrator.domain.view import Approval, Blocker, DatabaseFacts, MigrationFacts, StepRecord, StepState, View
 from orchestrator.ports import ManagedSchema, Transaction
 from orchestrator.services.context import Context, latest_readings, standing_of, view_of
 
@@ -183,6 +183,9 @@ def _sentence(view: View, blockers: tuple[Blocker, ...], share: float | None) ->
             return next(each.sentence for each in running_rows if each.code == "data_migration_failed")
         return "moving rows" if share is None else f"moving rows: {share:.0%}"
     if upgrade.move is Move.STEPPING:
+        waiting = [record for record in view.steps if record.state is not StepState.DONE and record.error]
+        if waiting:
+            return f"the {upgrade.step.value} step waits in {waiting[0].database}: {waiting[0].error}"
         return f"running the {upgrade.step.value} step"
     target = upgrade.target
     if target is None:
