@@ -31,7 +31,8 @@ class Upgrade:
 
     `publication` is the revision at which the present phase was published; an ack names it, so that an ack from an
     earlier visit of the same phase counts for nothing. `old_valid` says that the old shape still holds every
-    committed value. `paused` is the reason given, or None while it is not paused. Times are database time.
+    committed value. `paused` is the reason given, or None while it is not paused. `doubt` says why nothing that was
+    proven of the rows counts, until a phase below backfill is published. Times are database time.
     """
 
     id: int
@@ -52,6 +53,7 @@ class Upgrade:
     begun_at: float
     phase_since: float
     ended_at: float | None = None
+    doubt: str | None = None
 
     @property
     def target(self) -> Phase | None:
@@ -105,6 +107,7 @@ class Upgrade:
             move=Move.RESTING,
             publication=self.revision + 1,
             old_valid=self.old_valid and arrived < Phase.WRITE_NEW,
+            doubt=self.doubt if arrived >= Phase.BACKFILL else None,
             phase_since=now,
             status=status,
             ended_at=ended_at,
@@ -117,6 +120,19 @@ class Upgrade:
     def with_goal(self, goal: Phase, *, cancelling: bool = False) -> Upgrade:
         """Steered towards another phase."""
         return self._next(goal=goal, cancelling=cancelling)
+
+    def is_harmed_by(self, release: str) -> bool:
+        """Whether code of this release, found to run in the present phase, may have left rows out of step.
+
+        From write_new on it may have, too, but then there is no way back on which they are moved again.
+        """
+        side = self.side_of(release)
+        is_supported = side is not None and self.phase in self.profile.support(side)
+        return Phase.BACKFILL <= self.phase < Phase.WRITE_NEW and side is not Side.NEW and not is_supported
+
+    def with_doubt(self, doubt: str) -> Upgrade:
+        """What was proven of the rows counts no more, and says why."""
+        return self._next(doubt=doubt)
 
     def with_pause(self, reason: str | None) -> Upgrade:
         """Paused with a reason, or resumed with None."""

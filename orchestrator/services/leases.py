@@ -166,7 +166,8 @@ class Leases:
         """Record "fleet F runs release R everywhere" for what holds no lease; it replaces the fleet's last report.
 
         A report is a fact, so it is stored even when the reported release may not run now; it then blocks every
-        further move, and the outcome says so. Raises `Invalid` where the release must hold leases.
+        further move, and the outcome says so. Where it may have written rows out of step, what was proven of them
+        counts no more, also when another report takes its place. Raises `Invalid` where the release must hold leases.
         """
         managed = self._context.managed(schema)
         _check_fleet(managed, fleet)
@@ -192,6 +193,9 @@ class Leases:
             report = Report(schema, fleet, release, instances, actor, reason, tx.now)
             tx.save_report(report)
             tx.note_fleet(schema, fleet)
+            if instances and upgrade is not None and upgrade.is_harmed_by(release):
+                doubt = f"fleet {fleet} was reported to run {release} in {upgrade.phase.word}"
+                tx.save_upgrade(upgrade.with_doubt(doubt), expected_revision=upgrade.revision)
             admission = admit(standing, release)
             violation = admission.sentence if instances and admission.verdict is not Verdict.READY else None
             event(

@@ -132,6 +132,7 @@ upgrades = Table(
     Column("begun_at", Double, nullable=False),
     Column("phase_since", Double, nullable=False),
     Column("ended_at", Double, nullable=True),
+    Column("doubt", String(SENTENCE_LENGTH), nullable=True),
     Index(None, "schema", "id"),
 )
 

@@ -14,8 +14,18 @@ def blockers(view: View, target: Phase) -> Iterator[Blocker]:
     The first phase after backfill needs the witness of this database incarnation. Later phases need the ledger to
     say complete: by then the old shape may be stale and a comparison would prove nothing. Data migrations of earlier
     releases must be in the ledger too, so that a skipped one cannot hide.
+
+    A proof counts for nothing once the old release was found to run beside it: the ledgers are only set back by a
+    phase below backfill.
     """
     upgrade = view.upgrade
+    if upgrade.doubt is not None:
+        yield Blocker(
+            "proof_doubtful",
+            f"{upgrade.doubt}, so the shapes may be out of step",
+            f"orchestrator upgrade rollback {upgrade.schema} --to expanded --reason ..., and when it is there: "
+            f"orchestrator upgrade resume {upgrade.schema}. Then every row is moved and proven again.",
+        )
     proof_needed = target == upgrade.profile.neighbour(Phase.BACKFILL, upgrade.goal) if _has_backfill(view) else False
     for database in view.databases:
         if database.error is not None:

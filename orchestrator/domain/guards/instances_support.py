@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from orchestrator.domain.fleets import Instance
 from orchestrator.domain.guards.culprits import expired_blocker, instances_of
-from orchestrator.domain.ladder import Phase
+from orchestrator.domain.ladder import InStepBy, Phase, Side
 from orchestrator.domain.view import Blocker, View
 
 
@@ -18,9 +18,13 @@ def supports(view: View, release: str, phase: Phase) -> bool:
 
 
 def blockers(view: View, target: Phase) -> Iterator[Blocker]:
-    """Closed for each fleet with instances, leased or reported, whose release does not support `target`."""
+    """Closed for each fleet with instances, leased or reported, whose release does not support `target`.
+
+    What switches its behaviour with the phase has to hold leases: a report of it stands for nobody who would hear.
+    """
     upgrade = view.upgrade
-    wanted = upgrade.to_release if target > upgrade.phase else upgrade.from_release
+    going_up = target > upgrade.phase
+    wanted = upgrade.to_release if going_up else upgrade.from_release
     offenders: dict[tuple[str, str], list[Instance]] = defaultdict(list)
     for instance in view.instances:
         if not supports(view, instance.release, target):
@@ -37,12 +41,25 @@ def blockers(view: View, target: Phase) -> Iterator[Blocker]:
             )
         if expired:
             yield expired_blocker(upgrade.schema, fleet, release, expired, view.now)
+    needs_leases = upgrade.profile.in_step_by is InStepBy.CLIENT
     for report in view.reports:
-        if report.instances and not supports(view, report.release, target):
+        side = upgrade.side_of(report.release)
+        saying = f"orchestrator fleet report {upgrade.schema} {report.fleet}"
+        if not report.instances:
+            continue
+        if needs_leases and side is Side.NEW:
+            yield Blocker(
+                "lease_required",
+                f"fleet {report.fleet} is reported to run {report.release} ({report.instances} instances), which "
+                "switches its behaviour with the phase and so has to hold leases",
+                f"Let its instances register, then: {saying} --release {report.release} --instances 0",
+                (report.fleet,),
+            )
+        elif not supports(view, report.release, target):
+            said = f"{report.release} --instances 0" if needs_leases and going_up else f"{wanted} --instances N"
             yield Blocker(
                 "fleet_reported_unsupported",
                 f"fleet {report.fleet} is reported to run {report.release} ({report.instances} instances)",
-                f"Roll it to {wanted}, then: orchestrator fleet report {upgrade.schema} {report.fleet} "
-                f"--release {wanted} --instances N",
+                f"Roll it to {wanted}, then: {saying} --release {said}",
                 (report.fleet,),
             )
