@@ -77,10 +77,7 @@ class AlembicDriver:
         found = self.releases[release]
         if step is not Step.NONE:
             self.check(release)
-        with database.reading() as connection:
-            reading = self._read(database, connection)
-        todo = plan_step(self.tree, found, step, reading)
-        self._refuse_without_journal(todo, reading)
+        todo = self._decide(database, lambda reading: plan_step(self.tree, found, step, reading))
         return tuple(self._planned(revision, todo) for revision in todo)
 
     def position(self, database: Database, release: str) -> Position:
@@ -111,7 +108,7 @@ class AlembicDriver:
             return ()
         found = self.releases[release]
         with self._runner.alone(database) as connection:
-            todo = self._decide(database, connection, lambda reading: plan_step(self.tree, found, step, reading))
+            todo = self._decide(database, lambda reading: plan_step(self.tree, found, step, reading))
             return self._runner.run(
                 database,
                 connection,
@@ -128,7 +125,7 @@ class AlembicDriver:
         """
         found = self.releases[release]
         with self._runner.alone(database) as connection:
-            todo = self._decide(database, connection, lambda reading: plan_install(self.tree, found, reading))
+            todo = self._decide(database, lambda reading: plan_install(self.tree, found, reading))
             self._runner.intend_all(database, connection, todo, owner_epoch=0)
             return self._runner.run(
                 database,
@@ -148,7 +145,7 @@ class AlembicDriver:
         """
         found = self.releases[release]
         with self._runner.alone(database) as connection:
-            todo = self._decide(database, connection, lambda reading: plan_adoption(self.tree, found, reading))
+            todo = self._decide(database, lambda reading: plan_adoption(self.tree, found, reading))
             with connection.begin():
                 catalog = self._folded(self.tree.closure(self.tree.heads(found)), database)
                 wrong = differences(connection, catalog.expectations())
@@ -170,11 +167,12 @@ class AlembicDriver:
     def _read(self, database: Database, connection: sa.Connection) -> Reading:
         return self._runner.read(database, connection, self._tables(database))
 
-    def _decide(
-        self, database: Database, connection: sa.Connection, decide: Callable[[Reading], tuple[Revision, ...]]
-    ) -> tuple[Revision, ...]:
-        """Read under the lock and decide; leaves no transaction open."""
-        with connection.begin():
+    def _decide(self, database: Database, decide: Callable[[Reading], tuple[Revision, ...]]) -> tuple[Revision, ...]:
+        """Read and decide; whoever runs what was decided holds the schema's lock meanwhile.
+
+        On a connection of its own: one for DDL takes SQLite's write lock when it begins.
+        """
+        with database.reading() as connection:
             reading = self._read(database, connection)
         todo = decide(reading)
         self._refuse_without_journal(todo, reading)

@@ -256,12 +256,12 @@ class Runner:
         )
 
     def _gave_up(self, attempt: _Attempt, error: Exception) -> StepFailed:
-        database, revision, connection = attempt.database, attempt.revision, attempt.connection
+        database, revision = attempt.database, attempt.revision
         tables = sorted({change.table for change in attempt.observed if change.table})
         holders: tuple[str, ...] = ()
         if not database.dialect.is_disconnect(error):
-            with connection.begin():
-                holders = database.dialect.lock_holders(connection, tables)
+            with database.reading() as reader:  # the connection for DDL would wait for the lock once more
+                holders = database.dialect.lock_holders(reader, tables)
         by = f"; {'; '.join(holders)}" if holders else ""
         return StepFailed(
             "lock_timeout",
