@@ -1,0 +1,246 @@
+"""Each guard, open and closed: what its blocker is called, whom it names, and what it tells people to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import pytest
+
+from orchestrator.domain.guards import GUARDS
+from orchestrator.domain.ladder import InStepBy, Phase
+from orchestrator.domain.upgrades import Move
+from orchestrator.domain.view import Blocker, Copy, MigrationFacts, MigrationState, Policy, View
+from tests.domain.views import (
+    NEW,
+    NOW,
+    a_database,
+    a_report,
+    a_view,
+    an_approval,
+    an_instance,
+    an_upgrade,
+    complete,
+    with_database,
+)
+
+EXPIRED = NOW - 11
+FENCED = an_upgrade(Phase.EXPANDED, fence=Phase.BACKFILL)
+AT_BACKFILL = an_upgrade(Phase.BACKFILL)
+AT_READ_NEW = an_upgrade(Phase.READ_NEW)
+AT_WRITE_NEW = an_upgrade(Phase.WRITE_NEW)
+
+
+def asked(guard: str, view: View, target: Phase) -> tuple[Blocker, ...]:
+    """The guard's blockers."""
+    return tuple(GUARDS[guard](view, target))
+
+
+@dataclass(frozen=True)
+class Closed:
+    """A view for which a guard is closed, with what it must say."""
+
+    name: str
+    guard: str
+    view: View
+    target: Phase
+    code: str
+    culprits: tuple[str, ...]
+    remedy: str
+    sentence: str = ""
+    policy: bool = False
+
+
+def a_migration(state: MigrationState, **more: object) -> View:
+    """At backfill, where one data migration of two is not complete."""
+    facts = MigrationFacts("split_name", state, rows_done=40, rows_total=90, rows_verified=20)
+    return with_database(a_view(AT_BACKFILL), migrations=(replace(facts, **more), complete("fill_kind")))  # type: ignore[arg-type]
+
+
+def a_copy(**changes: object) -> View:
+    """Fenced, with a copy that differs from the upgrade."""
+    held = Copy(FENCED.id, FENCED.phase, FENCED.fence, FENCED.revision, "i1")
+    return with_database(a_view(FENCED), copy=replace(held, **changes))  # type: ignore[arg-type]
+
+
+CLOSED = (
+    Closed("paused", "not_paused", a_view(an_upgrade(paused="lunch")), Phase.EXPANDED, "paused", (),
+           "upgrade resume inventory", "lunch"),
+    Closed("a silent fleet of the old release", "fleets_known", a_view(known_fleets=frozenset({"api"})),
+           Phase.EXPANDED, "fleet_unknown", ("worker",), "fleet report inventory worker"),
+    Closed("a silent fleet that only the new release has", "fleets_known",
+           a_view(FENCED, new=replace(NEW, fleets=("api", "worker", "mailer"))), Phase.BACKFILL, "fleet_unknown",
+           ("mailer",), "fleet report inventory mailer"),
+    Closed("old instances before backfill", "instances_support",
+           a_view(an_upgrade(Phase.EXPANDED), instances=(an_instance("a1", "1", host="h1"), an_instance("a2"))),
+           Phase.BACKFILL, "instance_unsupported", ("a1 on h1",), "Roll them to 2", "1 instance of api that still"),
+    Closed("new instances on the way to base", "instances_support",
+           a_view(an_upgrade(Phase.EXPANDED, goal=Phase.BASE), instances=(an_instance("a2"),)),
+           Phase.BASE, "instance_unsupported", ("a2",), "Roll them to 1"),
+    Closed("an instance of a foreign release", "instances_support", a_view(instances=(an_instance("a9", "0"),)),
+           Phase.EXPANDED, "instance_unsupported", ("a9",), "Roll them to 2"),
+    Closed("an expired old instance", "instances_support",
+           a_view(an_upgrade(Phase.EXPANDED), instances=(an_instance("a1", "1", expires_at=EXPIRED),)),
+           Phase.BACKFILL, "instance_expired", ("a1",), "instance evict inventory api a1 --attest-dead", "11 s ago"),
+    Closed("a fleet reported to run the old release", "instances_support",
+           a_view(an_upgrade(Phase.EXPANDED), reports=(a_report("1"),)), Phase.BACKFILL, "fleet_reported_unsupported",
+           ("worker",), "fleet report inventory worker --release 1 --instances 0"),
+    Closed("an instance that follows an earlier publication", "instances_acked",
+           a_view(AT_READ_NEW, instances=(an_instance("a1", acked=36), an_instance("a2"))), Phase.WRITE_NEW,
+           "instance_not_acked", ("a1",), "next renewals", "drain into read_new"),
+    Closed("an ack of an earlier visit of the phase", "instances_acked",
+           a_view(AT_BACKFILL, instances=(an_instance("a1", acked=30),)), Phase.READ_NEW, "instance_not_acked",
+           ("a1",), "next renewals"),
+    Closed("an expired instance that has not acked", "instances_acked",
+           a_view(AT_READ_NEW, instances=(an_instance("a1", acked=36, expires_at=EXPIRED),)), Phase.WRITE_NEW,
+           "instance_expired", ("a1",), "instance evict inventory api a1 --attest-dead"),
+    Closed("an unreachable database", "databases_fenced",
+           with_database(a_view(), error="no answer", remedy="Start it."), Phase.EXPANDED, "database_unreachable",
+           ("main",), "Start it.", "no answer"),
+    Closed("a copy ahead of the state", "databases_fenced", a_copy(revision=FENCED.revision + 1), Phase.BACKFILL,
+           "copy_ahead", ("main",), "right one", "lost commits"),
+    Closed("a copy without the fence", "databases_fenced", a_copy(fence=Phase.EXPANDED), Phase.BACKFILL,
+           "copy_behind", ("main",), "again by itself"),
+    Closed("a copy of an earlier revision", "databases_fenced", a_copy(revision=FENCED.revision - 1), Phase.BACKFILL,
+           "copy_behind", ("main",), "again by itself"),
+    Closed("a copy of another upgrade", "databases_fenced", a_copy(upgrade_id=2), Phase.BACKFILL, "copy_behind",
+           ("main",), "again by itself"),
+    Closed("a copy of another incarnation", "databases_fenced", a_copy(incarnation="i0"), Phase.BACKFILL,
+           "copy_behind", ("main",), "again by itself"),
+    Closed("a database without a copy", "databases_fenced", with_database(a_view(FENCED), copy=None), Phase.BACKFILL,
+           "copy_behind", ("main",), "again by itself"),
+    Closed("a data migration that is not in the ledger", "data_migrated",
+           with_database(a_view(AT_BACKFILL), migrations=(complete("fill_kind"),)), Phase.READ_NEW,
+           "data_migration_pending", ("main/split_name",), "by itself in phase backfill"),
+    Closed("a data migration that waits", "data_migrated", a_migration(MigrationState.PENDING), Phase.READ_NEW,
+           "data_migration_running", ("main/split_name",), "data-migration show inventory split_name"),
+    Closed("a data migration that moves rows", "data_migrated", a_migration(MigrationState.RUNNING), Phase.READ_NEW,
+           "data_migration_running", ("main/split_name",), "data-migration show", "40 of 90 rows moved"),
+    Closed("a data migration that is being verified", "data_migrated", a_migration(MigrationState.VERIFYING),
+           Phase.READ_NEW, "data_migration_running", ("main/split_name",), "data-migration show",
+           "20 of 90 rows verified"),
+    Closed("a data migration that failed", "data_migrated", a_migration(MigrationState.FAILED, error="3 differ"),
+           Phase.READ_NEW, "data_migration_failed", ("main/split_name",),
+           "data-migration retry inventory split_name", "3 differ"),
+    Closed("a data migration without a witness", "data_migrated", a_migration(MigrationState.COMPLETE),
+           Phase.READ_NEW, "witness_stale", ("main/split_name",), "data-migration retry inventory split_name"),
+    Closed("a witness of another incarnation", "data_migrated", a_migration(MigrationState.COMPLETE, witness="i0"),
+           Phase.READ_NEW, "witness_stale", ("main/split_name",), "data-migration retry inventory split_name"),
+    Closed("a data migration of this release that was assumed", "data_migrated", a_migration(MigrationState.ASSUMED),
+           Phase.READ_NEW, "data_migration_running", ("main/split_name",), "data-migration show"),
+    Closed("an unmigrated row before contract", "data_migrated",
+           with_database(a_view(AT_WRITE_NEW), migrations=a_migration(MigrationState.RUNNING).databases[0].migrations),
+           Phase.CONTRACTED, "data_migration_running", ("main/split_name",), "data-migration show"),
+    Closed("a data migration of an earlier release", "data_migrated",
+           a_view(AT_WRITE_NEW, earlier_migrations=("old_one",)), Phase.CONTRACTED, "data_migration_skipped",
+           ("main/old_one",), "data-migration show inventory old_one"),
+    Closed("going back once the old shape is stale", "old_shape_valid",
+           a_view(an_upgrade(Phase.READ_NEW, old_valid=False)), Phase.BACKFILL, "old_shape_stale", (), "only go on"),
+    Closed("a soak that is not over", "soaked", a_view(AT_WRITE_NEW, policy=Policy((), soak_seconds=160)),
+           Phase.CONTRACTED, "soaking", (), "--force soaked", "60 s are left", policy=True),
+    Closed("no approval", "approved", a_view(AT_WRITE_NEW, policy=Policy((Phase.CONTRACTED,))), Phase.CONTRACTED,
+           "approval_required", (), "upgrade approve inventory --phase contracted", "customers.name", policy=True),
+    Closed("the approval of another phase", "approved",
+           a_view(AT_READ_NEW, policy=Policy((Phase.WRITE_NEW,)), approvals=(an_approval(Phase.CONTRACTED),)),
+           Phase.WRITE_NEW, "approval_required", (), "--phase write_new", policy=True),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CLOSED, ids=lambda case: f"{case.guard}: {case.name}")
+def test_a_closed_guard_names_code_culprit_and_remedy(case: Closed) -> None:
+    (blocker,) = asked(case.guard, case.view, case.target)
+    assert blocker.code == case.code
+    assert blocker.culprits == case.culprits
+    assert case.remedy in blocker.remedy
+    assert case.sentence in blocker.sentence
+    assert blocker.policy is case.policy
+
+
+OPEN = (
+    ("not_paused", a_view(), Phase.EXPANDED),
+    ("fleets_known", a_view(), Phase.EXPANDED),
+    ("fleets_known", a_view(new=replace(NEW, fleets=("api", "worker", "mailer"))), Phase.EXPANDED),
+    ("instances_support", a_view(), Phase.EXPANDED),
+    ("instances_support", a_view(instances=(an_instance("a1", "1"),)), Phase.EXPANDED),
+    ("instances_support", a_view(an_upgrade(Phase.EXPANDED), instances=(an_instance(),)), Phase.BACKFILL),
+    ("instances_support", a_view(an_upgrade(Phase.EXPANDED), reports=(a_report("1", 0),)), Phase.BACKFILL),
+    ("instances_acked", a_view(instances=(an_instance("a1", "1"),)), Phase.EXPANDED),
+    ("instances_acked", a_view(reports=(a_report("1"),)), Phase.EXPANDED),
+    ("databases_fenced", a_view(), Phase.EXPANDED),
+    ("databases_fenced", with_database(a_view(), copy=None), Phase.EXPANDED),
+    ("databases_fenced", a_view(FENCED), Phase.BACKFILL),
+    ("data_migrated", a_view(AT_BACKFILL), Phase.READ_NEW),
+    ("data_migrated", a_view(AT_BACKFILL, new=replace(NEW, data_migrations=())), Phase.READ_NEW),
+    ("old_shape_valid", a_view(an_upgrade(Phase.READ_NEW)), Phase.BACKFILL),
+    ("soaked", a_view(AT_WRITE_NEW), Phase.CONTRACTED),
+    ("soaked", a_view(AT_WRITE_NEW, policy=Policy((), soak_seconds=100)), Phase.CONTRACTED),
+    ("soaked", a_view(AT_WRITE_NEW, policy=Policy((), soak_seconds=160),
+                      approvals=(an_approval(Phase.CONTRACTED, forced=("soaked",)),)), Phase.CONTRACTED),
+    ("approved", a_view(AT_WRITE_NEW), Phase.CONTRACTED),
+    ("approved", a_view(AT_WRITE_NEW, policy=Policy((Phase.CONTRACTED,)),
+                        approvals=(an_approval(Phase.CONTRACTED),)), Phase.CONTRACTED),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("guard", "view", "target"), OPEN, ids=lambda value: value if isinstance(value, str) else "")
+def test_an_open_guard_says_nothing(guard: str, view: View, target: Phase) -> None:
+    assert asked(guard, view, target) == ()
+
+
+def test_every_guard_is_seen_open_and_closed() -> None:
+    assert {case.guard for case in CLOSED} == {guard for guard, _, _ in OPEN} == set(GUARDS)
+
+
+def test_a_witness_of_another_incarnation_is_good_once_the_old_shape_may_be_stale() -> None:
+    """From write_new on a comparison would prove nothing; the ledger says that it was proven in its time."""
+    moved = with_database(a_view(AT_WRITE_NEW), migrations=tuple(complete(name, "i0") for name in NEW.data_migrations))
+    assert asked("data_migrated", moved, Phase.CONTRACTED) == ()
+
+
+def test_the_witness_is_asked_for_after_backfill_on_the_ladder_of_a_service_too() -> None:
+    service = replace(NEW, in_step_by=InStepBy.SERVICE)
+    upgrade = an_upgrade(Phase.BACKFILL, release=service)
+    stale = with_database(
+        a_view(upgrade, new=service), migrations=tuple(complete(name, "i0") for name in NEW.data_migrations)
+    )
+    assert {blocker.code for blocker in asked("data_migrated", stale, Phase.WRITE_NEW)} == {"witness_stale"}
+
+
+def test_live_and_expired_instances_are_told_apart_by_fleet_and_release() -> None:
+    view = a_view(
+        an_upgrade(Phase.EXPANDED),
+        instances=(
+            an_instance("a1", "1"),
+            an_instance("a2", "1"),
+            an_instance("a3", "1", expires_at=EXPIRED),
+            an_instance("w1", "1", fleet="worker"),
+        ),
+    )
+    found = asked("instances_support", view, Phase.BACKFILL)
+    assert [(blocker.code, blocker.culprits) for blocker in found] == [
+        ("instance_unsupported", ("a1", "a2")),
+        ("instance_expired", ("a3",)),
+        ("instance_unsupported", ("w1",)),
+    ]
+    assert "2 instances of api" in found[0].sentence
+
+
+def test_every_database_answers_for_itself() -> None:
+    upgrade = AT_BACKFILL
+    databases = (a_database("one", upgrade=upgrade), replace(a_database("two", upgrade=upgrade), migrations=()))
+    found = asked("data_migrated", a_view(upgrade, databases=databases), Phase.READ_NEW)
+    assert [blocker.culprits for blocker in found] == [("two/split_name",), ("two/fill_kind",)]
+
+
+def test_contract_says_that_nothing_seals_the_old_shape() -> None:
+    unknown = replace(NEW, old_shape=())
+    view = a_view(AT_WRITE_NEW, policy=Policy((Phase.CONTRACTED,)), new=unknown)
+    (blocker,) = asked("approved", view, Phase.CONTRACTED)
+    assert "no way back" in blocker.sentence
+    assert "not sealed: old shape unknown" in blocker.sentence
+
+
+def test_stepping_does_not_ask_the_copies_again() -> None:
+    """They held the fence when the step's intent was recorded, which is a revision of its own."""
+    stepping = an_upgrade(Phase.BASE, fence=Phase.EXPANDED, move=Move.STEPPING)
+    behind = with_database(a_view(stepping), copy=Copy(3, Phase.BASE, Phase.EXPANDED, stepping.revision - 1, "i1"))
+    assert asked("databases_fenced", behind, Phase.EXPANDED) == ()
