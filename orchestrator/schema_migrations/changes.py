@@ -67,7 +67,6 @@ class ColumnShape:
     unique: bool = False
     indexed: bool = False
     primary_key: bool = False
-    references: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -200,7 +200,6 @@ def _shape(column: sa.Column[Any]) -> ColumnShape:
         unique=bool(column.unique),
         indexed=bool(column.index),
         primary_key=column.primary_key,
-        references=bool(column.foreign_keys),
     )
 
 

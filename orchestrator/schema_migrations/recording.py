@@ -10,7 +10,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from alembic.operations.ops import BulkInsertOp, ExecuteSQLOp, MigrateOperation
+from alembic.operations.ops import MigrateOperation
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy.dialects import registry
 from sqlalchemy.engine import Dialect
@@ -38,33 +38,24 @@ class Stop:
 class Recording:
     """What a revision does, in its order. With `stop` set, there is more that is not known.
 
-    `sql` is what it would send to PostgreSQL, for people to read. `leaves_transaction` says that it has an autocommit
-    block, so that a part of it may remain when it fails.
+    `leaves_transaction` says that it has an autocommit block, so that a part of it may remain when it fails.
     """
 
     revision: Revision
     changes: tuple[Change, ...]
-    sql: str = ""
     leaves_transaction: bool = False
     stop: Stop | None = None
 
 
 def record(tree: Tree, revision: Revision, *, dialect: str = GUARD_DIALECT) -> Recording:
-    """Run `upgrade()` of a revision without a database. Repeatable; touches nothing.
-
-    For another dialect than PostgreSQL only what the revision asks for is noted, nothing is rendered.
-    """
+    """Run `upgrade()` of a revision without a database, as it runs on that kind. Repeatable; touches nothing."""
     changes: list[Change] = []
-    renders = dialect == GUARD_DIALECT
     context = _OfflineContext(_dialect(dialect))
     stop: Stop | None = None
 
     def note(operation: MigrateOperation) -> bool:
         changes.extend(changes_of_operation(operation, context, place_in(revision)))
-        if isinstance(operation, (ExecuteSQLOp, BulkInsertOp)):  # their values may not be expressible as text
-            context.show(operation)
-            return False
-        return True
+        return False
 
     def execute(statement: Any, *_: Any) -> None:
         changes.extend(changes_of_statement(statement, context, place_in(revision)))
@@ -72,7 +63,7 @@ def record(tree: Tree, revision: Revision, *, dialect: str = GUARD_DIALECT) -> R
     context.connect(MockConnection(context.dialect, execute))
     module = tree.module(revision.id)
     try:
-        with running(ObservedOperations(context, note, performs=renders)):
+        with running(ObservedOperations(context, note, performs=False)):
             module.upgrade()
     except Exception as error:  # whatever a revision does with a database that is not there
         line = line_of_error(revision.file, error)
@@ -82,7 +73,6 @@ def record(tree: Tree, revision: Revision, *, dialect: str = GUARD_DIALECT) -> R
     return Recording(
         revision=revision,
         changes=tuple(changes),
-        sql=context.text(),
         leaves_transaction=context.left_transaction,
         stop=stop,
     )
@@ -101,26 +91,14 @@ def place_in(revision: Revision) -> Place:
 
 class _OfflineContext(MigrationContext):
     def __init__(self, dialect: Dialect) -> None:
-        self._buffer = StringIO()
         self.left_transaction = False
-        options = {"as_sql": True, "output_buffer": self._buffer, "transactional_ddl": True, "literal_binds": True}
+        options = {"as_sql": True, "output_buffer": StringIO(), "transactional_ddl": True}
         super().__init__(dialect, None, options)
 
     def connect(self, connection: MockConnection) -> None:
         """Let statements that go around the operations end here."""
         # Alembic itself puts a mock connection there when it is offline.
         self.connection = self.impl.connection = connection  # type: ignore[assignment]
-
-    def show(self, operation: ExecuteSQLOp | BulkInsertOp) -> None:
-        """Add a statement to the text, as it reads without its values."""
-        if isinstance(operation, BulkInsertOp):
-            self.impl.static_output(f"-- insert {len(operation.rows)} rows into {operation.table.name}")
-        else:
-            self.impl.static_output(f"{operation.sqltext};")
-
-    def text(self) -> str:
-        """What was rendered so far."""
-        return self._buffer.getvalue()
 
     @contextmanager
     def autocommit_block(self) -> Iterator[None]:

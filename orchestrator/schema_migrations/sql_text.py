@@ -213,7 +213,6 @@ def _shape(definition: exp.ColumnDef, primary: set[str]) -> ColumnShape:
         default=default,
         unique=has(exp.UniqueColumnConstraint),
         primary_key=is_primary,
-        references=has(exp.Reference),
     )
 
 
