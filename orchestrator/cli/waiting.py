@@ -9,10 +9,8 @@ from random import random
 from orchestrator.client.clock import Clock, Pause, boottime, pause
 from orchestrator.client.errors import NotYet, Unavailable, Unreachable
 from orchestrator.client.patience import Patience
+from orchestrator.client.readiness import LONGEST_QUESTION_SECONDS
 from orchestrator.domain.errors import Kind
-
-LONGEST_QUESTION_SECONDS = 30.0
-"""A daemon answers sooner if it can; proxies cut connections that are silent for longer."""
 
 
 @dataclass(frozen=True, slots=True)
