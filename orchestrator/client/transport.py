@@ -80,11 +80,6 @@ class HttpTransport:
         self._connect_timeout = connect_timeout
         self._first = 0
 
-    @property
-    def urls(self) -> tuple[str, ...]:
-        """The daemons' addresses, in the order given."""
-        return tuple(daemon.url for daemon in self._daemons)
-
     def request(
         self,
         method: str,
