@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 from alembic.operations.ops import MigrateOperation
@@ -366,17 +366,7 @@ class _Attempt:
                 remedy="Prepare the orchestrator's own tables in it first.",
                 database=self.database.name,
             )
-        done = JournalEntry(
-            schema_name=entry.schema_name,
-            revision=entry.revision,
-            stage=entry.stage,
-            file_hash=entry.file_hash,
-            state=JournalState.DONE,
-            owner_epoch=self.owner_epoch,
-            started_at=now,
-            finished_at=now,
-        )
-        journal.record(connection, [done])
+        journal.record(connection, [replace(entry, state=JournalState.DONE, started_at=now, finished_at=now)])
 
 
 class _OnlineContext(MigrationContext):
