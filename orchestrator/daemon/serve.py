@@ -14,6 +14,7 @@ from orchestrator.api.application import ApiServices, ApiSettings, create_applic
 from orchestrator.api.auth import Tokens
 from orchestrator.conf.settings import Settings
 from orchestrator.daemon.composition import Services, compose
+from orchestrator.daemon.connections import Connection, most_connections
 from orchestrator.daemon.jobs import Jobs
 from orchestrator.daemon.notify import notify
 from orchestrator.domain.errors import ConfigurationError
@@ -22,6 +23,9 @@ LOG = log.getLogger(__name__)
 
 SHUTDOWN_SECONDS = 5
 """How long requests under way may take to end once the daemon was asked to stop."""
+
+MOST_WAITERS = 5000
+"""How many requests may wait for a change; fewer where the system grants fewer connections: half are for the others."""
 
 
 def serve(settings: Settings) -> int:
@@ -33,9 +37,10 @@ def serve(settings: Settings) -> int:
     signals = _Signals()
     channel = _listen(settings)
     with closing(channel):
+        tokens = Tokens.read(settings.tokens_file) if settings.tokens_file else None
         services = compose(settings, stopping)
         jobs = _jobs(services, stopping, settings)
-        server = signals.server = _server(services, jobs, stopping, settings)
+        server = signals.server = _server(services, jobs, stopping, settings, tokens)
         try:
             jobs.start()
             server.run(sockets=[channel])
@@ -82,7 +87,10 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def _server(services: Services, jobs: Jobs, stopping: threading.Event, settings: Settings) -> _Server:
+def _server(
+    services: Services, jobs: Jobs, stopping: threading.Event, settings: Settings, tokens: Tokens | None
+) -> _Server:
+    connections = most_connections()
     application = create_application(
         ApiServices(
             upgrades=services.upgrades,
@@ -92,15 +100,21 @@ def _server(services: Services, jobs: Jobs, stopping: threading.Event, settings:
             is_healthy=lambda: jobs.is_running,
             nudge=jobs.nudge,
         ),
-        ApiSettings(tokens=Tokens.read(settings.tokens_file) if settings.tokens_file else None),
+        ApiSettings(
+            tokens=tokens,
+            most_waiters=min(MOST_WAITERS, connections // 2),
+        ),
     )
     return _Server(
         uvicorn.Config(
             application,
+            http=Connection,
+            ws="none",
+            limit_concurrency=connections,
             host=settings.bind,
             port=settings.port,
             log_config=None,
-            log_level="warning",  # one line of ours says that it serves
+            log_level="error",  # one line of ours says that it serves; what strangers send wrong is theirs to know
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=SHUTDOWN_SECONDS,
