@@ -164,7 +164,7 @@ class _Steering(_OfUpgrade):
 class Approve(_Steering):
     """Approve that the upgrade enters a phase.
 
-    Without --phase it is the next one that the policy asks about.
+    Without --phase it is the only one that the policy asks about.
     """
 
     EXAMPLE = 'orchestrator upgrade approve inventory --phase contracted --reason "dashboards are quiet"'

@@ -32,18 +32,14 @@ class Upgrades:
         managed = self._context.managed(schema)
         wanted = managed.releases[release]
         known = self._context.store.read(lambda tx: tx.schema(schema))
-        if known is not None and known.release is not None:
-            if known.release == release:
-                return (f"{schema} is at release {release} already",)
-            raise Conflict(
-                "schema_initialised",
-                f"{schema} is at release {known.release}",
-                remedy=f"orchestrator upgrade begin {schema} --release {release}",
-            )
+        if known is not None and _is_initialised(known, release):
+            return (f"{schema} is at release {release} already",)
         done = tuple(f"{database}: {managed.initialise(database, wanted)}" for database in managed.databases)
 
         def work(tx: Transaction) -> None:
             state = tx.lock_schema(schema)
+            if _is_initialised(state, release):  # by somebody else, while the databases were at work
+                return
             tx.save_schema(replace(state, release=release))
             event(
                 tx, "schema.initialise", f"{schema} is at release {release}: {'; '.join(done)}",
@@ -93,7 +89,10 @@ class Upgrades:
         force: tuple[str, ...] = (),
         if_revision: int | None = None,
     ) -> Upgrade:
-        """Say yes to entering a phase: the one given, or the next that the policy asks about. Repeatable."""
+        """Say yes to entering a phase: the one given, or the only one that the policy asks about. Repeatable.
+
+        Where the policy asks about several it has to be named: said twice, a yes to "the next one" is a yes to two.
+        """
         _check_reason(reason)
         unknown = set(force) - set(FORCIBLE)
         if unknown:
@@ -106,7 +105,14 @@ class Upgrades:
 
         def change(tx: Transaction, upgrade: Upgrade) -> Upgrade:
             phases = upgrade.profile.phases()
-            wanted = phase or next((each for each in phases if each > upgrade.phase and each in policy.approve), None)
+            asked = [each for each in phases if each in policy.approve]
+            if phase is None and len(asked) > 1:
+                raise Invalid(
+                    "phase_ambiguous",
+                    f"approval is asked for several phases: {', '.join(each.word for each in asked)}",
+                    remedy=f"orchestrator upgrade approve {schema} --phase PHASE --reason ...",
+                )
+            wanted = phase or next((each for each in asked if each > upgrade.phase), None)
             if wanted is None or wanted not in phases or wanted <= upgrade.phase:
                 raise Conflict(
                     "nothing_to_approve",
@@ -121,7 +127,10 @@ class Upgrades:
         return self._steer(schema, if_revision, change)
 
     def rollback(self, schema: str, to: Phase, *, actor: str, reason: str, if_revision: int | None = None) -> Upgrade:
-        """Steer the upgrade back to an earlier phase. It goes there rung by rung, as the guards allow."""
+        """Steer the upgrade back to an earlier phase. It goes there rung by rung, as the guards allow.
+
+        Approvals of the phases above are withdrawn: they were given before there was a reason to go back.
+        """
         _check_reason(reason)
 
         def change(tx: Transaction, upgrade: Upgrade) -> Upgrade:
@@ -133,17 +142,19 @@ class Upgrades:
                     remedy=f"Its phases are: {', '.join(each.word for each in upgrade.profile.phases())}.",
                 )
             check_way_back(upgrade, to)
+            tx.withdraw_approvals(upgrade.id, above=to)
             self._note(tx, upgrade, "rollback", f"{actor} sent the upgrade back to {to.word}", actor, reason)
             return upgrade.with_goal(to)
 
         return self._steer(schema, if_revision, change)
 
     def cancel(self, schema: str, *, actor: str, reason: str, if_revision: int | None = None) -> Upgrade:
-        """Take the upgrade back to its base and end it there."""
+        """Take the upgrade back to its base and end it there. Every approval is withdrawn."""
         _check_reason(reason)
 
         def change(tx: Transaction, upgrade: Upgrade) -> Upgrade:
             check_way_back(upgrade, Phase.BASE)
+            tx.withdraw_approvals(upgrade.id, above=Phase.BASE)
             self._note(tx, upgrade, "cancel", f"{actor} cancelled the upgrade", actor, reason)
             return upgrade.with_goal(Phase.BASE, cancelling=True)
 
@@ -160,13 +171,15 @@ class Upgrades:
         return self._steer(schema, if_revision, change)
 
     def resume(self, schema: str, *, actor: str, reason: str | None, if_revision: int | None = None) -> Upgrade:
-        """Go on: after a pause, and forward again after a rollback that has arrived."""
+        """Go on: after a pause in the direction from before, else forward again after a rollback."""
 
         def change(tx: Transaction, upgrade: Upgrade) -> Upgrade:
-            goal = upgrade.goal if upgrade.cancelling else upgrade.profile.last()
+            keeps_goal = upgrade.cancelling or upgrade.paused is not None
+            goal = upgrade.goal if keeps_goal else upgrade.profile.last()
             if upgrade.paused is None and upgrade.goal == goal:
                 return upgrade
-            self._note(tx, upgrade, "resume", f"{actor} resumed the upgrade", actor, reason)
+            towards = f"the upgrade towards {goal.word}"
+            self._note(tx, upgrade, "resume", f"{actor} resumed {towards}", actor, reason)
             return replace(upgrade.with_pause(None), goal=goal)
 
         return self._steer(schema, if_revision, change)
@@ -223,6 +236,17 @@ class Upgrades:
             tx, f"upgrade.{verb}", sentence,
             actor=actor, schema=upgrade.schema, upgrade_id=upgrade.id, reason=reason,
         )  # fmt: skip
+
+
+def _is_initialised(state: SchemaState, release: str) -> bool:
+    """Whether it has a release: this one. Raises `Conflict` where it has another."""
+    if state.release is None or state.release == release:
+        return state.release is not None
+    raise Conflict(
+        "schema_initialised",
+        f"{state.name} is at release {state.release}",
+        remedy=f"orchestrator upgrade begin {state.name} --release {release}",
+    )
 
 
 def _same_or_refuse(upgrade: Upgrade, release: str) -> Upgrade:

@@ -91,6 +91,9 @@ class _MemoryRows:
         self._of(kind)[_key(kind, record)] = record
         return True
 
+    def delete(self, kind: Kind[R], *key: object) -> None:
+        self._of(kind).pop(key, None)
+
     def lock_schema(self, name: str) -> None:
         """Transactions run one after the other here anyway."""
 

@@ -90,6 +90,10 @@ class Rows(Protocol):
         """Store a record over the one of its key if that one's fields equal `expected`. Returns whether they did."""
         ...
 
+    def delete(self, kind: Kind[R], *key: object) -> None:
+        """Forget the record of that key, if there is one."""
+        ...
+
     def lock_schema(self, name: str) -> None:
         """Write the schema's row, so that any two who do this come one after the other."""
         ...

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from oslo_db import api as oslo_db_api
 from oslo_db import exception as oslo_db_exception
-from sqlalchemy import Connection, and_, insert, select, update
+from sqlalchemy import Connection, and_, delete, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.dialects import Database, reason
@@ -135,6 +135,11 @@ class _SqlRows:
         if not values:
             return self.get(kind, *(getattr(record, name) for name in kind.key)) is not None
         return self._connection.execute(statement.values(values)).rowcount == 1
+
+    def delete(self, kind: Kind[R], *key: object) -> None:
+        columns = kind.table.c
+        matches = (columns[name] == value for name, value in zip(kind.key, key, strict=True))
+        self._connection.execute(delete(kind.table).where(*matches))
 
     def lock_schema(self, name: str) -> None:
         schemas = tables.schemas

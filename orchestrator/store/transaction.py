@@ -97,6 +97,11 @@ class StoreTransaction:
     def save_approval(self, approval: Approval) -> None:
         self._put(rows.APPROVALS, approval)
 
+    def withdraw_approvals(self, upgrade_id: int, *, above: Phase) -> None:
+        for approval in self.approvals(upgrade_id):
+            if approval.phase > above:
+                self._rows.delete(rows.APPROVALS, upgrade_id, approval.phase)
+
     def readings(self, schema: str) -> tuple[DatabaseReading, ...]:
         return self._rows.find(rows.READINGS, {"schema": schema})
 
