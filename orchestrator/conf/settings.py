@@ -49,16 +49,16 @@ class Settings:
     state_connection: str = field(repr=False)
     state_dir: Path
     schemas: tuple[SchemaSettings, ...]
-    bind: str = "127.0.0.1"
-    port: int = 8776
-    tokens_file: Path | None = None
-    lease_ttl_seconds: float = 60.0
-    lease_renew_seconds: float = 20.0
-    cycle_seconds: float = 1.0
-    parallel: int = 8
-    leadership_ttl_seconds: float = 10.0
-    batch_rows: int = 1000
-    batch_pause_seconds: float = 0.0
+    bind: str
+    port: int
+    tokens_file: Path | None
+    lease_ttl_seconds: float
+    lease_renew_seconds: float
+    cycle_seconds: float
+    parallel: int
+    leadership_ttl_seconds: float
+    batch_rows: int
+    batch_pause_seconds: float
 
     def schema(self, name: str) -> SchemaSettings:
         """The schema of that name. Raises KeyError."""
