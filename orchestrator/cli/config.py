@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from orchestrator.cli.command import Plain
-from orchestrator.cli.daemon_command import Configured
+from orchestrator.cli.configured import Configured
 from orchestrator.cli.exits import Exit
 from orchestrator.cli.failures import sentences
 from orchestrator.domain.errors import OrchestratorError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from orchestrator.cli.command import Plain
-from orchestrator.cli.daemon_command import Configured
+from orchestrator.cli.configured import Configured
 
 
 class Migrate(Configured):
