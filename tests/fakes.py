@@ -60,6 +60,7 @@ class FakeDatabase:
     expanded_to: str | None = None
     contracted_to: str | None = None
     migrations: dict[str, MigrationFacts] = field(default_factory=dict)
+    enrolled_by: dict[str, int] = field(default_factory=dict)
     rows: int = 100
     batch_rows: int = 100
 
@@ -144,8 +145,8 @@ class FakeSchema:
             self.calls.append(("write_copy", database, str(copy.revision)))
             found.copy = replace(copy, incarnation=found.incarnation)
             if copy.phase < Phase.BACKFILL:
-                for name, facts in found.migrations.items():
-                    if facts.state is not MigrationState.ASSUMED:
+                for name, upgrade_id in found.enrolled_by.items():
+                    if upgrade_id == copy.upgrade_id:
                         found.migrations[name] = MigrationFacts(name, MigrationState.PENDING, rows_total=found.rows)
 
     def run_step(
@@ -159,9 +160,9 @@ class FakeSchema:
             if step is Step.EXPAND:
                 found.expanded_to = release.name
                 for name in release.data_migrations:
-                    found.migrations.setdefault(
-                        name, MigrationFacts(name, MigrationState.PENDING, rows_total=found.rows)
-                    )
+                    if found.enrolled_by.get(name) != upgrade_id:
+                        found.enrolled_by[name] = upgrade_id
+                        found.migrations[name] = MigrationFacts(name, MigrationState.PENDING, rows_total=found.rows)
             else:
                 found.contracted_to = release.name
             return (f"{step.value}-{release.name}",)
