@@ -178,5 +178,5 @@ class ManagedSchema(Protocol):
         ...
 
     def retry_migration(self, database: str, migration: str) -> None:
-        """Send a data migration that failed, or must be verified again, back to its start."""
+        """Send a data migration that failed, or must be verified again, back to its start, and those that follow it."""
         ...

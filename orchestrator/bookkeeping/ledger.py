@@ -6,6 +6,7 @@ names the revision that it was decided on; a change decided on an older one find
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -128,20 +129,19 @@ def fence(connection: Connection, schema: str) -> int:
     return connection.execute(taken).rowcount
 
 
-def reset(connection: Connection, schema: str, upgrade_id: int) -> None:
-    """Send the data migrations of an upgrade back to their start, witnesses and all.
+def reset(connection: Connection, schema: str, upgrade_id: int | None, names: Sequence[str] | None = None) -> None:
+    """Send the data migrations of an upgrade back to their start, witnesses and all; only these `names` if given.
 
     Part of the transaction in which a phase below backfill is published: from then on the old release may write
-    rows that no longer match.
+    rows that no longer match. And of one that sends those back that go before.
     """
     blank = LedgerEntry(schema_name=schema, name="", release="", upgrade_id=upgrade_id, file_hash="")
     kept = {"schema_name", "name", "release", "upgrade_id", "file_hash", "revision"}
     start = {name: value for name, value in _values(blank).items() if name not in kept}
-    connection.execute(
-        update(table)
-        .where(table.c.schema_name == schema, table.c.upgrade_id == upgrade_id)
-        .values({**start, "revision": table.c.revision + 1})
-    )
+    which = [table.c.schema_name == schema, table.c.upgrade_id == upgrade_id]
+    if names is not None:
+        which.append(table.c.name.in_(names))
+    connection.execute(update(table).where(*which).values({**start, "revision": table.c.revision + 1}))
 
 
 def _is(schema: str, name: str) -> ColumnElement[bool]:

@@ -168,7 +168,12 @@ class LiveSchema:
 
     def retry_migration(self, database: str, migration: str) -> None:
         with self._working_on(database):
-            self._runners[database].retry(migration)
+            self._runners[database].retry(migration, followers=self._followers(migration))
+
+    def _followers(self, migration: str) -> tuple[str, ...]:
+        """The data migrations that run after this one in its release."""
+        names = next((each.data_migrations for each in self.releases.ordered if migration in each.data_migrations), ())
+        return names[names.index(migration) + 1 :] if names else ()
 
     def _position(self, handle: Database, release: str, incarnation: str, *, verify: bool) -> Position:
         """Where the database stands: read from its catalog, or remembered if that is not long ago."""

@@ -6,7 +6,7 @@ moves the cursor if it is still its own. Anything else leaves no trace. Any numb
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -60,7 +60,7 @@ class DataMigrationRunner:
         """Enter the release's data migrations in the ledger, for this upgrade. Repeatable.
 
         Raises `MigrationRefused` for a file that changed since its migration started, and for a name that another
-        release has used.
+        release has used; `Conflict` (code `upgrade_passed`) where a later upgrade has entered them already.
         """
         hashes = {name: hash_of(file_of(self.directory, name), name) for name in release.data_migrations}
         with self.database.writing() as connection:
@@ -104,9 +104,10 @@ class DataMigrationRunner:
             return self._run(entry, upgrade_id, batch_rows).facts()
         return entry.facts()
 
-    def retry(self, name: str) -> MigrationFacts:
+    def retry(self, name: str, *, followers: Sequence[str] = ()) -> MigrationFacts:
         """Send a data migration that failed, or whose proof is of another incarnation, back to its start.
 
+        Those of `followers` that belong to the same upgrade go with it: they may have read what it wrote.
         Raises `NotFound`, and `Conflict` for one that is under way, was assumed, or was proven and backfill is over:
         by then the old shape may be stale.
         """
@@ -124,6 +125,7 @@ class DataMigrationRunner:
                 )
             if entry.state is MigrationState.COMPLETE:
                 self._require_backfill(connection, entry, entry.upgrade_id)
+            ledger.reset(connection, self.schema, entry.upgrade_id, followers)
             return ledger.save(connection, self._at_start(entry)).facts()
 
     def fence(self, connection: Connection) -> None:
@@ -150,6 +152,15 @@ class DataMigrationRunner:
                 f"{found.release} brought",
                 remedy="Give it another name: the ledger knows data migrations by name.",
                 file=str(path),
+                data_migration=name,
+            )
+        if found.upgrade_id is not None and found.upgrade_id > upgrade_id:
+            raise Conflict(
+                "upgrade_passed",
+                f"upgrade {found.upgrade_id} has data migration {name} in database {self.database.name} now, "
+                f"after upgrade {upgrade_id}",
+                remedy="Nothing to do here: the later upgrade goes on.",
+                schema=self.schema,
                 data_migration=name,
             )
         if found.upgrade_id != upgrade_id:
