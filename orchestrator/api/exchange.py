@@ -105,7 +105,7 @@ Handler = Callable[[Asked[Any, Any]], Answer] | Callable[[Asked[Any, Any]], Awai
 class Route:
     """One line of the route table. A plain function runs in a thread of its own, a coroutine function in the loop.
 
-    route that changes nothing. `needs` names request headers beyond the usual.
+    `role` None lets everybody in; `needs` names request headers beyond the usual.
     """
 
     method: str

@@ -8,7 +8,7 @@ OPTIONS: tuple[cfg.Opt, ...] = (
     cfg.ListOpt(
         "approve",
         default=["contracted"],
-        help="Phases that are only entered after `orchestrator upgrade approve`: write_new, sealed, contracted. "
+        help="Phases that are only entered after `orchestrator upgrade approve`: write_new, contracted. "
         "Empty for none.",
     ),
     cfg.FloatOpt(
