@@ -16,7 +16,7 @@ BIN := $(VENV)/bin
 
 help:
 	@echo "make demo       upgrade an example service under traffic, live in this terminal"
-	@echo "make test       all tests, on real SQLite and PostgreSQL"
+	@echo "make test       all tests, on real SQLite, PostgreSQL and MariaDB"
 	@echo "make test-real  drive real services of other projects through an upgrade"
 	@echo "make lint       ruff, mypy strict, import-linter"
 	@echo "make bench      measure; writes build/bench.json"
@@ -26,6 +26,7 @@ demo: $(RUN)
 	@$(BIN)/orchestrator demo $(ARGS)
 
 test: $(DEVELOP)
+	@bash .ci/mariadb
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not real" $(ARGS)
 
 test-real: $(DEVELOP)

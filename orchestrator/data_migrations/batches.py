@@ -85,7 +85,7 @@ def compare(
 def _compare_in_database(database: Database, connection: Connection, target: Target, range_: Range) -> Compared:
     keyset = target.keyset
     differs = sa.or_(*(database.dialect.differs(target.table.c[name], value) for name, value in target.expressions))
-    counting = sa.select(sa.func.count(), sa.func.count().filter(differs)).select_from(target.table)
+    counting = sa.select(sa.func.count(), sa.func.count(sa.case((differs, 1)))).select_from(target.table)
     rows, differences = connection.execute(counting.where(*keyset.within(range_))).one()
     first: tuple[str, ...] = ()
     if differences:

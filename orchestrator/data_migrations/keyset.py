@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection, Table
 from sqlalchemy.types import NULLTYPE
 
+from orchestrator.dialects import Dialect
 from orchestrator.domain.errors import MigrationRefused
 
 Key = tuple[Any, ...]
@@ -33,8 +34,9 @@ class Range:
 class Keyset:
     """The key of one table."""
 
-    def __init__(self, table: Table, names: tuple[str, ...]) -> None:
+    def __init__(self, table: Table, names: tuple[str, ...], dialect: Dialect) -> None:
         self.table = table
+        self._dialect = dialect
         self.names = names
         # Keys travel as the driver has them: what SQLAlchemy makes of a type need not come back as the same value.
         self.columns: tuple[ColumnElement[Any], ...] = tuple(sa.type_coerce(table.c[name], NULLTYPE) for name in names)
@@ -47,7 +49,7 @@ class Keyset:
 
     def within(self, range_: Range) -> tuple[ColumnElement[bool], ...]:
         """The conditions of being in a range."""
-        upper = () if range_.last is None else (self._whole() <= self._given(range_.last),)
+        upper = () if range_.last is None else (self._dialect.row_up_to(self.columns, _given(range_.last)),)
         return (*self._after(range_.after), *upper)
 
     def describe(self, key: Key) -> str:
@@ -61,14 +63,11 @@ class Keyset:
         return f"{start} {end}"
 
     def _after(self, key: Key | None) -> tuple[ColumnElement[bool], ...]:
-        return () if key is None else (self._whole() > self._given(key),)
+        return () if key is None else (self._dialect.row_after(self.columns, _given(key)),)
 
-    def _whole(self) -> ColumnElement[Any]:
-        return self.columns[0] if len(self.columns) == 1 else sa.tuple_(*self.columns)
 
-    def _given(self, key: Key) -> ColumnElement[Any]:
-        values = [sa.bindparam(None, value, type_=NULLTYPE) for value in key]
-        return values[0] if len(values) == 1 else sa.tuple_(*values)
+def _given(key: Key) -> tuple[ColumnElement[Any], ...]:
+    return tuple(sa.bindparam(None, value, type_=NULLTYPE) for value in key)
 
 
 def encode(key: Key) -> str:

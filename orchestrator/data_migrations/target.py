@@ -36,7 +36,7 @@ def find_target(database: Database, connection: Connection, definition: Definiti
         )
     key = _usable_key(database, connection, table, definition, expanded=True)
     _refuse_columns(table, definition, key)
-    target = Target(table, Keyset(table, key), tuple(map(_as_element, definition.expressions)))
+    target = Target(table, Keyset(table, key, database.dialect), tuple(map(_as_element, definition.expressions)))
     _refuse_statements(database, connection, target, definition)
     return target
 
@@ -104,6 +104,14 @@ def _usable_key(
             f"walks table {definition.table} by columns that may be NULL: {', '.join(nullable)}; "
             "rows without a key would be missed",
             _other_keys(fit),
+        )
+    if strange := [name for name in declared if not database.dialect.can_be_walked(table.c[name])]:
+        raise _refused(
+            "key_type_unsupported",
+            definition,
+            f"walks table {definition.table} by columns whose values do not compare in the order of their index here: "
+            f"{', '.join(strange)}",
+            _other_keys([names for names in fit if not set(names) & set(strange)]),
         )
     for names in unique:
         if set(names) == set(declared):

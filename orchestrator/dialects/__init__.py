@@ -14,6 +14,7 @@ from sqlalchemy import URL, Column, ColumnElement, Connection, Engine, Table, ma
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from orchestrator.dialects.driver_errors import reason
+from orchestrator.dialects.mysql import MySQL
 from orchestrator.dialects.postgresql import PostgreSQL
 from orchestrator.dialects.sqlite import SQLite
 from orchestrator.domain.errors import Invalid, OrchestratorError, Unavailable
@@ -41,6 +42,18 @@ class Dialect(Protocol):
 
     def unique_keys(self, connection: Connection, table: Table) -> tuple[tuple[str, ...], ...]:
         """Lists of columns that an index keeps unique over all rows and at every statement, in the index's order."""
+        ...
+
+    def can_be_walked(self, column: Column[Any]) -> bool:
+        """Whether values of this column, as the driver reads them, compare in the order of the column's index."""
+        ...
+
+    def row_after(self, row: Sequence[ColumnElement[Any]], other: Sequence[ColumnElement[Any]]) -> ColumnElement[bool]:
+        """True where `row` comes after `other` in the order of an index over its columns, which the database uses."""
+        ...
+
+    def row_up_to(self, row: Sequence[ColumnElement[Any]], other: Sequence[ColumnElement[Any]]) -> ColumnElement[bool]:
+        """True where `row` comes before `other`, or is it."""
         ...
 
     def now(self, connection: Connection) -> float:
@@ -85,7 +98,10 @@ class Dialect(Protocol):
         ...
 
     def snapshot(self, engine: Engine) -> AbstractContextManager[Connection]:
-        """A transaction that sees one moment in all its reads, and may write. A collision is a transient error."""
+        """A transaction that sees one moment in all its reads, and may write rows that it locks before it reads.
+
+        A collision is a transient error where the database notices it.
+        """
         ...
 
     def schema_connection(self, engine: Engine) -> AbstractContextManager[Connection]:
@@ -131,8 +147,8 @@ class Dialect(Protocol):
 # oslo.db logs the traceback of every error that it has no class for, and raises it too. Raising is enough.
 logging.getLogger("oslo_db.sqlalchemy.exc_filters").setLevel(logging.CRITICAL)
 
-_DIALECTS: dict[str, Dialect] = {"sqlite": SQLite(), "postgresql": PostgreSQL()}
-_ALIASES = {"postgres": "postgresql"}
+_DIALECTS: dict[str, Dialect] = {"sqlite": SQLite(), "postgresql": PostgreSQL(), "mysql": MySQL()}
+_ALIASES = {"postgres": "postgresql", "mariadb": "mysql"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +163,8 @@ class Database:
     def place(self) -> str:
         """The URL as people may see it: without its password, and without options, which may hold another."""
         url = self.engine.url
-        host = {"host": url.query["host"]} if "host" in url.query else {}
-        return url.set(drivername=url.get_backend_name(), query=host).render_as_string(hide_password=True)
+        socket = {name: url.query[name] for name in ("host", "unix_socket") if name in url.query}
+        return url.set(drivername=url.get_backend_name(), query=socket).render_as_string(hide_password=True)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -210,8 +226,8 @@ def open_database(name: str, url: str) -> Database:
         raise Invalid(
             "database_url_invalid",
             f"the URL of database {name} cannot be read",
-            remedy="Write it as sqlite:////absolute/path.db or postgresql://user:password@host:5432/name; "
-            "characters such as @ and / in a password are written in percent form.",
+            remedy="Write it as sqlite:////absolute/path.db, postgresql://user:password@host:5432/name or "
+            "mysql://user:password@host:3306/name; in a password characters such as @ and / are in percent form.",
             database=name,
         ) from (None if ":" in url else error)
     kind = _ALIASES.get(kind, kind)

@@ -34,6 +34,7 @@ def says_disconnected(error: BaseException) -> bool:
 def reason(error: BaseException, url: URL) -> str:
     """What the driver itself said: the first line of the innermost message, without the password of `url`."""
     innermost = list(layers(error))[-1]
-    line = next((line.strip() for line in str(innermost).splitlines() if line.strip()), type(innermost).__name__)
+    words = innermost.args[1] if type(innermost).__module__ == "pymysql.err" and innermost.args[1:] else innermost
+    line = next((line.strip() for line in str(words).splitlines() if line.strip()), type(innermost).__name__)
     password = str(url.password) if url.password else ""
     return line.replace(password, "***") if password else line

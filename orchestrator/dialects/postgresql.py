@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import NULLTYPE, TypeEngine
 
 from orchestrator.dialects.driver_errors import layers, says_disconnected
+from orchestrator.dialects.row_order import whole
 from orchestrator.domain.errors import Conflict, Invalid
 
 TRANSIENT_STATES = frozenset({"55P03", "40P01", "40001"})
@@ -97,6 +98,15 @@ class PostgreSQL:
         quoted = connection.dialect.identifier_preparer.format_table(table)
         rows = connection.execute(_UNIQUE_INDEXES, {"table": quoted})
         return tuple(tuple(row.names) for row in rows)
+
+    def can_be_walked(self, column: Column[Any]) -> bool:
+        return True
+
+    def row_after(self, row: Sequence[ColumnElement[Any]], other: Sequence[ColumnElement[Any]]) -> ColumnElement[bool]:
+        return whole(row) > whole(other)
+
+    def row_up_to(self, row: Sequence[ColumnElement[Any]], other: Sequence[ColumnElement[Any]]) -> ColumnElement[bool]:
+        return whole(row) <= whole(other)
 
     def now(self, connection: Connection) -> float:
         return float(connection.execute(text("SELECT extract(epoch FROM clock_timestamp())::float8")).scalar_one())

@@ -17,6 +17,7 @@ from sqlalchemy import URL, Column, ColumnElement, Connection, Engine, Table, ev
 from sqlalchemy.types import NULLTYPE
 
 from orchestrator.dialects.driver_errors import layers, says_disconnected
+from orchestrator.dialects.row_order import whole
 from orchestrator.domain.errors import Conflict, Invalid
 
 BUSY_TIMEOUT_SECONDS = 10.0
@@ -73,6 +74,15 @@ class SQLite:
         for row in rows:
             indexes.setdefault(row.index_name, []).append(row.column_name)
         return tuple(tuple(filter(None, names)) for names in indexes.values() if None not in names)
+
+    def can_be_walked(self, column: Column[Any]) -> bool:
+        return True
+
+    def row_after(self, row: Sequence[ColumnElement[Any]], other: Sequence[ColumnElement[Any]]) -> ColumnElement[bool]:
+        return whole(row) > whole(other)
+
+    def row_up_to(self, row: Sequence[ColumnElement[Any]], other: Sequence[ColumnElement[Any]]) -> ColumnElement[bool]:
+        return whole(row) <= whole(other)
 
     def now(self, connection: Connection) -> float:
         return float(connection.execute(text("SELECT (julianday('now') - 2440587.5) * 86400.0")).scalar_one())

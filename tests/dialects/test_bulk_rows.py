@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects import mysql, postgresql
 
 from orchestrator.dialects import Database, open_database
 
@@ -20,7 +20,7 @@ COLUMNS: dict[str, tuple[sa.types.TypeEngine[Any], list[Any]]] = {
     "exact": (sa.Numeric(10, 2), [Decimal("1.25"), None, 3, 2.5]),
     "rough": (sa.Double(), [1.5, None, 3, -0.0]),
     "yes": (sa.Boolean(), [True, None, False, True]),
-    "moment": (sa.DateTime(), [WHEN, None, WHEN, WHEN]),
+    "moment": (sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql"), [WHEN, None, WHEN, WHEN]),
     "day": (sa.Date(), [WHEN.date(), None, WHEN.date(), WHEN.date()]),
     "blob": (sa.LargeBinary(), [b"\x00\xff", None, b"", b"x"]),
     "document": (sa.JSON(), [{"a": [1, None]}, None, [], "text"]),

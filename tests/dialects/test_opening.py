@@ -18,7 +18,8 @@ SECRET = "s3cret-word"
         (f"user:{SECRET}@host", "database_url_invalid"),
         (f"postgresql://user:{SECRET}@host:port/name", "database_url_invalid"),
         (f"postgresql+asyncpg://user:{SECRET}@host/name", "database_url_invalid"),
-        (f"mysql+pymysql://user:{SECRET}@host/name", "database_unsupported"),
+        (f"mysql+mysqldb://user:{SECRET}@host/name", "database_url_invalid"),
+        (f"mysql://user:{SECRET}@host", "database_url_invalid"),
         (f"oracle://user:{SECRET}@host/name", "database_unsupported"),
         ("sqlite+aiosqlite:///name.db", "database_url_invalid"),
     ],
@@ -36,6 +37,8 @@ def test_url_that_cannot_be_used_is_refused_without_connecting(url: str, code: s
     [
         f"postgresql://user:{SECRET}@127.0.0.1:1/name",
         f"postgresql://user@127.0.0.1:1/name?password={SECRET}",
+        f"mysql://user:{SECRET}@127.0.0.1:1/name",
+        f"mariadb+pymysql://user@127.0.0.1:1/name?password={SECRET}",
         "sqlite:////nonexistent/directory/name.db",
     ],
 )
@@ -50,8 +53,9 @@ def test_database_that_does_not_answer_is_unavailable_and_named(url: str) -> Non
     assert SECRET not in database.place
 
 
-def test_wrong_password_is_unavailable_and_not_shown(postgresql_url: str) -> None:
-    url = sa.make_url(postgresql_url).set(username="nobody_of_that_name", password=SECRET)
+@pytest.mark.parametrize("kind", ["postgresql_url", "mysql_url"])
+def test_wrong_password_is_unavailable_and_not_shown(kind: str, request: pytest.FixtureRequest) -> None:
+    url = sa.make_url(request.getfixturevalue(kind)).set(username="nobody_of_that_name", password=SECRET)
     database = open_database("main", url.render_as_string(hide_password=False))
     with pytest.raises(Unavailable) as caught, database.reading():
         pass

@@ -1,0 +1,432 @@
+"""MariaDB 10.6 and MySQL 8 or newer, through PyMySQL. Only InnoDB tables keep what is promised here."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pymysql
+import sqlalchemy as sa
+from oslo_db.exception import DBError
+from sqlalchemy import URL, Column, ColumnElement, Connection, Engine, Table, event, text
+from sqlalchemy.dialects import mysql
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.types import NULLTYPE, TypeEngine
+
+from orchestrator.dialects.driver_errors import layers, says_disconnected
+from orchestrator.domain.errors import Conflict, Invalid
+
+TRANSIENT_CODES = frozenset({1020, 1205, 1213, 1412, 3572})
+"""Record changed since the snapshot, lock not had in time, deadlock (Galera's failed certification too), table changed
+since the snapshot, lock not available."""
+
+LOCK_TIMEOUT_SECONDS = 5
+"""No session waits longer for a lock unless it says so: also who only reads a catalog waits for a locked table."""
+
+_DISCONNECTED_CODES = frozenset(
+    {
+        # of the client: cannot connect, unknown host, gone away, handshake, lost
+        *(2000, 2001, 2002, 2003, 2005, 2006, 2012, 2013, 2026, 2055),
+        # of the server: no more connections, refused, shutting down, blocked, killed, timed out; Galera not ready
+        *(1040, 1042, 1043, 1044, 1045, 1047, 1049, 1053, 1129, 1130, 1152, 1158, 1159, 1160, 1161),
+        *(1184, 1203, 1226, 1251, 1698, 1927, 3118, 3159, 4031),
+    }
+)
+_DENIED_OR_MISSING = frozenset({1044, 1109, 1142, 1143, 1146, 1227})
+_CONNECT_DEFAULTS = {"program_name": "orchestrator", "connect_timeout": "10"}
+_TIMEOUT_SET = "orchestrator_lock_timeout"
+_GIVEN_MADE = "orchestrator_given"
+_STATEMENT_LENGTH = 100
+
+# Each assignment of an UPDATE sees the old row on every other database. MariaDB can be told so; to MySQL the part
+# between /*M! and */ is a comment.
+_SETTINGS = (
+    "SET SESSION sql_mode = CONCAT('TRADITIONAL' /*M!100305 , ',SIMULTANEOUS_ASSIGNMENT' */), time_zone = '+00:00',"
+    f" lock_wait_timeout = {LOCK_TIMEOUT_SECONDS}, innodb_lock_wait_timeout = {LOCK_TIMEOUT_SECONDS}"
+)
+
+_GALERA = text("SHOW GLOBAL STATUS LIKE 'wsrep_cluster_state_uuid'")
+
+_SESSION = """
+    list.id AS id, list.user AS user, list.host AS host, list.command AS command, list.info AS statement,
+    list.time AS seconds,
+    TIMESTAMPDIFF(SECOND, trx.trx_started, CONVERT_TZ(NOW(), @@session.time_zone, 'SYSTEM')) AS transaction_seconds
+"""
+_OF_TABLES = "AND (:every OR held.table_name IN :tables)"
+_HOLDERS_MARIADB = f"""
+    SELECT {_SESSION}, GROUP_CONCAT(DISTINCT held.table_name ORDER BY held.table_name SEPARATOR ', ') AS tables
+    FROM (SELECT thread_id, table_schema, table_name FROM information_schema.metadata_lock_info
+          WHERE lock_type = 'Table metadata lock') AS held
+    JOIN information_schema.processlist AS list ON list.id = held.thread_id
+    LEFT JOIN information_schema.innodb_trx AS trx ON trx.trx_mysql_thread_id = list.id
+    WHERE held.table_schema = DATABASE() AND list.id <> CONNECTION_ID() {_OF_TABLES}
+    GROUP BY 1, 2, 3, 4, 5, 6, 7
+    ORDER BY 7 DESC, 1
+"""
+_HOLDERS_MYSQL = f"""
+    SELECT {_SESSION}, GROUP_CONCAT(DISTINCT held.table_name ORDER BY held.table_name SEPARATOR ', ') AS tables
+    FROM (SELECT owner_thread_id AS thread_id, object_schema AS table_schema, object_name AS table_name
+          FROM performance_schema.metadata_locks
+          WHERE object_type = 'TABLE' AND lock_status = 'GRANTED') AS held
+    JOIN performance_schema.threads AS thread ON thread.thread_id = held.thread_id
+    JOIN information_schema.processlist AS list ON list.id = thread.processlist_id
+    LEFT JOIN information_schema.innodb_trx AS trx ON trx.trx_mysql_thread_id = list.id
+    WHERE held.table_schema = DATABASE() AND list.id <> CONNECTION_ID() {_OF_TABLES}
+    GROUP BY 1, 2, 3, 4, 5, 6, 7
+    ORDER BY 7 DESC, 1
+"""
+_OPEN_TRANSACTIONS = f"""
+    SELECT {_SESSION}, NULL AS tables
+    FROM information_schema.processlist AS list
+    LEFT JOIN information_schema.innodb_trx AS trx ON trx.trx_mysql_thread_id = list.id
+    WHERE list.db = DATABASE() AND list.id <> CONNECTION_ID()
+      AND (trx.trx_id IS NOT NULL OR list.info IS NOT NULL) AND COALESCE(list.state, '') NOT LIKE 'Waiting for %'
+    ORDER BY 7 DESC, 1
+"""
+
+
+class MySQL:
+    """MariaDB 10.6 or newer, and MySQL 8 or newer, which differ in little.
+
+    Every session reads committed rows, as on other databases: with the servers' default a transaction goes on seeing
+    what its first reading saw, whatever it has locked since. Sessions run in UTC, and refuse values that do not fit.
+    """
+
+    name = "mysql"
+    transactional_ddl = False
+
+    def prepare_url(self, url: URL) -> URL:
+        if url.drivername not in ("mysql", "mysql+pymysql"):
+            raise _bad_url(f"MariaDB and MySQL are driven by PyMySQL, not by {url.drivername!r}")
+        if not url.database:
+            raise _bad_url("the URL of a MariaDB or MySQL server names no database")
+        for option in ("password", "passwd"):  # the driver takes it there too; where it belongs it is never shown
+            password = url.query.get(option)
+            if isinstance(password, str):
+                url = url.difference_update_query([option]).set(password=url.password or password)
+        defaults = {**_CONNECT_DEFAULTS, **({"ssl_disabled": "true"} if "unix_socket" in url.query else {})}
+        missing = {name: value for name, value in defaults.items() if name not in url.query}
+        return url.set(drivername="mysql+pymysql").update_query_dict({**missing, "charset": "utf8mb4"})
+
+    def prepare_engine(self, engine: Engine) -> None:
+        # Before those who look at a new connection: SQLAlchemy keeps the isolation that it finds as the one to go
+        # back to, oslo.db warns of a lenient SQL mode.
+        for moment in ("connect", "first_connect"):
+            event.listen(engine, moment, _prepare_connection, insert=True)
+        event.listen(engine, "reset", _reset_lock_timeout)
+
+    def never_null(self, connection: Connection, table: Table, column: str) -> bool:
+        return not table.c[column].nullable
+
+    def unique_keys(self, connection: Connection, table: Table) -> tuple[tuple[str, ...], ...]:
+        quoted = connection.dialect.identifier_preparer.format_table(table)
+        indexes: dict[str, list[Any]] = {}
+        for part in connection.exec_driver_sql(f"SHOW INDEX FROM {quoted}").mappings():
+            if not part["Non_unique"]:
+                indexes.setdefault(part["Key_name"], []).append(part)
+        return tuple(
+            tuple(part["Column_name"] for part in parts)
+            for parts in indexes.values()
+            if all(part["Column_name"] and not part["Sub_part"] and part["Index_type"] != "HASH" for part in parts)
+        )
+
+    def can_be_walked(self, column: Column[Any]) -> bool:
+        """ENUM and SET sort by their numbers and compare as words; the others do not come back as they are stored."""
+        if isinstance(column.type, sa.Float):
+            return isinstance(column.type, sa.Double) and column.type.scale is None
+        return not isinstance(column.type, sa.Enum | mysql.SET | mysql.BIT | sa.Time)
+
+    def row_after(self, row: Sequence[ColumnElement[Any]], other: Sequence[ColumnElement[Any]]) -> ColumnElement[bool]:
+        """Written out: comparing whole rows uses no index here, and reads the table from its first row."""
+        return _written_out(row, other, operator.gt, operator.gt)
+
+    def row_up_to(self, row: Sequence[ColumnElement[Any]], other: Sequence[ColumnElement[Any]]) -> ColumnElement[bool]:
+        return _written_out(row, other, operator.lt, operator.le)
+
+    def now(self, connection: Connection) -> float:
+        return float(connection.execute(text("SELECT UNIX_TIMESTAMP(NOW(6))")).scalar_one())
+
+    def incarnation(self, connection: Connection) -> str:
+        """Of the whole cluster on Galera, else of the server: its UUID on MySQL, its number and host on MariaDB."""
+        found = connection.execute(_GALERA).first()
+        if found is not None and found[1].strip("0-"):
+            return f"galera.{found[1]}"
+        if not _is_mariadb(connection):
+            return str(connection.execute(text("SELECT @@server_uuid")).scalar_one())
+        number, host = connection.execute(text("SELECT @@server_id, @@hostname")).one()
+        return f"{number}.{host}"[:255]
+
+    def lock_timeout(self, connection: Connection, seconds: float) -> None:
+        """In whole seconds, rounded up: the servers know no others. Holds until the connection is given back."""
+        whole = max(1, math.ceil(seconds))
+        connection.exec_driver_sql(_set_lock_timeout(whole))
+        connection.info[_TIMEOUT_SET] = True
+
+    @contextmanager
+    def session_lock(self, connection: Connection, key: str) -> Iterator[None]:
+        """Known to one server only: on Galera the other nodes do not see it."""
+        name = _lock_name(connection, key)
+        if _own_transaction(connection, text("SELECT GET_LOCK(:name, 0)"), name) != 1:
+            owner = _own_transaction(connection, text("SELECT IS_USED_LOCK(:name)"), name)
+            raise Conflict(
+                "lock_busy",
+                f"another session holds the lock {key!r} of this database{f': session {owner}' if owner else ''}",
+                remedy="It is free as soon as that session is done or has ended; repeat then.",
+                lock=key,
+            )
+        try:
+            yield
+        finally:
+            if not (connection.closed or connection.invalidated):
+                self._unlock(connection, name)
+
+    def _unlock(self, connection: Connection, name: str) -> None:
+        try:
+            _own_transaction(connection, text("SELECT RELEASE_LOCK(:name)"), name)
+        except (DBAPIError, DBError):
+            if not (connection.closed or connection.invalidated):  # else the server has released it
+                raise
+
+    def is_transient(self, error: BaseException) -> bool:
+        return any(_code(layer) in TRANSIENT_CODES for layer in layers(error))
+
+    def is_disconnect(self, error: BaseException) -> bool:
+        return says_disconnected(error) or any(_says_away(layer) for layer in layers(error))
+
+    def lock_holders(self, connection: Connection, tables: Sequence[str] = ()) -> tuple[str, ...]:
+        """By table where the server tells (MySQL; MariaDB with its plugin metadata_lock_info), else every session of
+        this database with an open transaction. Empty for a user without the PROCESS privilege."""
+        names = [table.rpartition(".")[2] for table in tables]
+        by_table = _HOLDERS_MARIADB if _is_mariadb(connection) else _HOLDERS_MYSQL
+        for query in (by_table, _OPEN_TRANSACTIONS):
+            statement = text(query)
+            if query is by_table:
+                statement = statement.bindparams(sa.bindparam("tables", expanding=True))
+                statement = statement.bindparams(every=not names, tables=names)
+            try:
+                return tuple(_holder_sentence(row) for row in connection.execute(statement))
+            except (SQLAlchemyError, DBError) as error:
+                if not any(_code(layer) in _DENIED_OR_MISSING for layer in layers(error)):
+                    raise
+        return ()
+
+    @contextmanager
+    def writing(self, engine: Engine) -> Iterator[Connection]:
+        with engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def snapshot(self, engine: Engine) -> Iterator[Connection]:
+        """The moment is that of the first reading that locks nothing. MySQL, and MariaDB before 11.6, do not notice
+        that a row was changed since: who is going to write a row locks it first."""
+        with engine.begin() as connection:
+            connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")  # of this transaction only
+            yield connection
+
+    @contextmanager
+    def schema_connection(self, engine: Engine) -> Iterator[Connection]:
+        with engine.connect() as connection:
+            yield connection
+
+    def update_rows(
+        self,
+        connection: Connection,
+        table: Table,
+        key: Sequence[str],
+        columns: Sequence[str],
+        rows: Sequence[Sequence[Any]],
+        within: Sequence[ColumnElement[bool]] = (),
+    ) -> int:
+        """Through a temporary table with the columns' own types: what a value becomes there, it becomes in the row."""
+        if not rows:
+            return 0
+        quote = connection.dialect.identifier_preparer.quote
+        target = connection.dialect.identifier_preparer.format_table(table)
+        same = " AND ".join(f"target.{quote(name)} = given.key_{i}" for i, name in enumerate(key))
+        values = ", ".join(f"target.{quote(name)} = given.new_{i}" for i, name in enumerate(columns))
+        with _given(connection, table, key, columns, rows) as given:
+            return connection.exec_driver_sql(
+                f"UPDATE {given.name} AS given STRAIGHT_JOIN {target} AS target ON {same} SET {values}"
+            ).rowcount
+
+    def differing_keys(
+        self,
+        connection: Connection,
+        table: Table,
+        key: Sequence[str],
+        columns: Sequence[str],
+        rows: Sequence[Sequence[Any]],
+        within: Sequence[ColumnElement[bool]] = (),
+    ) -> tuple[tuple[Any, ...], ...]:
+        if not rows:
+            return ()
+        with _given(connection, table, key, columns, rows) as given:
+            same = sa.and_(*(table.c[name] == given.c[f"key_{i}"] for i, name in enumerate(key)))
+            query = (
+                sa.select(*(given.c[f"key_{i}"] for i in range(len(key))))
+                .prefix_with("STRAIGHT_JOIN")
+                .select_from(given.join(table, same))
+                .where(sa.or_(*(_differ(table.c[name], given.c[f"new_{i}"]) for i, name in enumerate(columns))))
+                .order_by(given.c.number)
+            )
+            return tuple(tuple(row) for row in connection.execute(query))
+
+    def differs(self, column: Column[Any], value: ColumnElement[Any]) -> ColumnElement[bool]:
+        kind = column.type
+        if isinstance(kind, sa.String) and not isinstance(kind, sa.Enum | mysql.SET):
+            if isinstance(kind, sa.CHAR):  # it keeps no spaces at its end
+                value = sa.func.rtrim(value)
+            return _bytes(column).is_distinct_from(_bytes(value))
+        return column.is_distinct_from(_as_stored(value, kind))
+
+
+def _prepare_connection(connection: Any, _record: object) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        cursor.execute(_SETTINGS)
+
+
+def _reset_lock_timeout(connection: Any, record: Any, _state: object) -> None:
+    """Nobody inherits a lock timeout from whoever had the connection before."""
+    if record.info.pop(_TIMEOUT_SET, None):
+        with connection.cursor() as cursor:
+            cursor.execute(_set_lock_timeout(LOCK_TIMEOUT_SECONDS))
+
+
+def _set_lock_timeout(seconds: int) -> str:
+    """Waiting for tables, and for rows."""
+    return f"SET SESSION lock_wait_timeout = {seconds}, innodb_lock_wait_timeout = {seconds}"
+
+
+def _is_mariadb(connection: Connection) -> bool:
+    return bool(getattr(connection.dialect, "is_mariadb", False))
+
+
+def _code(error: BaseException) -> int | None:
+    """The server's or the driver's number of an error."""
+    if isinstance(error, pymysql.err.MySQLError) and error.args and isinstance(error.args[0], int):
+        return error.args[0]
+    return None
+
+
+def _says_away(error: BaseException) -> bool:
+    code = _code(error)
+    return code in _DISCONNECTED_CODES or (code == 0 and isinstance(error, pymysql.err.InterfaceError))
+
+
+def _bad_url(what: str) -> Invalid:
+    return Invalid("database_url_invalid", what, remedy="Write the URL as mysql://user:password@host:3306/name.")
+
+
+def _lock_name(connection: Connection, key: str) -> str:
+    """Locks are known to the whole server by 64 characters; ours are of one database."""
+    whole = f"{connection.engine.url.database}:{key}"
+    return f"orchestrator.{hashlib.blake2b(whole.encode(), digest_size=16).hexdigest()}"
+
+
+def _own_transaction(connection: Connection, statement: sa.TextClause, name: str) -> int | None:
+    """Run it, and end the transaction that running it began, if it did: a lock holder never idles in one."""
+    began = not connection.in_transaction()
+    answer: int | None = connection.execute(statement, {"name": name}).scalar_one()
+    if began:
+        connection.commit()
+    return answer
+
+
+def _written_out(
+    row: Sequence[ColumnElement[Any]],
+    other: Sequence[ColumnElement[Any]],
+    before_last: Callable[[Any, Any], ColumnElement[bool]],
+    last: Callable[[Any, Any], ColumnElement[bool]],
+) -> ColumnElement[bool]:
+    """a > x OR (a = x AND b > y) OR ..., which is read from an index over (a, b, ...)."""
+    pairs = list(zip(row, other, strict=True))
+    cases = [
+        sa.and_(*(mine == theirs for mine, theirs in pairs[:place]), compare(*pairs[place]))
+        for place, compare in enumerate([*[before_last] * (len(pairs) - 1), last])
+    ]
+    return sa.or_(*cases)
+
+
+@contextmanager
+def _given(
+    connection: Connection, table: Table, key: Sequence[str], columns: Sequence[str], rows: Sequence[Sequence[Any]]
+) -> Iterator[Table]:
+    """The rows in a temporary table, whose columns are made as those of the table are. Ends no transaction."""
+    names = [f"key_{i}" for i in range(len(key))] + [f"new_{i}" for i in range(len(columns))]
+    given = Table(
+        "orchestrator_given",
+        sa.MetaData(),
+        Column("number", sa.Integer, primary_key=True),
+        *(Column(f"key_{i}", NULLTYPE) for i in range(len(key))),
+        *(Column(f"new_{i}", _transport(table.c[name].type)) for i, name in enumerate(columns)),
+    )
+    preparer = connection.dialect.identifier_preparer
+    made_of = ", ".join(
+        f"{preparer.quote(column)} AS {name}" for column, name in zip((*key, *columns), names, strict=True)
+    )
+    if connection.info.pop(_GIVEN_MADE, None):  # by somebody whose statement failed
+        connection.exec_driver_sql(f"DROP TEMPORARY TABLE IF EXISTS {given.name}")
+    connection.info[_GIVEN_MADE] = True
+    connection.exec_driver_sql(
+        f"CREATE TEMPORARY TABLE {given.name} (number INT AUTO_INCREMENT PRIMARY KEY)"
+        f" AS SELECT {made_of} FROM {preparer.format_table(table)} LIMIT 0"
+    )
+    connection.execute(sa.insert(given), [dict(zip(names, row, strict=True)) for row in rows])
+    yield given
+    connection.exec_driver_sql(f"DROP TEMPORARY TABLE {given.name}")
+    del connection.info[_GIVEN_MADE]
+
+
+def _transport(kind: TypeEngine[Any]) -> TypeEngine[Any]:
+    """None is NULL in a column of JSON too."""
+    return sa.JSON(none_as_null=True) if isinstance(kind, sa.JSON) else kind
+
+
+def _differ(stored: Column[Any], given: Column[Any]) -> ColumnElement[bool]:
+    """Whether two columns of one type hold different values, byte by byte whatever their collation says."""
+    if isinstance(stored.type, sa.String) and not isinstance(stored.type, sa.Enum | mysql.SET):
+        return sa.cast(stored, sa.LargeBinary).is_distinct_from(sa.cast(given, sa.LargeBinary))
+    return stored.is_distinct_from(given)
+
+
+def _bytes(text_value: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Text as its bytes, in one character set: collations take letters, and spaces at the end, for equal."""
+    return sa.cast(sa.func.convert(text_value.op("USING")(sa.literal_column("utf8mb4"))), sa.LargeBinary)
+
+
+def _as_stored(value: ColumnElement[Any], kind: TypeEngine[Any]) -> ColumnElement[Any]:
+    """What a column of that type makes of a value. Types that make nothing else of it are left alone."""
+    match kind:
+        case sa.Integer():
+            return sa.cast(value, mysql.DECIMAL(65, 0))
+        case sa.Numeric():
+            return sa.cast(value, mysql.DECIMAL(kind.precision, kind.scale))
+        case sa.Float():
+            number = value if kind.scale is None else sa.func.round(value + sa.literal_column("0e0"), kind.scale)
+            return number if isinstance(kind, sa.Double) else sa.cast(number, mysql.FLOAT())
+        case sa.DateTime():
+            return sa.cast(value, mysql.DATETIME(fsp=getattr(kind, "fsp", None)))
+        case sa.Time():
+            return sa.cast(value, mysql.TIME(fsp=getattr(kind, "fsp", None)))
+        case sa.Date():
+            return sa.cast(value, sa.Date())
+        case sa.BINARY():
+            return sa.func.convert(value, sa.literal_column(f"BINARY({kind.length or 1})"))
+    return value
+
+
+def _holder_sentence(row: Any) -> str:
+    who = f"session {row.id} of user {row.user} from {row.host or 'this host'}"
+    what = f" holds {row.tables}," if row.tables else ""
+    if row.statement:
+        words = " ".join(str(row.statement).split())
+        doing = f"running for {row.seconds or 0} s: {words[:_STATEMENT_LENGTH]}"
+        return f"{who}{what or ' is'} {doing}"
+    if row.transaction_seconds is None:
+        return f"{who}{what} idle for {row.seconds or 0} s"
+    return f"{who}{what or ' is'} idle in a transaction for {row.transaction_seconds} s"
