@@ -37,11 +37,8 @@ class DatabaseList(View, frozen=True, kw_only=True):
 
 def list_(asked: Asked[Nothing, Nothing]) -> Answer:
     status = asked.services.board.schema(asked.schema)
-    if status.upgrade is None:
-        databases = tuple(DatabaseView(database=name) for name in status.databases)
-    else:
-        databases = tuple(database_view(database) for database in status.upgrade.databases)
-    return Answer(DatabaseList(schema=asked.schema, databases=databases))
+    found = status.upgrade.databases if status.upgrade else [DatabaseStatus(facts, None) for facts in status.readings]
+    return Answer(DatabaseList(schema=asked.schema, databases=tuple(database_view(database) for database in found)))
 
 
 def database_view(database: DatabaseStatus) -> DatabaseView:

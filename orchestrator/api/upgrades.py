@@ -17,7 +17,7 @@ from orchestrator.api.exchange import Answer, ApiServices, Asked, Name, Nothing,
 from orchestrator.domain.ladder import RUNG_OF, Phase
 from orchestrator.domain.upgrades import Status, Upgrade
 from orchestrator.domain.view import Approval, Blocker
-from orchestrator.services.status import SchemaStatus, UpgradeStatus
+from orchestrator.services.status import DatabaseStatus, SchemaStatus, UpgradeStatus
 
 Revision = Annotated[int, Meta(ge=0, description="refuse when the upgrade's revision is another one by now")]
 
@@ -250,7 +250,11 @@ def view_of(services: ApiServices, schema: SchemaStatus) -> UpgradeView:
     if schema.upgrade is not None:
         return _view(services, schema.upgrade)
     where = f"is at release {schema.release}" if schema.release is not None else "has no release yet"
-    return UpgradeView(schema=schema.name, sentence=f"{schema.name} {where}; no upgrade of it has begun")
+    return UpgradeView(
+        schema=schema.name,
+        sentence=f"{schema.name} {where}; no upgrade of it has begun",
+        databases=tuple(database_view(DatabaseStatus(facts, None)) for facts in schema.readings),
+    )
 
 
 def answer(view: UpgradeView, *, status: int = 200) -> Answer:

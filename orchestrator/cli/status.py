@@ -116,9 +116,7 @@ def _blocker_lines(upgrade: Upgrade) -> Iterator[str]:
 
 
 def _failures(upgrade: Upgrade, named: set[str]) -> Iterator[Blocker]:
-    """Databases in trouble that no blocker names yet, because others of the schema still go on."""
-    if not upgrade.is_running:
-        return
+    """Databases in trouble that no blocker names: none is named at rest, nor while others of the schema still go on."""
     for each in upgrade.databases:
         if each.database in named:
             continue

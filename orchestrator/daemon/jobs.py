@@ -31,6 +31,7 @@ MOST_SENTENCES = 5
 """So many blockers are logged at once; `orchestrator status` has them all."""
 
 _BY_ITSELF = ("data_migration_pending", "data_migration_running")
+_STATE, _LEADERSHIP = "state", "leadership"
 _STEERING, _ROWS = "steering", "rows"
 
 
@@ -67,6 +68,7 @@ class Jobs:
         self._under_way = 0
         self._epoch: int | None = None
         self._said: dict[str, Hashable] = {}
+        self._saying = threading.Lock()
         databases = sum(len(managed.databases) for managed in context.schemas.values())
         self._scheduler = BackgroundScheduler(
             executors={
@@ -148,16 +150,19 @@ class Jobs:
                 self._ended.notify_all()
 
     def _attempt(self, work: Callable[..., None], *arguments: str) -> None:
-        wrong = ""
+        subject, wrong = ":".join((*arguments, work.__name__.strip("_"))), ""
         try:
             work(*arguments)
         except OrchestratorError as error:
-            if not (error.code == "not_leader" or self._stopping.is_set()):
-                wrong = str(error)
+            if error.code == "not_leader" or self._stopping.is_set():
+                return
+            if error.code == "state_database_unavailable":  # every job hears of that; a campaign that succeeds ends it
+                subject = _STATE
+            wrong = str(error)
         except Exception:
-            LOG.exception("a job failed; it is tried again at its next turn: %(job)s", {"job": work.__name__})
+            LOG.exception("a job failed; it is tried again at its next turn: %(job)s", {"job": subject})
         # Not in the handler: there oslo.log would repeat the error behind our sentence.
-        self._say(":".join((*arguments, work.__name__.strip("_"))), wrong, logging.WARNING)
+        self._say(subject, wrong, logging.WARNING)
 
     def _campaign(self) -> None:
         notify("WATCHDOG=1")  # also while the state database is away: a restart would not bring it back
@@ -166,14 +171,18 @@ class Jobs:
             epoch = self._elections.campaign()
         finally:
             self._epoch = epoch
+        if self._said.pop(_STATE, None):
+            self._said.pop(_LEADERSHIP, None)
         leads = f"this daemon leads, with epoch {epoch}" if epoch is not None else "another daemon leads"
-        self._say("leadership", leads, logging.INFO)
+        self._say(_LEADERSHIP, leads, logging.INFO)
 
     def _cycle(self, schema: str) -> None:
         epoch = self._epoch
         if epoch is None:
             return
         outcome = self._advancing.advance(schema, leader_epoch=epoch)
+        for facts in outcome.databases:
+            self._say(f"{schema}:{facts.name}", facts.error or "", logging.WARNING)
         blockers = _blockers(outcome)
         news = tuple((blocker.code, blocker.culprits) for blocker in blockers)  # the sentences count rows and seconds
         more = f"; and {len(blockers) - MOST_SENTENCES} more" if len(blockers) > MOST_SENTENCES else ""
@@ -194,9 +203,11 @@ class Jobs:
     def _say(self, subject: str, sentence: str, level: int, news: Hashable | None = None) -> None:
         """Log a sentence when it is news: when `news`, or else the sentence, differs from the last time."""
         mark = sentence if news is None else news
-        if sentence and self._said.get(subject) != mark:
+        with self._saying:
+            is_news = sentence and self._said.get(subject) != mark
+            self._said[subject] = mark
+        if is_news:
             LOG.log(level, "%(subject)s: %(sentence)s", {"action": "say", "subject": subject, "sentence": sentence})
-        self._said[subject] = mark
 
 
 def _blockers(outcome: Outcome) -> tuple[Blocker, ...]:

@@ -28,10 +28,14 @@ _MOST_MOVES = 16
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one call of `advance` came to: the last decision, and whether anything changed on the way."""
+    """What one call of `advance` came to: the last decision, and whether anything changed on the way.
+
+    At rest there is no decision, but `databases` as they were just seen, if they were.
+    """
 
     decision: planner.Decision | None
     has_moved: bool
+    databases: tuple[DatabaseFacts, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,7 @@ class Advancing:
             databases = self._observe(managed, look)
             if upgrade is None or upgrade.status is not Status.RUNNING:
                 self._rested[schema] = (upgrade, look.now)
-                break
+                return Outcome(decision, has_moved, databases)
             decision = self._decide_and_record(managed, upgrade, databases, leader_epoch)
             if isinstance(decision, planner.ContinueStep):
                 if not self._run_step(managed, upgrade, decision, leader_epoch):

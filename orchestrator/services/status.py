@@ -46,12 +46,16 @@ class UpgradeStatus:
 
 @dataclass(frozen=True, slots=True)
 class SchemaStatus:
-    """One schema: its release, the releases that its manifest lists, and its newest upgrade if there was one."""
+    """One schema: its release, the releases that its manifest lists, and its newest upgrade if there was one.
+
+    `readings` is what was last read of each of its databases.
+    """
 
     name: str
     release: str | None
     releases: tuple[str, ...]
     databases: tuple[str, ...]
+    readings: tuple[DatabaseFacts, ...]
     upgrade: UpgradeStatus | None
 
 
@@ -80,12 +84,14 @@ class StatusBoard:
         def work(tx: Transaction) -> SchemaStatus:
             state = _state_of(tx, name)
             newest = tx.upgrades(name, limit=1)
+            readings = latest_readings(tx, managed)
             return SchemaStatus(
                 name,
                 state.release,
                 tuple(release.name for release in managed.releases.ordered),
                 managed.databases,
-                self._upgrade_status(tx, managed, newest[0]) if newest else None,
+                readings,
+                self._upgrade_status(tx, managed, newest[0], readings) if newest else None,
             )
 
         return self._context.store.read(work)
@@ -129,8 +135,9 @@ class StatusBoard:
         """The audit log, oldest first; the newest `limit` lines when `after` is -1."""
         return self._context.store.read(lambda tx: tx.events(schema=schema, after=after, limit=limit))
 
-    def _upgrade_status(self, tx: Transaction, managed: ManagedSchema, upgrade: Upgrade) -> UpgradeStatus:
-        databases = latest_readings(tx, managed)
+    def _upgrade_status(
+        self, tx: Transaction, managed: ManagedSchema, upgrade: Upgrade, databases: tuple[DatabaseFacts, ...]
+    ) -> UpgradeStatus:
         view = view_of(tx, managed, upgrade, self._context.policy(managed.name), databases)
         running = upgrade.status is Status.RUNNING
         blockers = planner.explain(view) if running else ()
