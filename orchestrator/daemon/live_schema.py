@@ -197,6 +197,8 @@ class LiveSchema:
             with self._preparing[database]:
                 if database not in self._prepared:
                     prepare(handle)
+                    with handle.writing() as connection:
+                        handle.dialect.incarnation(connection)  # some write it down when they are first asked
                     self._prepared.add(database)
             try:
                 yield handle
