@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import resource
+from dataclasses import replace
+from ipaddress import ip_address
 from typing import ClassVar
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from orchestrator.api.endpoint import as_response
 from orchestrator.api.faults import Refused, answer_to
+from orchestrator.domain.errors import NotYet, OrchestratorError
 
 MOST_OPEN_FILES = 16_384
 """How many files and connections the daemon asks the system for. It keeps them below what it may have anyway."""
@@ -27,6 +30,14 @@ def most_connections() -> int:
         soft = wanted
     files = MOST_OPEN_FILES if soft == resource.RLIM_INFINITY else min(soft, MOST_OPEN_FILES)
     return max(files - KEPT_FILES, files // 2)
+
+
+def is_here(address: str) -> bool:
+    """Whether that is an address of this machine alone."""
+    try:
+        return ip_address(address).is_loopback
+    except ValueError:
+        return False
 
 
 class Connection(HttpToolsProtocol):
@@ -47,9 +58,10 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as its base has it
         super().connection_made(transport)
-        most = self.config.limit_concurrency
-        if most is not None and len(self.connections) >= most:
-            self._refuse(503, "too_many_connections", "too many connections are open already", "Try again later.")
+        if self._is_one_too_many():
+            self._refuse(
+                NotYet("too_many_connections", "too many connections are open already", remedy="Try again later.")
+            )
         else:
             self._await_request()
 
@@ -64,9 +76,8 @@ class Connection(HttpToolsProtocol):
         self._head_bytes += len(data)
         super().data_received(data)
         if self._head_bytes > self.most_head_bytes and not self.transport.is_closing():
-            self._refuse(
-                431, "head_too_large", f"what is no body is larger than {self.most_head_bytes} bytes", "Send less."
-            )
+            sentence = f"what is no body is larger than {self.most_head_bytes} bytes"
+            self._refuse(Refused(431, "head_too_large", sentence, remedy="Send less."))
 
     def on_headers_complete(self) -> None:
         self._head_bytes = 0
@@ -92,7 +103,8 @@ class Connection(HttpToolsProtocol):
         super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:
-        self._refuse(400, "request_malformed", "this is no HTTP request that can be understood", "Speak HTTP/1.1.")
+        sentence = "this is no HTTP request that can be understood"
+        self._refuse(Refused(400, "request_malformed", sentence, remedy="Speak HTTP/1.1."))
 
     # -- waiting for the other end -----------------------------------------------------------------------------------
 
@@ -109,7 +121,7 @@ class Connection(HttpToolsProtocol):
         if is_waiting_for_us or self.flow.read_paused:
             self._await_request()
         else:
-            self.transport.abort()
+            self._hang_up()
 
     def _await_taking(self) -> None:
         left = self.transport.get_write_buffer_size()
@@ -124,7 +136,7 @@ class Connection(HttpToolsProtocol):
         if self.transport.get_write_buffer_size() < left:  # slowly, but it is taken
             self._await_taking()
         else:
-            self.transport.abort()
+            self._hang_up()
 
     # -- refusing ----------------------------------------------------------------------------------------------------
 
@@ -132,16 +144,36 @@ class Connection(HttpToolsProtocol):
     def _is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
-    def _refuse(self, status: int, code: str, sentence: str, remedy: str) -> None:
+    def _is_one_too_many(self) -> bool:
+        """Whether the daemon, or whoever is at the other end, has enough connections. Half are for the others.
+
+        What comes from this machine may come through a proxy for everybody, so only what is elsewhere is told apart.
+        """
+        most, open_now = self.config.limit_concurrency, len(self.connections)
+        if most is None or open_now <= most // 2:
+            return False
+        if open_now >= most or self.client is None:
+            return open_now >= most
+        address = self.client[0]
+        clients = [each.client for each in self.connections if isinstance(each, Connection)]
+        same = sum(client is not None and client[0] == address for client in clients)
+        return same > most // 2 and not is_here(address)
+
+    def _refuse(self, error: OrchestratorError) -> None:
         """Say no and close. In the middle of an answer there is nothing to say it with."""
         if self._is_answering:
-            self.transport.abort()
+            self._hang_up()
             return
-        refused = Refused(status, code, sentence, remedy=remedy, headers={"Connection": "close"})
-        response = as_response(answer_to(refused))
+        refusal = answer_to(error)
+        response = as_response(replace(refusal, headers={**refusal.headers, "Connection": "close"}))
         head = b"".join(b"%s: %s\r\n" % header for header in response.raw_headers)
-        self.transport.write(STATUS_LINE[status] + head + b"\r\n" + bytes(response.body))
+        self.transport.write(STATUS_LINE[response.status_code] + head + b"\r\n" + bytes(response.body))
         self.transport.close()
+
+    def _hang_up(self) -> None:
+        if self.cycle is not None:
+            self.cycle.disconnected = True  # or what still answers would write to what is closed
+        self.transport.abort()
 
 
 class _TooManyQueued(Exception):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import resource
 import socket
 import threading
@@ -55,8 +56,9 @@ class Server:
         self._thread = threading.Thread(target=lambda: self._server.run(sockets=[self._channel]), daemon=True)
         self._thread.start()
 
-    def connect(self, *, receive_buffer: int | None = None) -> socket.socket:
+    def connect(self, *, receive_buffer: int | None = None, address: str = "127.0.0.1") -> socket.socket:
         connection = socket.socket()
+        connection.bind((address, 0))
         if receive_buffer is not None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         connection.settimeout(20)
@@ -205,15 +207,32 @@ def test_connections_are_refused_before_there_are_too_many(serve: Callable[..., 
         answer(connection)
     head, _, body = everything(server.connect()).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 503 ")
+    assert b"retry-after: " in head
     assert json.loads(body)["code"] == "too_many_connections"
     send(held[0], GET)
     assert answer(held[0]).startswith(b"HTTP/1.1 200 ")
 
 
-def test_requests_are_not_queued_without_end(serve: Callable[..., Server]) -> None:
+def test_half_of_the_connections_are_kept_from_one_address(
+    serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.daemon.connections.is_here", lambda address: False)
+    server = serve(most=6)
+    held = [server.connect(address="127.0.0.2") for _ in range(3)]
+    for connection in held:
+        send(connection, GET)
+        answer(connection)
+    assert everything(server.connect(address="127.0.0.2")).startswith(b"HTTP/1.1 503 ")
+    other = server.connect(address="127.0.0.3")
+    send(other, GET)
+    assert answer(other).startswith(b"HTTP/1.1 200 ")
+
+
+def test_requests_are_not_queued_without_end(serve: Callable[..., Server], caplog: pytest.LogCaptureFixture) -> None:
     connection = serve().connect()
     send(connection, GET.replace(b"/", b"/late", 1) + GET * Connection.most_queued * 2)
     assert everything(connection) == b""
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
 def test_a_few_requests_are_answered_in_turn(serve: Callable[..., Server]) -> None:
