@@ -122,23 +122,25 @@ RUNGS: tuple[Rung, ...] = (
         "The new shape exists beside the old one, so the new release may start and write both.",
     ),
     Rung(
-        Phase.BACKFILL, Stage.MIGRATE, Behaviour.A1, Step.NONE, (), ("old_shape_valid",),
+        Phase.BACKFILL, Stage.MIGRATE, Behaviour.A1, Step.NONE, ("databases_expanded",), ("old_shape_valid",),
         "Every possible writer writes the new shape, so rows can be moved without being missed.",
     ),
     Rung(
-        Phase.READ_NEW, Stage.MIGRATE, Behaviour.A2, Step.NONE, ("data_migrated",), (),
+        Phase.READ_NEW, Stage.MIGRATE, Behaviour.A2, Step.NONE, ("databases_expanded", "data_migrated"), (),
         "Every row is proven to carry the new shape, so it may be read.",
     ),
     Rung(
-        Phase.WRITE_NEW, Stage.MIGRATE, Behaviour.A3, Step.NONE, ("data_migrated", "approved"), (),
+        Phase.WRITE_NEW, Stage.MIGRATE, Behaviour.A3, Step.NONE,
+        ("databases_expanded", "data_migrated", "approved"), (),
         "Nobody reads the old shape any more, so it may go stale.",
     ),
     Rung(
-        Phase.SEALED, Stage.CONTRACT, Behaviour.A3, Step.NONE, ("approved",), (),
+        Phase.SEALED, Stage.CONTRACT, Behaviour.A3, Step.NONE, ("databases_expanded", "approved"), (),
         "The database denies writes to the old shape, which shows a forgotten writer before anything is removed.",
     ),
     Rung(
-        Phase.CONTRACTED, Stage.CONTRACT, Behaviour.A3, Step.CONTRACT, ("data_migrated", "soaked", "approved"), None,
+        Phase.CONTRACTED, Stage.CONTRACT, Behaviour.A3, Step.CONTRACT,
+        ("databases_expanded", "data_migrated", "soaked", "approved"), None,
         "Nothing alive needs the old shape, so it is removed. There is no way back from here.",
     ),
 )  # fmt: skip

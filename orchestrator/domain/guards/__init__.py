@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from orchestrator.domain.guards import (
     approved,
     data_migrated,
+    databases_expanded,
     databases_fenced,
     fleets_known,
     instances_acked,
@@ -32,6 +33,7 @@ GUARDS: dict[str, Guard] = {
         instances_support,
         instances_acked,
         databases_fenced,
+        databases_expanded,
         data_migrated,
         old_shape_valid,
         soaked,
