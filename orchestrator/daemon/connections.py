@@ -8,7 +8,8 @@ from dataclasses import replace
 from ipaddress import ip_address
 from typing import ClassVar
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from orchestrator.api.endpoint import as_response
 from orchestrator.api.faults import Refused, answer_to
@@ -55,6 +56,7 @@ class Connection(HttpToolsProtocol):
     _head_bytes = 0
     _arrival: asyncio.TimerHandle | None = None
     _departure: asyncio.TimerHandle | None = None
+    _answered: RequestResponseCycle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as its base has it
         super().connection_made(transport)
@@ -68,6 +70,7 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._request_is_here()
         self._answer_is_taken()
+        self._answer_nobody()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -93,6 +96,10 @@ class Connection(HttpToolsProtocol):
         self._head_bytes = 0
         self._request_is_here()
         super().on_message_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._answered = cycle  # `self.cycle` is the newest one, which may have to wait for its turn
+        super()._start_asgi_task(cycle, app)
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -171,9 +178,13 @@ class Connection(HttpToolsProtocol):
         self.transport.close()
 
     def _hang_up(self) -> None:
-        if self.cycle is not None:
-            self.cycle.disconnected = True  # or what still answers would write to what is closed
+        self._answer_nobody()
         self.transport.abort()
+
+    def _answer_nobody(self) -> None:
+        """Whatever is being answered, let nothing more be written: it would fail, as an error of ours."""
+        if self._answered is not None:
+            self._answered.disconnected = True
 
 
 class _TooManyQueued(Exception):
