@@ -17,6 +17,7 @@ from orchestrator.api.exchange import ApiServices, Route
 from orchestrator.api.faults import Refused, answer_to, not_found
 from orchestrator.api.routes import ROUTES
 from orchestrator.api.settings import ApiSettings
+from orchestrator.api.turns import Turns
 from orchestrator.api.watch import Watch
 
 __all__ = ["ApiServices", "ApiSettings", "create_application"]
@@ -30,11 +31,13 @@ def create_application(services: ApiServices, settings: ApiSettings) -> Starlett
         most_waiters=settings.most_waiters,
     )
 
+    turns = Turns(wait_seconds=settings.turn_wait_seconds)
+
     def path_of(route: Route) -> str:
         return route.path
 
     paths = [
-        Path(path, Endpoint(tuple(routes), services, settings, watch))
+        Path(path, Endpoint(tuple(routes), services, settings, watch, turns))
         for path, routes in groupby(sorted(ROUTES, key=path_of), path_of)
     ]
     application = Starlette(

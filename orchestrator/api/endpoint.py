@@ -6,6 +6,7 @@ import inspect
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, TypeVar
 
 import msgspec
@@ -18,6 +19,7 @@ from orchestrator.api.auth import identify, require
 from orchestrator.api.exchange import JSON, Answer, ApiServices, Asked, Nothing, Question, Route
 from orchestrator.api.faults import Refused, not_found
 from orchestrator.api.settings import ApiSettings
+from orchestrator.api.turns import Turns
 from orchestrator.api.watch import Watch
 from orchestrator.domain.errors import Invalid
 
@@ -33,13 +35,16 @@ _FIELD = re.compile(r"Object (missing required|contains unknown) field `([^`]*)`
 class Endpoint:
     """All routes of one path, as an ASGI application."""
 
-    def __init__(self, routes: Sequence[Route], services: ApiServices, settings: ApiSettings, watch: Watch) -> None:
+    def __init__(
+        self, routes: Sequence[Route], services: ApiServices, settings: ApiSettings, watch: Watch, turns: Turns
+    ) -> None:
         self._routes = {route.method: route for route in routes}
         if "GET" in self._routes:
             self._routes["HEAD"] = self._routes["GET"]
         self._services = services
         self._settings = settings
         self._watch = watch
+        self._turns = turns
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
@@ -67,7 +72,9 @@ class Endpoint:
         if inspect.iscoroutinefunction(route.handler):
             answer: Answer = await route.handler(asked)
         else:
-            answer = await run_in_threadpool(route.handler, asked)  # type: ignore[arg-type]  # no coroutine, see above
+            turn = self._turns.take(asked.schema) if route.asks_databases else nullcontext()
+            async with turn:
+                answer = await run_in_threadpool(route.handler, asked)  # type: ignore[arg-type]  # no coroutine, see above
         return answer
 
     def _wrong_method(self, method: str) -> Refused:

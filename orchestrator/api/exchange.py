@@ -105,7 +105,8 @@ Handler = Callable[[Asked[Any, Any]], Answer] | Callable[[Asked[Any, Any]], Awai
 class Route:
     """One line of the route table. A plain function runs in a thread of its own, a coroutine function in the loop.
 
-    `role` None lets everybody in; `needs` names request headers beyond the usual.
+    `role` None lets everybody in; `needs` names request headers beyond the usual; `asks_databases` marks handlers
+    that ask managed databases, which may not answer for long.
     """
 
     method: str
@@ -118,6 +119,7 @@ class Route:
     query: type[Question] = Nothing
     statuses: tuple[int, ...] = (200,)
     needs: tuple[str, ...] = ()
+    asks_databases: bool = False
 
     @property
     def noun(self) -> str:

@@ -12,8 +12,8 @@ class HealthView(View, frozen=True, kw_only=True):
     ok: bool
 
 
-def alive(asked: Asked[Nothing, Nothing]) -> Answer:
-    """200 while the daemon's jobs run; 503 when it should be restarted."""
+async def alive(asked: Asked[Nothing, Nothing]) -> Answer:
+    """200 while the daemon's jobs run; 503 when it should be restarted. It waits for nothing, not even for a thread."""
     if not asked.services.is_healthy():
         raise Unavailable(
             "daemon_unhealthy", "the daemon's jobs do not run", remedy="Look at its log, then restart it."

@@ -34,7 +34,7 @@ OPERATIONS: tuple[Route, ...] = (
     Route(
         "POST", f"{_SCHEMA}/init", schemas.initialise, OPERATOR,
         "Give a schema its first release: install it, or adopt databases that are at it",
-        schemas.InitView, schemas.InitRequest,
+        schemas.InitView, schemas.InitRequest, asks_databases=True,
     ),
     Route(
         "GET", _UPGRADE, upgrades.show, READER,
@@ -44,11 +44,11 @@ OPERATIONS: tuple[Route, ...] = (
     Route(
         "POST", _UPGRADE, upgrades.begin, DEPLOYER,
         "Begin the upgrade to the next release; repeating it is harmless",
-        upgrades.UpgradeView, upgrades.BeginRequest, statuses=(201, 200),
+        upgrades.UpgradeView, upgrades.BeginRequest, statuses=(201, 200), asks_databases=True,
     ),
     Route(
         "GET", f"{_SCHEMA}/plan", upgrades.plan, READER,
-        "Dry run: the next move, or what blocks it", upgrades.PlanView,
+        "Dry run: the next move, or what blocks it", upgrades.PlanView, asks_databases=True,
     ),
     Route(
         "POST", f"{_UPGRADE}/approve", upgrades.approve, OPERATOR,
@@ -129,7 +129,7 @@ OPERATIONS: tuple[Route, ...] = (
     Route(
         "POST", f"{_MIGRATION}/retry", data_migrations.retry, OPERATOR,
         "Send a failed data migration back to its start",
-        data_migrations.DataMigrationList, data_migrations.RetryMigrationRequest,
+        data_migrations.DataMigrationList, data_migrations.RetryMigrationRequest, asks_databases=True,
     ),
     Route(
         "GET", "/v1/events", events.list_, READER, "The audit log", events.EventList, query=events.EventsQuestion,

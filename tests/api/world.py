@@ -136,7 +136,9 @@ class World:
 
     # -- the API -----------------------------------------------------------------------------------------------------
 
-    def application(self, tokens: Tokens | None = None, *, most_waiters: int = 100) -> Starlette:
+    def application(
+        self, tokens: Tokens | None = None, *, most_waiters: int = 100, turn_wait_seconds: float = 0.2
+    ) -> Starlette:
         """The API over these services."""
         services = ApiServices(
             upgrades=self.upgrades,
@@ -146,12 +148,14 @@ class World:
             is_healthy=lambda: self.is_healthy,
             nudge=self.nudged.append,
         )
-        settings = ApiSettings(tokens=tokens, watch_interval_seconds=0.001, most_waiters=most_waiters)
+        settings = ApiSettings(
+            tokens=tokens, watch_interval_seconds=0.001, most_waiters=most_waiters, turn_wait_seconds=turn_wait_seconds
+        )
         return create_application(services, settings)
 
-    def client(self, tokens: Tokens | None = None, *, token: str | None = None, most_waiters: int = 100) -> Client:
-        """Asks the API as a program on this machine would."""
-        return Client(self.application(tokens, most_waiters=most_waiters), token)
+    def client(self, tokens: Tokens | None = None, *, token: str | None = None, **settings: Any) -> Client:
+        """Asks the API as a program on this machine would. `settings` are those of `application`."""
+        return Client(self.application(tokens, **settings), token)
 
 
 class Client:
