@@ -77,7 +77,7 @@ class Advancing:
             upgrade = look.upgrade
             if look.at_rest and self._has_rested(schema, look):
                 break
-            databases = self._observe(managed, look)
+            databases = self._observe(managed, look, leader_epoch)
             if upgrade is None or upgrade.status is not Status.RUNNING:
                 self._rested[schema] = (upgrade, look.now)
                 return Outcome(decision, has_moved, databases)
@@ -108,7 +108,7 @@ class Advancing:
         upgrade, at = self._rested.get(schema, (None, None))
         return at is not None and upgrade == look.upgrade and 0 <= look.now - at < REST_SECONDS
 
-    def _observe(self, managed: ManagedSchema, look: _Look) -> tuple[DatabaseFacts, ...]:
+    def _observe(self, managed: ManagedSchema, look: _Look, leader_epoch: int) -> tuple[DatabaseFacts, ...]:
         """Bring every copy up to the upgrade's state, read the facts of every database and keep them."""
         upgrade = look.upgrade
 
@@ -133,6 +133,7 @@ class Advancing:
         news = [facts for facts in databases if known.get(facts.name) != facts]
 
         def keep(tx: Transaction) -> None:
+            check_leader(tx, leader_epoch)
             for facts in news:
                 tx.save_reading(DatabaseReading(managed.name, facts.name, facts, tx.now))
 

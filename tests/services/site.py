@@ -228,8 +228,10 @@ class Daemon:
 
     def work(self) -> None:
         """What a daemon does in a few seconds: everything that can be done now."""
-        while self.cycle().has_moved or self.move_rows():
-            pass
+        turns_left = 2  # the last batch of all is nothing more to do, and lets a move be made
+        while turns_left:
+            has_moved = self.cycle().has_moved
+            turns_left = 2 if self.move_rows() or has_moved else turns_left - 1
 
 
 class Process:
