@@ -75,7 +75,7 @@ def admit(standing: Standing, release: str) -> Admission:
             Verdict.NEVER,
             "release_unknown",
             f"the manifest of {standing.schema} has no release {release!r}",
-            "Add it to releases.toml, or start the release that the manifest names.",
+            "Add it to releases.toml and restart the daemon, or start a release that the manifest names.",
         )
     upgrade = standing.upgrade
     if upgrade is None:

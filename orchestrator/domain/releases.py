@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 from orchestrator.domain.errors import NotFound
@@ -35,6 +36,36 @@ class Release:
             has_contract=self.has_contract,
         )
 
+    def recorded(self) -> str:
+        """What an upgrade to this release depends on, as text that is kept with it."""
+        return json.dumps(self._promises())
+
+    def differences(self, recorded: str) -> tuple[str, ...]:
+        """What is not any more as `recorded` has it, in words. What only one of the two knows is not compared."""
+        before, now = json.loads(recorded), json.loads(self.recorded())
+        return tuple(
+            f"{name} was {_said(before[name])} and is {_said(now[name])}"
+            for name in now
+            if name in before and before[name] != now[name]
+        )
+
+    def _promises(self) -> dict[str, object]:
+        return {
+            "expand": self.expand_head,
+            "contract": self.contract_head,
+            "data_migrations": self.data_migrations,
+            "in_step_by": self.in_step_by.value,
+            "old_shape": self.old_shape,
+            "fleets": self.fleets,
+            "has_contract": self.has_contract,
+        }
+
+
+def _said(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "empty"
+    return "not there" if value is None else str(value)
+
 
 @dataclass(frozen=True, slots=True)
 class Releases:
@@ -52,7 +83,7 @@ class Releases:
         raise NotFound(
             "release_unknown",
             f"the manifest of {self.schema} has no release {name!r}",
-            remedy=f"It lists: {known}.",
+            remedy=f"It lists: {known}. The daemon reads it when it starts: restart it after a change.",
             schema=self.schema,
             release=name,
         )
