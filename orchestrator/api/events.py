@@ -9,13 +9,14 @@ from msgspec import Meta
 from orchestrator.api.exchange import Answer, Asked, Name, Nothing, Question, View
 
 MOST_EVENTS = 1000
+LARGEST_ID = 2**31 - 1
 
 
 class EventsQuestion(Question, frozen=True, kw_only=True):
     """Entries after the one with the number `after`; without it the newest `limit`."""
 
     schema: Name | None = None
-    after: Annotated[int, Meta(ge=-1, le=2**63 - 1)] = -1
+    after: Annotated[int, Meta(ge=-1, le=LARGEST_ID)] = -1
     limit: Annotated[int, Meta(ge=1, le=MOST_EVENTS)] = 100
 
 

@@ -67,7 +67,7 @@ class Upgrades:
             upgrade = tx.add_upgrade(
                 begin(
                     schema=schema, from_release=state.release, to_release=release, profile=wanted.profile,
-                    after_revision=state.last_revision, now=tx.now,
+                    after_revision=state.last_revision, now=tx.now, manifest=wanted.recorded(),
                 )
             )  # fmt: skip
             tx.save_schema(replace(state, upgrade_id=upgrade.id))
@@ -94,7 +94,8 @@ class Upgrades:
         Where the policy asks about several it has to be named: said twice, a yes to "the next one" is a yes to two.
         """
         _check_reason(reason)
-        unknown = set(force) - set(FORCIBLE)
+        forced = tuple(sorted({*force}))
+        unknown = {*forced} - {*FORCIBLE}
         if unknown:
             raise Invalid(
                 "guard_not_forcible",
@@ -119,9 +120,9 @@ class Upgrades:
                     f"this upgrade has no later phase {wanted.word if wanted else 'that needs approval'}",
                     remedy=f"orchestrator upgrade show {schema}",
                 )
-            tx.save_approval(Approval(upgrade.id, wanted, actor, reason, tuple(sorted(force)), tx.now))
-            forced = f", forcing {', '.join(force)}" if force else ""
-            self._note(tx, upgrade, "approve", f"{actor} approved {wanted.word}{forced}", actor, reason)
+            tx.save_approval(Approval(upgrade.id, wanted, actor, reason, forced, tx.now))
+            also = f", forcing {', '.join(forced)}" if forced else ""
+            self._note(tx, upgrade, "approve", f"{actor} approved {wanted.word}{also}", actor, reason)
             return upgrade
 
         return self._steer(schema, if_revision, change)

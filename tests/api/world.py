@@ -17,6 +17,7 @@ from orchestrator.api.watch import Watch
 from orchestrator.domain.errors import Unavailable
 from orchestrator.domain.ladder import Phase
 from orchestrator.domain.view import Policy
+from orchestrator.ports import Store
 from orchestrator.services.advancing import Advancing
 from orchestrator.services.context import Context
 from orchestrator.services.data_migrations import DataMigrations
@@ -66,16 +67,21 @@ class World:
 
     def __post_init__(self) -> None:
         self.store = BreakableStore(self.clock)
-        self.context = Context(self.store, {"inventory": self.managed}, {"inventory": self.policy})
+        state = self.state()
+        self.context = Context(state, {"inventory": self.managed}, {"inventory": self.policy})
         self.context.register_schemas()
         self.upgrades = Upgrades(self.context)
         self.leases = Leases(self.context)
         self.board = StatusBoard(self.context)
         self.data_migrations = DataMigrations(self.context)
         self._advancing = Advancing(self.context)
-        epoch = Elections(self.store, "this daemon", ttl_seconds=10).campaign()
+        epoch = Elections(state, "this daemon", ttl_seconds=10).campaign()
         assert epoch is not None
         self._epoch = epoch
+
+    def state(self) -> Store:
+        """Where the state is kept."""
+        return self.store
 
     # -- what a daemon does ------------------------------------------------------------------------------------------
 
