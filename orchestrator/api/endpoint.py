@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from orchestrator.api.auth import identify, require
-from orchestrator.api.exchange import JSON, Answer, ApiServices, Asked, Nothing, Question, Route
+from orchestrator.api.exchange import JSON, UNSEEN, Answer, ApiServices, Asked, Nothing, Question, Route
 from orchestrator.api.faults import Refused, not_found
 from orchestrator.api.settings import ApiSettings
 from orchestrator.api.turns import Turns
@@ -29,6 +29,8 @@ LONGEST_PATH_PART = 255
 T = TypeVar("T", bound=Question)
 
 _PLACE = re.compile(r" - at `(?:key in )?\$\.?([^`]*)`$")
+_PATTERN = re.compile(r"^Expected `[^`]*` matching regex .*")
+_UNSEEN = re.compile(f"[{UNSEEN}]")
 _FIELD = re.compile(r"Object (missing required|contains unknown) field `([^`]*)`")
 
 
@@ -99,7 +101,7 @@ def as_response(answer: Answer) -> Response:
 def _path_parts(request: Request) -> Mapping[str, str]:
     """The names in the path. One that cannot be a name, because no database could store it, names nothing."""
     for value in request.path_params.values():
-        if len(value) > LONGEST_PATH_PART or any(character < " " or character == "\x7f" for character in value):
+        if len(value) > LONGEST_PATH_PART or _UNSEEN.search(value):
             raise not_found()
     return request.path_params
 
@@ -172,7 +174,7 @@ def _unusable(what: str, error: msgspec.ValidationError, kind: type[Question]) -
     text = str(error)
     place = _PLACE.search(text)
     path = place[1] if place else ""
-    reason = _PLACE.sub("", text)
+    reason = _PATTERN.sub("it holds a line break, or another character that is not shown", _PLACE.sub("", text))
     field = _FIELD.fullmatch(reason)
     if field is not None:
         path = ".".join(filter(None, (path, field[2])))

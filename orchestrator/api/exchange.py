@@ -22,10 +22,13 @@ HTML = "text/html; charset=utf-8"
 
 LONGEST_WAIT_SECONDS = 300
 
-Name = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]+$")]
-"""A name of something, as requests may give it: it reaches the database, so it holds no control characters."""
+UNSEEN = r"\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069"
+"""Controls, breaks of lines, changes of direction: they would forge lines in a log and steer terminals."""
 
-Reason = Annotated[str, Meta(max_length=1000, pattern=r"^[^\x00]*$")]
+Name = Annotated[str, Meta(min_length=1, max_length=255, pattern=rf"^[^{UNSEEN}]+$(?!\n)")]
+"""A name of something, as requests may give it."""
+
+Reason = Annotated[str, Meta(max_length=1000, pattern=rf"^[^{UNSEEN}]*$(?!\n)")]
 """A sentence for the audit log."""
 
 Wait = Annotated[float, Meta(ge=0, le=LONGEST_WAIT_SECONDS, description="seconds to wait for another answer")]

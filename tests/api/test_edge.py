@@ -2,10 +2,11 @@
 
 import logging
 from collections.abc import AsyncIterator
+from urllib.parse import quote
 
 import pytest
 
-from tests.api.world import SCHEMA, UPGRADE, World, assert_problem
+from tests.api.world import INSTANCES, SCHEMA, UPGRADE, World, assert_problem
 
 
 @pytest.mark.parametrize("host", ["localhost", "localhost:8776", "127.0.0.1:8776", "127.8.8.8", "[::1]:8776"])
@@ -164,3 +165,26 @@ def test_a_query_of_very_many_fields_is_refused_like_any_other(world: World) -> 
     query = "&".join(f"{number}=" for number in range(9_000))  # compared in pairs, this would take long
     assert_problem(world.client().get(f"/healthz?{query}"), 422, "query_invalid")
     assert_problem(world.client().get(f"/healthz?{query}&7="), 422, "query_invalid")
+
+
+@pytest.mark.parametrize(
+    "character", ["\0", "\x1b", "\n", "\r", "\t", "\x7f", "\x85", "\x9b", "\u2028", "\u202e", "\u2066"]
+)
+@pytest.mark.parametrize("text", ["x{}y", "{}", "x{}"])
+def test_what_forges_log_lines_or_steers_terminals_is_refused(world: World, character: str, text: str) -> None:
+    client = world.begun().client()
+    given = text.format(character)
+    refused = assert_problem(client.post(f"{UPGRADE}/pause", {"reason": given}), 422, "body_invalid")
+    assert refused["detail"] == (
+        "field reason of the body is not usable: it holds a line break, or another character that is not shown"
+    )
+    joining = {"id": "old-1", "nonce": "n", "release": "1", "host": given}
+    assert_problem(client.post(INSTANCES, joining), 422, "body_invalid")
+    assert_problem(client.get("/v1/events", params={"schema": given}), 422, "query_invalid")
+    assert_problem(client.get(f"/v1/schemas/{quote(given)}"), 404, "path_unknown")
+
+
+@pytest.mark.parametrize("text", ["x" * 1000, "Änderung 4711: «ok» \N{GRINNING FACE}", "שלום", ""])
+def test_words_of_any_language_are_taken(world: World, text: str) -> None:
+    answer = world.begun().client().post(f"{UPGRADE}/resume", {"reason": text})
+    assert answer.status_code == 200, answer.text
