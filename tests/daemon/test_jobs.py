@@ -1,0 +1,149 @@
+"""The jobs of a daemon: what takes long keeps nobody from leading, and what goes on going wrong is said once."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from orchestrator.daemon.jobs import MOST_ROW_WORKERS, Jobs
+from orchestrator.domain.errors import Conflict
+from orchestrator.domain.ladder import Phase
+from orchestrator.domain.releases import Release
+from orchestrator.domain.view import DatabaseFacts, MigrationFacts
+from orchestrator.services.advancing import REST_SECONDS, Advancing
+from orchestrator.services.context import Context
+from orchestrator.services.data_migrations import DataMigrations
+from orchestrator.services.leadership import Elections
+from orchestrator.services.leases import Leases
+from orchestrator.services.sweeping import Sweep
+from orchestrator.services.upgrades import Upgrades
+from orchestrator.store.memory import MemoryStore
+from tests.daemon.daemons import until
+from tests.fakes import FLEETS, Clock, FakeSchema
+
+SCHEMA = "inventory"
+
+
+class Slow(FakeSchema):
+    """A schema whose batches do not end before they are let go."""
+
+    def __init__(self, databases: int) -> None:
+        super().__init__(databases=[f"cell{number:02}" for number in range(databases)])
+        self.under_way = 0
+        self.let_go = threading.Event()
+
+    def run_batch(self, database: str, migration: str, upgrade_id: int) -> MigrationFacts:
+        self.under_way += 1
+        self.let_go.wait()
+        return super().run_batch(database, migration, upgrade_id)
+
+
+class Counted(Elections):
+    """Elections that count their campaigns."""
+
+    campaigns = 0
+
+    def campaign(self) -> int | None:
+        self.campaigns += 1
+        return super().campaign()
+
+
+class Running:
+    """The jobs of one daemon on a schema without databases."""
+
+    def __init__(self, schema: FakeSchema) -> None:
+        self.clock = Clock()
+        store = MemoryStore(self.clock)
+        self.context = Context(store, {SCHEMA: schema})
+        self.context.register_schemas()
+        self.upgrades = Upgrades(self.context)
+        self.elections = Counted(store, "test", ttl_seconds=10)
+        self.jobs = Jobs(
+            self.context,
+            self.elections,
+            Advancing(self.context),
+            DataMigrations(self.context),
+            Sweep(self.context),
+            threading.Event(),
+            cycle_seconds=0.02,
+            campaign_seconds=0.02,
+            batch_pause_seconds=0,
+        )
+
+    def phase(self) -> Phase | None:
+        (newest,) = self.context.store.read(lambda tx: tx.upgrades(SCHEMA, limit=1))
+        return newest.phase
+
+
+@pytest.fixture
+def run() -> Iterator[Callable[[FakeSchema], Running]]:
+    """Starts jobs, and stops them after the test."""
+    started: list[Running] = []
+
+    def start(schema: FakeSchema) -> Running:
+        started.append(Running(schema))
+        started[-1].jobs.start()
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.jobs.stop()
+
+
+def test_rows_that_move_in_many_databases_keep_nobody_from_leading(run: Callable[[FakeSchema], Running]) -> None:
+    schema = Slow(2 * MOST_ROW_WORKERS)
+    running = run(schema)
+    try:
+        running.upgrades.initialise(SCHEMA, "1", actor="test")
+        for fleet in FLEETS:
+            Leases(running.context).report(SCHEMA, fleet, release="1", instances=0, actor="test", reason=None)
+        running.upgrades.begin(SCHEMA, "2", actor="test")
+        until(lambda: schema.under_way == MOST_ROW_WORKERS, "as many batches run as may")
+        before = running.elections.campaigns
+        until(lambda: running.elections.campaigns > before + 2, "the daemon goes on leading")
+        assert schema.under_way == MOST_ROW_WORKERS
+    finally:
+        schema.let_go.set()
+    until(lambda: running.phase() is Phase.WRITE_NEW, "all rows are moved, in the end")
+
+
+class Failing(FakeSchema):
+    """A schema that cannot be read for a while, for a reason that nobody foresaw or that somebody did."""
+
+    wrong: Exception | None = None
+    failed = succeeded = 0
+
+    def observe(self, database: str, release: Release | None, *, verify: bool = False) -> DatabaseFacts:
+        if (wrong := self.wrong) is not None:
+            self.failed += 1
+            raise wrong
+        self.succeeded += 1
+        return super().observe(database, release, verify=verify)
+
+
+def test_what_goes_on_going_wrong_is_said_once(
+    run: Callable[[FakeSchema], Running], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    schema = Failing()
+    schema.wrong = Conflict("somehow_wrong", "it is wrong somehow", remedy="Mend it.")
+
+    def times_said() -> int:
+        return sum("it is wrong somehow (somehow_wrong). Mend it." in record.getMessage() for record in caplog.records)
+
+    def until_it_failed_again() -> None:
+        before = schema.failed
+        until(lambda: schema.failed > before + 3, "it is tried again")
+
+    running = run(schema)
+    until_it_failed_again()
+    assert times_said() == 1
+    schema.wrong = None
+    until(lambda: schema.succeeded, "it is well")
+    schema.wrong = Conflict("somehow_wrong", "it is wrong somehow", remedy="Mend it.")
+    running.clock.advance(REST_SECONDS)
+    until_it_failed_again()
+    assert times_said() == 2
