@@ -129,7 +129,8 @@ class View:
     """One upgrade with all facts, from one snapshot of the state and the latest reading of each database.
 
     `instances` are the possibly-alive ones. `known_fleets` are those of which anything was ever reported.
-    `earlier_migrations` are the data migrations of all releases up to the old one.
+    `earlier_migrations` are the data migrations of all releases up to the old one. `left_out` are databases that took
+    part in the upgrade and are not in the configuration any more.
     """
 
     upgrade: Upgrade
@@ -144,6 +145,7 @@ class View:
     policy: Policy
     now: float
     earlier_migrations: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     def approval(self, phase: Phase) -> Approval | None:
         """The approval of entering `phase` in this upgrade, if there is one."""

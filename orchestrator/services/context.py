@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from orchestrator.domain.admission import Standing
 from orchestrator.domain.errors import Conflict, NotFound
 from orchestrator.domain.fleets import InstanceState
+from orchestrator.domain.ladder import Phase
 from orchestrator.domain.records import Event, SchemaState
 from orchestrator.domain.upgrades import Upgrade
 from orchestrator.domain.view import DatabaseFacts, Policy, View
@@ -86,6 +87,7 @@ def view_of(
     releases = managed.releases
     old = releases[upgrade.from_release]
     earlier = releases.ordered[: releases.index(old.name) + 1]
+    began = {record.database for record in tx.steps(upgrade.id, Phase.EXPANDED)}
     return View(
         upgrade=upgrade,
         old=old,
@@ -99,6 +101,7 @@ def view_of(
         policy=policy,
         now=tx.now,
         earlier_migrations=tuple(name for release in earlier for name in release.data_migrations),
+        left_out=tuple(sorted(began.difference(managed.databases))),
     )
 
 

@@ -1,4 +1,4 @@
-"""Guard: every managed database answers, and its copy holds the fence once there is one."""
+"""Guard: every database of the upgrade is managed and answers, and its copy holds the fence once there is one."""
 
 from __future__ import annotations
 
@@ -10,8 +10,19 @@ from orchestrator.domain.view import Blocker, View
 
 
 def blockers(view: View, target: Phase) -> Iterator[Blocker]:
-    """Closed for a database that cannot be read, whose copy is ahead of the state, or does not hold the fence yet."""
+    """Closed for a database that cannot be read, whose copy is ahead of the state, or does not hold the fence yet.
+
+    On the way up also for one that took part and is not configured any more: its rows would never be moved.
+    """
     upgrade = view.upgrade
+    for name in view.left_out if target > upgrade.phase else ():
+        yield Blocker(
+            "database_left_out",
+            f"database {name} took part in this upgrade and is not in the configuration any more",
+            f"Name it in [schema:{upgrade.schema}] databases again and restart the daemon. If it is gone for good, "
+            f"begin anew without it: orchestrator upgrade cancel {upgrade.schema} --reason ...",
+            (name,),
+        )
     for facts in view.databases:
         if facts.error is not None:
             yield Blocker(
