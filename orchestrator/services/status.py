@@ -190,13 +190,16 @@ def _sentence(view: View, blockers: tuple[Blocker, ...], share: float | None) ->
             return next(each.sentence for each in running_rows if each.code == "data_migration_failed")
         return "moving rows" if share is None else f"moving rows: {share:.0%}"
     if upgrade.move is Move.STEPPING:
-        waiting = [record for record in view.steps if record.state is not StepState.DONE and record.error]
-        if waiting:
-            return f"the {upgrade.step.value} step waits in {waiting[0].database}: {waiting[0].error}"
+        troubled = [record for record in view.steps if record.state is not StepState.DONE and record.error]
+        if troubled:
+            step = troubled[0]
+            did = "failed" if step.state is StepState.FAILED else "waits"
+            return f"the {upgrade.step.value} step {did} in {step.database}: {step.error}"
         return f"running the {upgrade.step.value} step"
     target = upgrade.target
     if target is None:
-        return f"rests at {upgrade.phase.word}, where it was sent"
+        goes_on = f"orchestrator upgrade resume {upgrade.schema}"
+        return f"rests at {upgrade.phase.word}, where it was sent; to go on: {goes_on}"
     return f"about to enter {target.word}"
 
 

@@ -39,7 +39,7 @@ def test_the_upgrade_is_shown_in_words(world: World) -> None:
     ]  # fmt: skip
     blocker = next(each for each in body["blockers"] if each["code"] == "instance_unsupported")
     assert (blocker["culprits"], blocker["policy"]) == (["old-1"], False)
-    assert body["sentence"].startswith("waiting for 1 instance of inventory-api that still run 1")
+    assert body["sentence"].startswith("waiting for 1 instance of inventory-api that still runs 1")
     assert body["databases"][0]["step"]["state"] == "done"
     assert body["databases"][0]["copy_revision"] == body["revision"]
     assert [(each["name"], each["state"]) for each in body["data_migrations"]] == [("split_name", "pending")]

@@ -31,10 +31,12 @@ def blockers(view: View, target: Phase) -> Iterator[Blocker]:
         if database.error is not None:
             continue  # databases_fenced says so
         ledger = {facts.name: facts for facts in database.migrations}
+        behind: str | None = None  # the first that is not done: those that follow start after it
         for name in view.new.data_migrations:
             found = ledger.get(name)
             if found is None or not _is_proven(found, database, proof_needed):
-                yield _blocker(view, database, name, found)
+                yield _blocker(view, database, name, found, behind)
+                behind = behind or name
         for name in view.earlier_migrations:
             found = ledger.get(name)
             if found is None or found.state not in (MigrationState.COMPLETE, MigrationState.ASSUMED):
@@ -56,16 +58,22 @@ def _is_proven(found: MigrationFacts, database: DatabaseFacts, proof_needed: boo
     return found.witness is not None and (not proof_needed or found.witness == database.incarnation)
 
 
-def _blocker(view: View, database: DatabaseFacts, name: str, found: MigrationFacts | None) -> Blocker:
+def _blocker(
+    view: View, database: DatabaseFacts, name: str, found: MigrationFacts | None, behind: str | None
+) -> Blocker:
     schema, place = view.upgrade.schema, (f"{database.name}/{name}",)
     if found is None:
         sentence = f"data migration {name} has not started in {database.name}"
         return Blocker("data_migration_pending", sentence, "It starts by itself in phase backfill.", place)
+    if found.state is MigrationState.PENDING and behind is not None:
+        sentence = f"data migration {name} waits for {behind} in {database.name}"
+        return Blocker("data_migration_pending", sentence, f"It starts by itself when {behind} is complete.", place)
     if found.state is MigrationState.FAILED:
+        mend = "Stop whatever writes only the old shape, and mend" if found.differences else "Mend"
         return Blocker(
             "data_migration_failed",
             f"data migration {name} stopped in {database.name}: {found.error or 'no error was recorded'}",
-            f"Mend what it names, then: orchestrator data-migration retry {schema} {name}",
+            f"{mend} what it names, then: orchestrator data-migration retry {schema} {name}",
             place,
         )
     if found.state is MigrationState.COMPLETE:
@@ -81,6 +89,19 @@ def _blocker(view: View, database: DatabaseFacts, name: str, found: MigrationFac
     return Blocker(
         "data_migration_running",
         f"data migration {name} is {found.state.value} in {database.name}: {rows}{total} rows {doing}",
-        f"It goes on by itself: orchestrator data-migration show {schema} {name}",
+        _how_it_goes_on(view, name),
         place,
+    )
+
+
+def _how_it_goes_on(view: View, name: str) -> str:
+    upgrade = view.upgrade
+    look = f"orchestrator data-migration show {upgrade.schema} {name}"
+    if upgrade.phase <= Phase.BACKFILL:
+        return f"It goes on by itself: {look}"
+    if not upgrade.old_valid:
+        return f"Rows only move in backfill, and the old shape is stale by now: put right what {look} names by hand."
+    return (
+        f"Rows only move in backfill: orchestrator upgrade rollback {upgrade.schema} --to backfill --reason ..., and "
+        f"when it is there: orchestrator upgrade resume {upgrade.schema}"
     )

@@ -35,7 +35,7 @@ def blockers(view: View, target: Phase) -> Iterator[Blocker]:
         if live:
             yield Blocker(
                 "instance_unsupported",
-                f"waiting for {instances_of(len(live), fleet)} that still run {release}",
+                f"waiting for {instances_of(len(live), fleet)} that still run{'s' if len(live) == 1 else ''} {release}",
                 f"Roll them to {wanted}; they leave by themselves when they are stopped cleanly.",
                 tuple(instance.label for instance in live),
             )

@@ -1,0 +1,54 @@
+"""What a blocker tells people holds: who waits for whom, and what goes on by itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from orchestrator.domain.guards import GUARDS
+from orchestrator.domain.ladder import Phase
+from orchestrator.domain.view import Blocker, MigrationFacts, MigrationState, View
+from tests.domain.views import a_view, an_upgrade, complete, with_database
+
+
+def of_rows(phase: Phase, target: Phase, *migrations: MigrationFacts) -> tuple[Blocker, ...]:
+    view = with_database(a_view(an_upgrade(phase)), migrations=migrations)
+    return tuple(GUARDS["data_migrated"](view, target))
+
+
+def left_out(phase: Phase, goal: Phase, target: Phase) -> tuple[Blocker, ...]:
+    view: View = replace(a_view(an_upgrade(phase, goal=goal)), left_out=("cell3",))
+    return tuple(GUARDS["databases_fenced"](view, target))
+
+
+def test_a_data_migration_that_follows_one_that_stopped_does_not_go_on_by_itself() -> None:
+    stopped = MigrationFacts("split_name", MigrationState.FAILED, error="no")
+    _, follower = of_rows(Phase.BACKFILL, Phase.READ_NEW, stopped, MigrationFacts("fill_kind", MigrationState.PENDING))
+    assert follower.code == "data_migration_pending"
+    assert "waits for split_name" in follower.sentence
+    assert follower.remedy == "It starts by itself when split_name is complete."
+
+
+def test_rows_that_differ_lead_to_whoever_writes_only_the_old_shape() -> None:
+    differing = MigrationFacts("split_name", MigrationState.FAILED, differences=3, error="3 rows differ")
+    (blocker,) = of_rows(Phase.BACKFILL, Phase.READ_NEW, differing, complete("fill_kind"))
+    assert "whatever writes only the old shape" in blocker.remedy
+    assert "orchestrator data-migration retry inventory split_name" in blocker.remedy
+
+
+def test_rows_are_not_said_to_move_after_backfill() -> None:
+    waiting = MigrationFacts("split_name", MigrationState.PENDING)
+    for phase, target in ((Phase.READ_NEW, Phase.WRITE_NEW), (Phase.WRITE_NEW, Phase.CONTRACTED)):
+        (blocker,) = of_rows(phase, target, waiting, complete("fill_kind"))
+        assert "by itself" not in blocker.remedy
+        assert ("rollback" in blocker.remedy) is (phase is Phase.READ_NEW)
+
+
+def test_a_database_that_was_taken_out_of_the_configuration_holds_the_upgrade_up() -> None:
+    """Its rows would never be moved, and nobody would say so."""
+    (blocker,) = left_out(Phase.EXPANDED, Phase.CONTRACTED, Phase.BACKFILL)
+    assert (blocker.code, blocker.culprits) == ("database_left_out", ("cell3",))
+    assert "upgrade cancel inventory" in blocker.remedy
+
+
+def test_an_upgrade_can_be_taken_back_without_a_database_that_is_gone() -> None:
+    assert left_out(Phase.EXPANDED, Phase.BASE, Phase.BASE) == ()
