@@ -408,7 +408,8 @@ class Member:
 
 
 def _new_id(host: str) -> str:
-    return f"{_UNUSABLE.sub('-', host)[:32]}.{os.getpid()}.{secrets.token_hex(6)}"
+    name = _UNUSABLE.sub("-", host).lstrip("._:-")[:32] or "process"
+    return f"{name}.{os.getpid()}.{secrets.token_hex(6)}"
 
 
 def _call(hook: Callable[..., object], *arguments: object) -> None:

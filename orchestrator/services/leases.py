@@ -14,7 +14,8 @@ from orchestrator.domain.ladder import InStepBy, Side
 from orchestrator.ports import ManagedSchema, Transaction
 from orchestrator.services.context import Context, event, standing_of
 
-_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")  # no option of a command, no `..` in a path
+_NONCE = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +54,8 @@ class Leases:
         """
         managed = self._context.managed(schema)
         _check_fleet(managed, fleet)
-        _check_name("instance id", instance_id)
-        _check_name("nonce", nonce)
+        _check_name(_ID, "instance id", instance_id, "Use 1 to 64 letters, digits and . _ : - after a letter or digit.")
+        _check_name(_NONCE, "nonce", nonce, "Use 1 to 64 letters, digits and . _ : -")
 
         def work(tx: Transaction) -> Lease:
             state = tx.lock_schema(schema)
@@ -77,7 +78,7 @@ class Leases:
         return self._context.store.run(work)
 
     def _join_again(self, standing: Standing, known: Instance, nonce: str, release: str) -> Lease:
-        if known.nonce != nonce or known.release != release:
+        if not secrets.compare_digest(known.nonce, nonce) or known.release != release:
             raise Conflict(
                 "instance_id_taken",
                 f"instance id {known.id!r} of fleet {known.fleet} is another process's",
@@ -227,13 +228,9 @@ def _check_fleet(managed: ManagedSchema, fleet: str) -> None:
         )
 
 
-def _check_name(what: str, value: str) -> None:
-    if not _ID.fullmatch(value):
-        raise Invalid(
-            "name_invalid",
-            f"the {what} {value!r} is not usable",
-            remedy="Use 1 to 64 letters, digits and . _ : -",
-        )
+def _check_name(pattern: re.Pattern[str], what: str, value: str, remedy: str) -> None:
+    if not pattern.fullmatch(value):
+        raise Invalid("name_invalid", f"the {what} {value!r} is not usable", remedy=remedy)
 
 
 def _check_reason(reason: str) -> None:

@@ -148,8 +148,9 @@ def test_a_wrong_registration_names_the_field(world: World, change: dict[str, An
     assert assert_problem(answer, 422, "body_invalid")["field"] == field
 
 
-def test_an_id_with_other_characters_is_refused(world: World) -> None:
-    assert_problem(world.at_rest().client().post(INSTANCES, {**ONE, "id": "a b"}), 422, "name_invalid")
+@pytest.mark.parametrize("name", ["a b", "a/b", ".", "..", "-a", "--help", "--attest-dead", "a" * 65])
+def test_an_id_that_commands_or_paths_would_take_for_something_else_is_refused(world: World, name: str) -> None:
+    assert_problem(world.at_rest().client().post(INSTANCES, {**ONE, "id": name}), 422, "name_invalid")
 
 
 def test_a_path_that_no_database_could_store_names_nothing(world: World) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable
@@ -80,6 +81,13 @@ def test_join_registers_under_a_new_id_and_returns_what_is_published(daemon: Sta
     assert str(member.standing.behaviour) == "reads old, writes both"
     assert (member.standing.publication, member.standing.upgrade, member.standing.phase) == (17, 3, "backfill")
     assert member.is_live
+
+
+@pytest.mark.parametrize("host", ["-x", "...", "\u00fc-web", "", "_x"])
+def test_an_id_begins_with_a_letter_or_digit_on_every_host(transport: DirectTransport, host: str) -> None:
+    member = Member("", schema="inventory", fleet="inventory-api", release="2", host=host, transport=transport)
+    member.join(in_background=False)
+    assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}", member.instance_id or "")
 
 
 def test_join_is_repeatable(daemon: StandIn, member: Member) -> None:
