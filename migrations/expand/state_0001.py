@@ -114,6 +114,7 @@ def upgrade() -> None:
         sa.Column("phase_since", sa.Double(), nullable=False),
         sa.Column("ended_at", sa.Double(), nullable=True),
         sa.Column("doubt", sa.String(length=2000), nullable=True),
+        sa.Column("manifest", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(["schema"], ["schemas.name"], name=op.f("fk_upgrades_schema")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_upgrades")),
     )

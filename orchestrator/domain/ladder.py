@@ -112,7 +112,9 @@ class Rung:
     why: str
 
 
-EVERY_MOVE = ("not_paused", "fleets_known", "instances_support", "instances_acked", "databases_fenced")
+EVERY_MOVE = (
+    "not_paused", "manifest_unchanged", "fleets_known", "instances_support", "instances_acked", "databases_fenced",
+)  # fmt: skip
 """Guards of every move, in the order in which their blockers are shown."""
 
 RUNGS: tuple[Rung, ...] = (

@@ -32,7 +32,8 @@ class Upgrade:
     `publication` is the revision at which the present phase was published; an ack names it, so that an ack from an
     earlier visit of the same phase counts for nothing. `old_valid` says that the old shape still holds every
     committed value. `paused` is the reason given, or None while it is not paused. `doubt` says why nothing that was
-    proven of the rows counts, until a phase below backfill is published. Times are database time.
+    proven of the rows counts, until a phase below backfill is published. `manifest` is what the manifest said of the new
+    release when the upgrade began. Times are database time.
     """
 
     id: int
@@ -54,6 +55,7 @@ class Upgrade:
     phase_since: float
     ended_at: float | None = None
     doubt: str | None = None
+    manifest: str | None = None
 
     @property
     def target(self) -> Phase | None:
@@ -140,7 +142,14 @@ class Upgrade:
 
 
 def begin(
-    *, schema: str, from_release: str, to_release: str, profile: Profile, after_revision: int, now: float
+    *,
+    schema: str,
+    from_release: str,
+    to_release: str,
+    profile: Profile,
+    after_revision: int,
+    now: float,
+    manifest: str | None = None,
 ) -> Upgrade:
     """A new upgrade at its base. Its revisions go on from those of the upgrade before: they never repeat."""
     revision = after_revision + 1
@@ -148,7 +157,7 @@ def begin(
         id=0, schema=schema, from_release=from_release, to_release=to_release, profile=profile,
         phase=Phase.BASE, fence=Phase.BASE, goal=profile.last(), move=Move.RESTING,
         revision=revision, publication=revision, old_valid=True, paused=None, cancelling=False,
-        status=Status.RUNNING, begun_at=now, phase_since=now,
+        status=Status.RUNNING, begun_at=now, phase_since=now, manifest=manifest,
     )  # fmt: skip
 
 

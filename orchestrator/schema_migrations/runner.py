@@ -214,6 +214,9 @@ class Runner:
                     raise self._failure(attempt, error) from error
                 if number == self._patience.attempts:
                     raise self._gave_up(attempt, error) from error
+                wrong = error
+            if number == 1:
+                self._say_who_holds(attempt, wrong)
             self._sleep(self._patience.pause(number, self._chance()))
 
     def _intend(self, attempt: _Attempt, way: str) -> tuple[bool, bool]:
@@ -248,7 +251,8 @@ class Runner:
         return StepFailed(
             "revision_failed",
             f"{place}: revision {revision.id} failed in database {database.name}: {reason(error, database.engine.url)}",
-            remedy="Nothing was marked done. Correct what it says, then retry.",
+            remedy="Nothing was marked done. Correct what it says. A revision that was changed is read when the daemon "
+            "starts: restart it.",
             file=str(place.file),
             line=place.line,
             revision=revision.id,
@@ -257,21 +261,36 @@ class Runner:
 
     def _gave_up(self, attempt: _Attempt, error: Exception) -> StepFailed:
         database, revision = attempt.database, attempt.revision
-        tables = sorted({change.table for change in attempt.observed if change.table})
-        holders: tuple[str, ...] = ()
-        if not database.dialect.is_disconnect(error):
-            with database.reading() as reader:  # the connection for DDL would wait for the lock once more
-                holders = database.dialect.lock_holders(reader, tables)
+        holders = self._holders(attempt, error)
         by = f"; {'; '.join(holders)}" if holders else ""
         return StepFailed(
             "lock_timeout",
             f"revision {revision.id} did not get its locks in database {database.name} in {self._patience.attempts} "
             f"attempts: {reason(error, database.engine.url)}{by}",
-            remedy="End the session that holds the lock, or wait for a quieter time; then retry.",
+            remedy="End the session that holds the lock, or wait for a quieter time.",
             revision=revision.id,
             database=database.name,
             holders=list(holders),
         )
+
+    def _say_who_holds(self, attempt: _Attempt, error: Exception) -> None:
+        try:
+            holders = self._holders(attempt, error)
+        except OrchestratorError:
+            holders = ()
+        why = "; ".join(holders) or reason(error, attempt.database.engine.url)
+        LOG.warning(
+            "revision %(revision)s waits for its locks in %(database)s: %(why)s",
+            {"action": "revision.wait", "revision": attempt.revision.id, "database": attempt.database.name, "why": why},
+        )
+
+    def _holders(self, attempt: _Attempt, error: Exception) -> tuple[str, ...]:
+        database = attempt.database
+        if database.dialect.is_disconnect(error):
+            return ()
+        tables = sorted({change.table for change in attempt.observed if change.table})
+        with database.reading() as reader:  # the connection for DDL would wait for the lock once more
+            return database.dialect.lock_holders(reader, tables)
 
 
 class _Attempt:

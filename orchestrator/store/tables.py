@@ -133,6 +133,7 @@ upgrades = Table(
     Column("phase_since", Double, nullable=False),
     Column("ended_at", Double, nullable=True),
     Column("doubt", String(SENTENCE_LENGTH), nullable=True),
+    Column("manifest", Text, nullable=True),
     Index(None, "schema", "id"),
 )
 

@@ -13,6 +13,7 @@ from orchestrator.domain.view import Blocker, Copy, MigrationFacts, MigrationSta
 from tests.domain.views import (
     NEW,
     NOW,
+    OLD,
     a_database,
     a_report,
     a_view,
@@ -111,6 +112,9 @@ CLOSED = (
            "copy_behind", ("main",), "again by itself"),
     Closed("a database without a copy", "databases_fenced", with_database(a_view(FENCED), copy=None), Phase.BACKFILL,
            "copy_behind", ("main",), "again by itself"),
+    Closed("a manifest that lists less than at the beginning", "manifest_unchanged",
+           a_view(replace(AT_BACKFILL, manifest=NEW.recorded()), new=replace(NEW, data_migrations=())), Phase.READ_NEW,
+           "manifest_changed", (), "Put releases.toml back", "data_migrations was split_name, fill_kind and is empty"),
     Closed("a database that lost what expand made", "databases_expanded",
            with_database(a_view(AT_BACKFILL), expanded=False), Phase.READ_NEW, "database_not_expanded", ("main",),
            "upgrade rollback inventory --to base"),
@@ -166,6 +170,9 @@ def test_a_closed_guard_names_code_culprit_and_remedy(case: Closed) -> None:
 
 OPEN = (
     ("not_paused", a_view(), Phase.EXPANDED),
+    ("manifest_unchanged", a_view(), Phase.EXPANDED),
+    ("manifest_unchanged", a_view(replace(AT_BACKFILL, manifest=NEW.recorded())), Phase.READ_NEW),
+    ("manifest_unchanged", a_view(replace(AT_BACKFILL, manifest=OLD.recorded())), Phase.EXPANDED),
     ("fleets_known", a_view(), Phase.EXPANDED),
     ("fleets_known", a_view(new=replace(NEW, fleets=("api", "worker", "mailer"))), Phase.EXPANDED),
     ("instances_support", a_view(), Phase.EXPANDED),

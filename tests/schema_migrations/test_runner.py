@@ -422,8 +422,10 @@ def test_two_runs_at_once_do_not_meet(shop: TreeWriter, prepared: Database) -> N
     assert driver.run(prepared, "2", Step.EXPAND, owner_epoch=1) == ("e2", "e3")
 
 
-def test_a_step_does_not_wait_for_locks_for_ever(shop: TreeWriter, prepared: Database) -> None:
-    """As pgroll does. It gives up, says who is in the way, and leaves nothing but its intent."""
+def test_a_step_does_not_wait_for_locks_for_ever(
+    shop: TreeWriter, prepared: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As pgroll does. It says who is in the way, at once and when it gives up, and leaves nothing but its intent."""
     at_release_1(shop, prepared)
     pauses: list[float] = []
     driver = shop.driver(sleep=pauses.append)
@@ -432,6 +434,8 @@ def test_a_step_does_not_wait_for_locks_for_ever(shop: TreeWriter, prepared: Dat
 
     assert failure.value.code == "lock_timeout"
     assert "in 3 attempts" in failure.value.message
+    (warning,) = [record.getMessage() for record in caplog.records if "waits for its locks" in record.getMessage()]
+    assert prepared.dialect.name != "postgresql" or "customers" in warning
     assert len(pauses) == 2
     if prepared.dialect.name == "postgresql":
         assert "customers" in str(failure.value.fields["holders"])

@@ -16,6 +16,7 @@ from orchestrator.domain.guards import (
     fleets_known,
     instances_acked,
     instances_support,
+    manifest_unchanged,
     not_paused,
     old_shape_valid,
     soaked,
@@ -29,6 +30,7 @@ GUARDS: dict[str, Guard] = {
     module.__name__.rpartition(".")[2]: module.blockers
     for module in (
         not_paused,
+        manifest_unchanged,
         fleets_known,
         instances_support,
         instances_acked,
