@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.api.exchange import Answer, Asked, Nothing, View
-from orchestrator.domain.errors import Unavailable
+from orchestrator.domain.errors import OrchestratorError, Unavailable
 
 
 class HealthView(View, frozen=True, kw_only=True):
@@ -22,6 +22,11 @@ async def alive(asked: Asked[Nothing, Nothing]) -> Answer:
 
 
 def ready(asked: Asked[Nothing, Nothing]) -> Answer:
-    """200 while the state database answers; 503 when requests would fail."""
-    asked.services.board.events(schema=None, after=-1, limit=1)
+    """200 while the state database answers; 503 when requests would fail. Strangers are not told where it is."""
+    try:
+        asked.services.board.events(schema=None, after=-1, limit=1)
+    except OrchestratorError as error:
+        raise Unavailable(
+            "state_database_unavailable", "the state database does not do its work", remedy="The daemon's log says why."
+        ) from error
     return Answer(HealthView(ok=True))

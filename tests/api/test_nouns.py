@@ -4,8 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from orchestrator.api.auth import Role
+from orchestrator.domain.errors import Unavailable
 from orchestrator.domain.view import MigrationState
-from tests.api.world import SCHEMA, UPGRADE, World, assert_problem
+from tests.api.world import SCHEMA, UPGRADE, World, assert_problem, tokens_for_all_roles
 from tests.fakes import FakeSchema
 
 REPORT = f"{SCHEMA}/fleets/inventory-worker/report"
@@ -111,3 +113,15 @@ def test_readiness_of_the_daemon_asks_the_store(world: World) -> None:
     answer = world.client().get("/readyz")
     assert_problem(answer, 503, "state_database_unavailable")
     assert answer.headers["retry-after"] == "5"
+
+
+def test_strangers_are_not_told_where_the_state_database_is(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(work: object) -> None:
+        raise Unavailable("state_database_unavailable", "postgresql://admin@db.internal/state is away", remedy="Go on.")
+
+    monkeypatch.setattr(world.store, "read", refuse)
+    tokens, secrets = tokens_for_all_roles()
+    answer = world.client(tokens).get("/readyz")
+    assert_problem(answer, 503, "state_database_unavailable")
+    assert "internal" not in answer.text
+    assert "db.internal" in world.client(tokens, token=secrets[Role.READER]).get("/v1/schemas").text
