@@ -12,10 +12,13 @@ from orchestrator.api.openapi import parameters_of
 
 
 def handler(routes: Sequence[Route]) -> Handler:
-    """Answers with the page."""
+    """Answers with the page. Its content is made at the first question and kept: everybody may ask."""
+    made: list[Markup] = []
 
     def reference(asked: Asked[Nothing, Nothing]) -> Answer:
-        return page("orchestrator: API", *_content(routes))
+        if not made:
+            made.append(joined(*_content(routes)))
+        return page("orchestrator: API", made[0])
 
     return reference
 

@@ -6,7 +6,8 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from orchestrator.api.exchange import Route
+from orchestrator.api import reference
+from orchestrator.api.exchange import Answer, Question, Route
 from orchestrator.api.routes import OPERATIONS, ROUTES
 from tests.api.world import UPGRADE, World
 
@@ -77,3 +78,20 @@ def test_the_reference_shows_every_operation_and_needs_nothing_from_elsewhere(wo
         assert f"<code>{route.method} {route.path}</code>" in answer.text
     assert not re.findall(r"(?:src|href)=\"(?!/)[^\"]*\"", answer.text)
     assert "http://" not in answer.text and "https://" not in answer.text and "<script" not in answer.text
+
+
+def test_the_reference_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = 0
+
+    def count(kind: type[Question]) -> Iterator[tuple[str, bool, dict[str, Any]]]:
+        nonlocal made
+        made += 1
+        yield "a_field", True, {"type": "string"}
+
+    monkeypatch.setattr(reference, "parameters_of", count)
+    answer = reference.handler(OPERATIONS)
+    asked: Any = None
+    first, second = answer(asked), answer(asked)
+    assert isinstance(first, Answer) and isinstance(second, Answer)
+    assert made == 2 * len(OPERATIONS)
+    assert first.headers["Content-Security-Policy"] != second.headers["Content-Security-Policy"]
