@@ -32,8 +32,8 @@ class Upgrade:
     `publication` is the revision at which the present phase was published; an ack names it, so that an ack from an
     earlier visit of the same phase counts for nothing. `old_valid` says that the old shape still holds every
     committed value. `paused` is the reason given, or None while it is not paused. `doubt` says why nothing that was
-    proven of the rows counts, until a phase below backfill is published. `manifest` is what the manifest said of the new
-    release when the upgrade began. Times are database time.
+    proven of the rows counts, until a phase below backfill is published. `manifest` is what the manifest said of the
+    new release when the upgrade began. Times are database time.
     """
 
     id: int
