@@ -69,13 +69,14 @@ class HttpTransport:
     ) -> None:
         """`urls` is one address, several in a sequence, or several in a string with commas between them.
 
-        `timeout` is for a whole request, `connect_timeout` for reaching one daemon; both in seconds.
+        `timeout` is for a whole request, `connect_timeout` for reaching one daemon; both in seconds. White space around
+        a token does not count. Raises `ClientError` for an address or a token that cannot be used.
         """
         listed = urls.split(",") if isinstance(urls, str) else urls
         self._daemons = tuple(_Daemon(url.strip(), ssl_context) for url in listed if url.strip())
         if not self._daemons:
             raise _bad_url("", "there is no daemon address")
-        self._token = token
+        self._token = _usable(token)
         self._timeout = timeout
         self._connect_timeout = connect_timeout
         self._first = 0
@@ -291,8 +292,8 @@ def _parsed(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
         port = parts.port
-    except ValueError as error:
-        raise _bad_url(url, str(error)) from error
+    except ValueError:
+        raise _bad_url(url, "its host or port cannot be read") from None
     if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
         raise _bad_url(url, "it is not http://HOST:PORT or https://HOST:PORT")
     if parts.username is not None or parts.query or parts.fragment:
@@ -300,10 +301,24 @@ def _parsed(url: str) -> SplitResult:
     return parts
 
 
+def _usable(token: str | None) -> str | None:
+    """The token as a header can carry it, or None. Refused here: what refuses it later shows it."""
+    bare = (token or "").strip()
+    if not all("!" <= sign <= "~" for sign in bare):
+        raise ClientError(
+            "token_invalid",
+            "the token holds white space, or a character that no token has",
+            remedy="Give the token that `orchestrator token new` printed, and nothing else.",
+        )
+    return bare or None
+
+
 def _bad_url(url: str, reason: str) -> ClientError:
+    """The refusal of an address. It may hold a password before its last @, and another after a question mark."""
+    shown = url.rpartition("@")[2].partition("?")[0]
     return ClientError(
         "daemon_url_invalid",
-        f"the daemon address {url!r} cannot be used: {reason}",
+        f"the daemon address {shown!r} cannot be used: {reason}",
         remedy="Give an address such as http://127.0.0.1:8776.",
     )
 

@@ -3,6 +3,7 @@
 import os
 import socket
 import threading
+import traceback
 from collections.abc import Iterator
 
 import pytest
@@ -148,7 +149,21 @@ def test_nobody_reachable_is_said_with_each_address(closed_url: str) -> None:
     assert caught.value.code == "daemon_unreachable"
     assert not caught.value.maybe_done
     assert str(caught.value).count(closed_url) == 2
-    assert "secret" not in str(caught.value)
+    assert "secret" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("token", ["secret\r\nX: y", "secret\nmore", "sec ret", "secr\u20act", "secret\x00"])
+def test_a_token_that_no_header_can_carry_is_refused_at_once_and_not_shown(token: str) -> None:
+    with pytest.raises(ClientError) as caught:
+        HttpTransport("http://127.0.0.1:8776", token=token)
+    assert caught.value.code == "token_invalid"
+    assert "sec" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("token", "header"), [("secret\n", "Bearer secret"), (" ", None), ("", None), (None, None)])
+def test_a_token_as_a_file_holds_it_is_sent_bare(url: str, echo: Echo, token: str | None, header: str | None) -> None:
+    HttpTransport(url, token=token).request("GET", "/")
+    assert echo.asked[0].headers.get("authorization") == header
 
 
 def test_lost_answer_to_a_post_is_not_repeated_and_says_that_it_may_be_done(url: str, echo: Echo) -> None:
@@ -230,7 +245,21 @@ def test_empty_answers_have_no_json(url: str, echo: Echo) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["", " , ", "127.0.0.1:8776", "ftp://host", "http://", "http://host:port", "http://me:secret@host", "http://h/?a"],
+    [
+        "",
+        " , ",
+        "127.0.0.1:8776",
+        "ftp://host",
+        "http://",
+        "http://host:port",
+        "http://me:secret@host",
+        "http://h/?a",
+        "http://me:secret@host:port",
+        "http://me:secret@[host",
+        "me:secret@host",
+        "http://me:secret/1@host:1",
+        "http://host:port?token=secret",
+    ],
 )
 def test_unusable_address_is_refused_at_once(url: str) -> None:
     with pytest.raises(ClientError) as caught:
