@@ -6,7 +6,8 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -84,10 +85,20 @@ def prepare_state(settings: Settings) -> Database:
     _make_directory(settings.state_dir)
     database = open_database("state", settings.state_connection)
     driver = AlembicDriver(state_migrations_directory(), schema=STATE_SCHEMA, version_table=STATE_VERSION_TABLE)
-    with explained(database):
+    with explained(database), _private_files():
         prepare(database)
         bring_to_newest(driver, database)
     return database
+
+
+@contextmanager
+def _private_files() -> Iterator[None]:
+    """Files made meanwhile are ours alone: a state database that is a file holds the secrets of all leases."""
+    usual = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(usual)
 
 
 def _make_directory(directory: Path) -> None:
