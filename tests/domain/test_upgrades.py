@@ -81,6 +81,19 @@ def test_the_intent_of_contracted_is_the_point_of_no_return(upgrade: Upgrade, pa
     assert upgrade.is_past_return is past
 
 
+@pytest.mark.parametrize("phase", list(Phase))
+def test_a_doubt_stands_until_a_phase_below_backfill_is_published(phase: Phase) -> None:
+    doubtful = an_upgrade(Phase.BACKFILL, fence=phase).with_doubt("an old process ran")
+    assert (doubtful.published(NOW).doubt is None) == (phase < Phase.BACKFILL)
+
+
+@pytest.mark.parametrize("release", ["0", "1", "2"])
+@pytest.mark.parametrize("phase", list(Phase))
+def test_rows_are_doubtful_once_anything_but_the_new_release_ran_beside_their_proof(phase: Phase, release: str) -> None:
+    is_harmful = release != "2" and phase in (Phase.BACKFILL, Phase.READ_NEW)
+    assert an_upgrade(phase).is_harmed_by(release) is is_harmful
+
+
 def test_only_the_way_up_has_a_step() -> None:
     assert an_upgrade(Phase.BASE, fence=Phase.EXPANDED).step is Step.EXPAND
     assert an_upgrade(Phase.BACKFILL, fence=Phase.EXPANDED).step is Step.NONE

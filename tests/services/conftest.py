@@ -15,6 +15,7 @@ from tests.fakes import Clock
 from tests.services.site import Site
 
 MakeSite = Callable[..., Site]
+NewStore = Callable[[], Store]
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def clock() -> Clock:
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgresql"])
-def new_store(request: pytest.FixtureRequest, clock: Clock) -> Callable[[], Store]:
+def new_store(request: pytest.FixtureRequest, clock: Clock) -> NewStore:
     """Makes new, empty stores of one kind; the test runs once per kind."""
     if request.param == "memory":
         return lambda: MemoryStore(clock)
@@ -45,7 +46,7 @@ def make_site(clock: Clock) -> MakeSite:
 
 
 @pytest.fixture
-def make_stored_site(new_store: Callable[[], Store], clock: Clock) -> MakeSite:
+def make_stored_site(new_store: NewStore, clock: Clock) -> MakeSite:
     """Makes sites on every store, each on one of its own."""
     return lambda **options: Site(new_store(), clock, **options)
 
