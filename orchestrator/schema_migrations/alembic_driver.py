@@ -21,7 +21,7 @@ from orchestrator.schema_migrations.manifest import MANIFEST_NAME, load_manifest
 from orchestrator.schema_migrations.phase_guard import Novelty, Warning_, judge_revision
 from orchestrator.schema_migrations.places import refused
 from orchestrator.schema_migrations.recording import GUARD_DIALECT, Recording, record
-from orchestrator.schema_migrations.runner import Patience, PlannedRevision, Position, Runner
+from orchestrator.schema_migrations.runner import PlannedRevision, Position, Runner
 from orchestrator.schema_migrations.step_plan import (
     ADOPTED,
     INSTALL,
@@ -33,6 +33,7 @@ from orchestrator.schema_migrations.step_plan import (
     refuse_other_stage,
 )
 from orchestrator.schema_migrations.tree import STAGES, Revision, Tree
+from orchestrator.schema_migrations.waiting import Patience
 
 
 class AlembicDriver:

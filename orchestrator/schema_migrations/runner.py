@@ -29,29 +29,9 @@ from orchestrator.schema_migrations.places import Place, line_of_error
 from orchestrator.schema_migrations.recording import place_in
 from orchestrator.schema_migrations.step_plan import INSTALL, Reading
 from orchestrator.schema_migrations.tree import Revision, Tree
+from orchestrator.schema_migrations.waiting import Patience, Waiting
 
 LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long to wait for locks. A statement that queues for a lock stops everybody behind it, so it gives up soon.
-
-    The pause before another attempt doubles up to the longest one; each is shortened at random by up to a half, so
-    that several waiters do not meet again. `outside_seconds` is for statements outside a transaction, such as CREATE
-    INDEX CONCURRENTLY, which nobody queues behind.
-    """
-
-    lock_seconds: float = 2.0
-    outside_seconds: float = 300.0
-    attempts: int = 10
-    first_pause_seconds: float = 0.25
-    longest_pause_seconds: float = 5.0
-
-    def pause(self, attempt: int, chance: float) -> float:
-        """Seconds to wait after that attempt (the first is 1); `chance` is a random number from 0 to 1."""
-        longest: float = min(self.longest_pause_seconds, self.first_pause_seconds * 2 ** (attempt - 1))
-        return longest * (1 - chance / 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +160,7 @@ class Runner:
                 self._tree, revision, database, connection, self._version_table, owner_epoch, novelty, self._patience
             )
             partial = revision.id in leaving or not database.dialect.transactional_ddl
-            self._persevere(attempt, way or revision.stage.value, partial)
+            self._complete(attempt, way or revision.stage.value, partial)
         return tuple(revision.id for revision in revisions)
 
     def intend_all(
@@ -193,31 +173,27 @@ class Runner:
             for revision in revisions:
                 journal.intend(connection, self._entry(revision, INSTALL, owner_epoch, now))
 
-    def _persevere(self, attempt: _Attempt, way: str, partial: bool) -> None:
-        revision, database, connection = attempt.revision, attempt.database, attempt.connection
-        for number in range(1, self._patience.attempts + 1):
-            try:
-                journalled, again = self._intend(attempt, way)
-                attempt.repeats = partial and again
-                attempt.perform(journalled, self._entry(revision, way, attempt.owner_epoch, 0.0))
-                LOG.info(
-                    "a revision was run: %(revision)s in %(database)s",
-                    {"action": "revision.run", "revision": revision.id, "database": database.name, "way": way},
-                )
-                return
-            except OrchestratorError:
-                raise
-            except Exception as error:  # a revision is somebody else's code: anything can come out of it
-                if connection.in_transaction():
-                    connection.rollback()
-                if not database.dialect.is_transient(error):
-                    raise self._failure(attempt, error) from error
-                if number == self._patience.attempts:
-                    raise self._gave_up(attempt, error) from error
-                wrong = error
-            if number == 1:
-                self._say_who_holds(attempt, wrong)
-            self._sleep(self._patience.pause(number, self._chance()))
+    def _complete(self, attempt: _Attempt, way: str, partial: bool) -> None:
+        """Intend and perform it, as often as it takes to get its locks."""
+
+        def once() -> None:
+            journalled, again = self._intend(attempt, way)
+            attempt.repeats = partial and again
+            attempt.perform(journalled, self._entry(attempt.revision, way, attempt.owner_epoch, 0.0))
+
+        revision, database = attempt.revision, attempt.database
+        self._waiting.persevere(
+            once,
+            database=database,
+            connection=attempt.connection,
+            revision=revision.id,
+            tables=attempt.tables,
+            failure=lambda error: self._failure(attempt, error),
+        )
+        LOG.info(
+            "a revision was run: %(revision)s in %(database)s",
+            {"action": "revision.run", "revision": revision.id, "database": database.name, "way": way},
+        )
 
     def _intend(self, attempt: _Attempt, way: str) -> tuple[bool, bool]:
         """Write the intent. Returns whether there is a journal (one revision creates it), and whether it was there."""
@@ -259,39 +235,6 @@ class Runner:
             database=database.name,
         )
 
-    def _gave_up(self, attempt: _Attempt, error: Exception) -> StepFailed:
-        database, revision = attempt.database, attempt.revision
-        holders = self._holders(attempt, error)
-        by = f"; {'; '.join(holders)}" if holders else ""
-        return StepFailed(
-            "lock_timeout",
-            f"revision {revision.id} did not get its locks in database {database.name} in {self._patience.attempts} "
-            f"attempts: {reason(error, database.engine.url)}{by}",
-            remedy="End the session that holds the lock, or wait for a quieter time.",
-            revision=revision.id,
-            database=database.name,
-            holders=list(holders),
-        )
-
-    def _say_who_holds(self, attempt: _Attempt, error: Exception) -> None:
-        try:
-            holders = self._holders(attempt, error)
-        except OrchestratorError:
-            holders = ()
-        why = "; ".join(holders) or reason(error, attempt.database.engine.url)
-        LOG.warning(
-            "revision %(revision)s waits for its locks in %(database)s: %(why)s",
-            {"action": "revision.wait", "revision": attempt.revision.id, "database": attempt.database.name, "why": why},
-        )
-
-    def _holders(self, attempt: _Attempt, error: Exception) -> tuple[str, ...]:
-        database = attempt.database
-        if database.dialect.is_disconnect(error):
-            return ()
-        tables = sorted({change.table for change in attempt.observed if change.table})
-        with database.reading() as reader:  # the connection for DDL would wait for the lock once more
-            return database.dialect.lock_holders(reader, tables)
-
 
 class _Attempt:
     """One revision in one database; performed again when it did not get its locks."""
@@ -318,6 +261,10 @@ class _Attempt:
         self._novelty = novelty
         self._patience = patience
         self._context: _OnlineContext | None = None
+
+    def tables(self) -> tuple[str, ...]:
+        """The tables that it was seen to touch; their locks are what it may be waiting for."""
+        return tuple(sorted({change.table for change in self.observed if change.table}))
 
     def perform(self, journalled: bool, entry: JournalEntry) -> None:
         """Run it, verify its effects in the catalog and mark it done, in one transaction.

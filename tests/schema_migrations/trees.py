@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from orchestrator.dialects import Database
 from orchestrator.schema_migrations.alembic_driver import AlembicDriver
-from orchestrator.schema_migrations.runner import Patience
+from orchestrator.schema_migrations.waiting import Patience
 
 IMPATIENT = Patience(
     lock_seconds=0.05, outside_seconds=0.05, attempts=3, first_pause_seconds=0.0, longest_pause_seconds=0.0
