@@ -24,12 +24,12 @@ import pymysql
 import pytest
 import sqlalchemy
 
-from tests import mariadb_server
-
 if TYPE_CHECKING:
     from orchestrator.dialects import Database
 
-RUN_DIRECTORY = "ORCHESTRATOR_TESTS_DIRECTORY"  # in the environment: made by the first process, known to all workers
+# In the environment: made by the first process, known to all workers.
+RUN_DIRECTORY = "ORCHESTRATOR_TESTS_DIRECTORY"
+RUN_PROCESS = "ORCHESTRATOR_TESTS_PROCESS"
 
 # Nobody needs these databases after a power cut.
 SERVER_SETTINGS = {
@@ -56,13 +56,17 @@ hypothesis.settings.load_profile("orchestrator")
 def pytest_configure(config: pytest.Config) -> None:
     if not _is_worker(config):
         os.environ[RUN_DIRECTORY] = tempfile.mkdtemp(prefix="orchestrator-tests-")
+        os.environ[RUN_PROCESS] = str(os.getpid())
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     directory = os.environ.get(RUN_DIRECTORY)
     if directory and not _is_worker(config):
         _stop_server(Path(directory) / "pg")
-        mariadb_server.stop(Path(directory) / "mariadb")
+        if (Path(directory) / "mariadb").exists():
+            from orchestrator.demo import mariadb_server
+
+            mariadb_server.stop(Path(directory) / "mariadb")
         shutil.rmtree(directory, ignore_errors=True)
         del os.environ[RUN_DIRECTORY]
 
@@ -90,7 +94,7 @@ def postgresql_server() -> sqlalchemy.URL:
 @pytest.fixture(scope="session")
 def mysql_server() -> sqlalchemy.URL:
     """The run's MariaDB server, as a URL without a database, superuser, through a Unix socket."""
-    return _running("MariaDB", lambda directory: str(mariadb_server.start(directory / "mariadb")))
+    return _running("MariaDB", _start_mariadb)
 
 
 def _running(name: str, start: Callable[[Path], str]) -> sqlalchemy.URL:
@@ -108,6 +112,13 @@ def _running(name: str, start: Callable[[Path], str]) -> sqlalchemy.URL:
             pytest.fail(f"{name} is required in CI; {missing.read_text()}", pytrace=False)
         pytest.skip(f"no {name}: {missing.read_text()}")
     return sqlalchemy.make_url(ready.read_text())
+
+
+def _start_mariadb(directory: Path) -> str:
+    from orchestrator.demo import mariadb_server
+
+    owner = int(os.environ[RUN_PROCESS])
+    return str(mariadb_server.start(directory / "mariadb", owner, in_memory=True))
 
 
 def _start_server(data: Path) -> str:

@@ -2,11 +2,18 @@
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects.mysql import MEDIUMTEXT
 
 revision = "state_0001"
 down_revision = None
 branch_labels = ("expand",)
 depends_on = None
+
+IN_MYSQL = {
+    "mysql_engine": "InnoDB",
+    "mysql_charset": "utf8mb4",
+    "mysql_collate": "utf8mb4_bin",
+}
 
 
 def upgrade() -> None:
@@ -22,6 +29,7 @@ def upgrade() -> None:
         sa.Column("sentence", sa.Text(), nullable=False),
         sa.Column("reason", sa.String(length=2000), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_events")),
+        **IN_MYSQL,
     )
     op.create_index(op.f("ix_events_schema_id"), "events", ["schema", "id"], unique=False)
     op.create_table(
@@ -31,6 +39,7 @@ def upgrade() -> None:
         sa.Column("epoch", sa.BigInteger(), nullable=False),
         sa.Column("expires_at", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_leadership")),
+        **IN_MYSQL,
     )
     op.create_table(
         "schemas",
@@ -40,6 +49,7 @@ def upgrade() -> None:
         sa.Column("last_revision", sa.BigInteger(), nullable=False),
         sa.Column("writes", sa.BigInteger(), server_default="0", nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_schemas")),
+        **IN_MYSQL,
     )
     op.create_table(
         "fleets",
@@ -47,6 +57,7 @@ def upgrade() -> None:
         sa.Column("fleet", sa.String(length=64), nullable=False),
         sa.ForeignKeyConstraint(["schema"], ["schemas.name"], name=op.f("fk_fleets_schema")),
         sa.PrimaryKeyConstraint("schema", "fleet", name=op.f("pk_fleets")),
+        **IN_MYSQL,
     )
     op.create_table(
         "instances",
@@ -67,16 +78,18 @@ def upgrade() -> None:
         sa.Column("end_reason", sa.String(length=2000), nullable=True),
         sa.ForeignKeyConstraint(["schema"], ["schemas.name"], name=op.f("fk_instances_schema")),
         sa.PrimaryKeyConstraint("schema", "fleet", "id", name=op.f("pk_instances")),
+        **IN_MYSQL,
     )
     op.create_index(op.f("ix_instances_schema_state"), "instances", ["schema", "state"], unique=False)
     op.create_table(
         "readings",
         sa.Column("schema", sa.String(length=64), nullable=False),
         sa.Column("database", sa.String(length=64), nullable=False),
-        sa.Column("facts", sa.Text(), nullable=False),
+        sa.Column("facts", sa.Text().with_variant(MEDIUMTEXT(), "mysql"), nullable=False),
         sa.Column("observed_at", sa.Double(), nullable=False),
         sa.ForeignKeyConstraint(["schema"], ["schemas.name"], name=op.f("fk_readings_schema")),
         sa.PrimaryKeyConstraint("schema", "database", name=op.f("pk_readings")),
+        **IN_MYSQL,
     )
     op.create_table(
         "reports",
@@ -89,6 +102,7 @@ def upgrade() -> None:
         sa.Column("reported_at", sa.Double(), nullable=False),
         sa.ForeignKeyConstraint(["schema"], ["schemas.name"], name=op.f("fk_reports_schema")),
         sa.PrimaryKeyConstraint("schema", "fleet", name=op.f("pk_reports")),
+        **IN_MYSQL,
     )
     op.create_table(
         "upgrades",
@@ -117,6 +131,7 @@ def upgrade() -> None:
         sa.Column("manifest", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(["schema"], ["schemas.name"], name=op.f("fk_upgrades_schema")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_upgrades")),
+        **IN_MYSQL,
     )
     op.create_index(op.f("ix_upgrades_schema_id"), "upgrades", ["schema", "id"], unique=False)
     op.create_table(
@@ -129,6 +144,7 @@ def upgrade() -> None:
         sa.Column("approved_at", sa.Double(), nullable=False),
         sa.ForeignKeyConstraint(["upgrade_id"], ["upgrades.id"], name=op.f("fk_approvals_upgrade_id")),
         sa.PrimaryKeyConstraint("upgrade_id", "phase", name=op.f("pk_approvals")),
+        **IN_MYSQL,
     )
     op.create_table(
         "steps",
@@ -145,4 +161,5 @@ def upgrade() -> None:
         sa.Column("finished_at", sa.Double(), nullable=True),
         sa.ForeignKeyConstraint(["upgrade_id"], ["upgrades.id"], name=op.f("fk_steps_upgrade_id")),
         sa.PrimaryKeyConstraint("upgrade_id", "phase", "database", name=op.f("pk_steps")),
+        **IN_MYSQL,
     )

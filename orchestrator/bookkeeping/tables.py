@@ -5,6 +5,8 @@ Times are seconds since the epoch, UTC, by the clock of the database that holds 
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import BigInteger, Column, Double, Integer, MetaData, String, Table, Text
 
 PREFIX = "orchestrator_"
@@ -12,6 +14,13 @@ PREFIX = "orchestrator_"
 VERSION_TABLE = "orchestrator_bookkeeping_version"
 
 metadata = MetaData()
+
+IN_MYSQL: dict[str, Any] = {
+    "mysql_engine": "InnoDB",
+    "mysql_charset": "utf8mb4",
+    "mysql_collate": "utf8mb4_bin",
+}
+"""Names are told apart by every letter and accent on MySQL and MariaDB too, and every row is transactional."""
 
 steps = Table(
     "orchestrator_steps",
@@ -24,6 +33,7 @@ steps = Table(
     Column("owner_epoch", BigInteger, nullable=False),
     Column("started_at", Double, nullable=False),
     Column("finished_at", Double),
+    **IN_MYSQL,
 )
 """The journal: one row per revision, written before its first statement. State: intent, done."""
 
@@ -37,6 +47,7 @@ copies = Table(
     Column("revision", BigInteger, nullable=False),
     Column("incarnation", String(255), nullable=False),
     Column("written_at", Double, nullable=False),
+    **IN_MYSQL,
 )
 """The copy: what this database knows of the upgrade's state, so that it can fence by itself."""
 
@@ -61,6 +72,7 @@ data_migrations = Table(
     Column("error", Text),
     Column("started_at", Double),
     Column("finished_at", Double),
+    **IN_MYSQL,
 )
 """The ledger: which data migrations ran, and the cursor of each. Only the holder of `revision` may move it."""
 
@@ -69,6 +81,7 @@ incarnation = Table(
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("value", String(255), nullable=False),
+    **IN_MYSQL,
 )
 """The identity of a database that has none of its own (SQLite): the row with id 1."""
 

@@ -18,7 +18,8 @@ class Demo(Plain):
     asks_daemon = False
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite", help="default: sqlite")
+        kinds = ("sqlite", "postgresql", "mariadb")
+        parser.add_argument("--database", choices=kinds, default="sqlite", help="default: sqlite")
         parser.add_argument("--rows", type=int, default=200_000, metavar="N", help="rows to move (default: 200000)")
         parser.add_argument("--keep", action="store_true", help="leave the status page up until Ctrl+C")
         parser.add_argument("--json", type=Path, metavar="FILE", help="also write the verdict to this file")

@@ -66,7 +66,7 @@ def _database_line(database: Any) -> str:
     if database.error is not None:
         return f"{database.database}: {database.error}"
     step = database.step
-    words = f"{database.database}: {', '.join(database.heads) or 'not read yet'}"
+    words = f"{database.database}: {', '.join(database.heads) or 'answers'}"
     return words if step is None else f"{words}; step {step.state}{f': {step.error}' if step.error else ''}"
 
 

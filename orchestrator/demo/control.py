@@ -27,6 +27,11 @@ MOVE_ROWS = {
         " last_name = CASE strpos(name, ' ') WHEN 0 THEN '' ELSE substr(name, strpos(name, ' ') + 1) END",
         "UPDATE items SET status_id = (SELECT id FROM statuses WHERE statuses.name = items.status)",
     ),
+    "mysql": (
+        "UPDATE customers SET first_name = SUBSTRING_INDEX(name, ' ', 1),"
+        " last_name = IF(INSTR(name, ' ') = 0, '', SUBSTR(name, INSTR(name, ' ') + 1))",
+        "UPDATE items SET status_id = (SELECT id FROM statuses WHERE statuses.name = items.status)",
+    ),
 }
 
 

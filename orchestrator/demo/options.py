@@ -12,6 +12,7 @@ class DatabaseKind(StrEnum):
 
     SQLITE = "sqlite"
     POSTGRESQL = "postgresql"
+    MARIADB = "mariadb"
 
 
 @dataclass(frozen=True, slots=True)

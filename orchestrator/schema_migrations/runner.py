@@ -101,20 +101,25 @@ class Runner:
         self._schema = tree.manifest.releases.schema
         self._version_table = version_table
         self._patience = patience
-        self._sleep = sleep
-        self._chance = chance
+        self._waiting = Waiting(patience, sleep=sleep, chance=chance)
 
     def read(
         self, database: Database, connection: sa.Connection, tables: tuple[tuple[str | None, str], ...]
     ) -> Reading:
-        """Where the database stands. `tables` are those to look for where it has no version."""
+        """Where the database stands. `tables` are those to look for where it has no version.
+
+        Versions and journal belong together: read anew when a revision has ended in between.
+        """
         context = MigrationContext.configure(connection, opts={"version_table": self._version_table})
-        versions = tuple(sorted(context.get_current_heads()))
+        versions: tuple[str, ...] | None = None
+        while versions != (found := tuple(sorted(context.get_current_heads()))):
+            versions = found
+            entries = journal.entries(connection, self._schema) if journal.exists(connection) else None
         return Reading(
             database=database.name,
-            versions=versions,
-            journal=journal.entries(connection, self._schema) if journal.exists(connection) else None,
-            tables=() if versions else existing_tables(connection, tables),
+            versions=found,
+            journal=entries,
+            tables=() if found else existing_tables(connection, tables),
         )
 
     @contextmanager

@@ -222,16 +222,16 @@ class Advancing:
     ) -> None:
         def work(tx: Transaction) -> None:
             check_leader(tx, leader_epoch)
-            tx.save_step(
-                replace(
-                    record,
-                    state=state,
-                    code=error.code if error else None,
-                    error=error.message if error else None,
-                    remedy=error.remedy if error else None,
-                    finished_at=tx.now,
-                )
+            ended = replace(
+                record,
+                state=state,
+                code=error.code if error else None,
+                error=error.message if error else None,
+                remedy=error.remedy if error else None,
+                finished_at=tx.now,
             )
+            if not tx.end_step(ended):  # between the look at who leads and this, somebody else took the step over
+                raise _not_leader()
             what = f"{upgrade.step.value} step of {upgrade.to_release} in {record.database}"
             sentence = f"{what} is done" if error is None else f"{what} did not end: {error.message}"
             action = "step.done" if error is None else f"step.{'waiting' if state is StepState.PENDING else 'failed'}"
@@ -248,7 +248,11 @@ def check_leader(tx: Transaction, leader_epoch: int) -> None:
     """Refuse to write for a daemon that does not lead any more. Raises `Conflict` (code `not_leader`)."""
     leadership = tx.leadership()
     if leadership is None or leadership.epoch != leader_epoch:
-        raise Conflict("not_leader", "another daemon leads by now", remedy="Nothing to do: it goes on there.")
+        raise _not_leader()
+
+
+def _not_leader() -> Conflict:
+    return Conflict("not_leader", "another daemon leads by now", remedy="Nothing to do: it goes on there.")
 
 
 def _is_behind(facts: DatabaseFacts, upgrade: Upgrade) -> bool:

@@ -19,6 +19,7 @@ from sqlalchemy import (
     Table,
     Text,
 )
+from sqlalchemy.dialects.mysql import MEDIUMTEXT
 from sqlalchemy.types import TypeDecorator
 
 from orchestrator.domain.fleets import InstanceState
@@ -71,7 +72,7 @@ class Word(TypeDecorator[StrEnum]):
 class FactsText(TypeDecorator[DatabaseFacts]):
     """The facts of one managed database, as JSON."""
 
-    impl = Text
+    impl = Text().with_variant(MEDIUMTEXT(), "mysql")  # a TEXT holds 64 KiB there
     cache_ok = True
 
     def process_bind_param(self, value: DatabaseFacts | None, dialect: Any) -> str | None:
@@ -94,6 +95,14 @@ class Words(TypeDecorator[tuple[str, ...]]):
         return tuple(value.split(",")) if value else ()
 
 
+IN_MYSQL: dict[str, Any] = {
+    "mysql_engine": "InnoDB",
+    "mysql_charset": "utf8mb4",
+    "mysql_collate": "utf8mb4_bin",
+}
+"""Names are told apart by every letter and accent on MySQL and MariaDB too, and every row is transactional."""
+
+
 def _name(column: str, *args: Any, **options: Any) -> Column[str]:
     return Column(column, String(NAME_LENGTH), *args, **options)
 
@@ -106,6 +115,7 @@ schemas = Table(
     Column("upgrade_id", Integer, nullable=True),
     Column("last_revision", BigInteger, nullable=False),
     Column("writes", BigInteger, nullable=False, server_default="0"),  # grows with every join and move
+    **IN_MYSQL,
 )
 
 upgrades = Table(
@@ -135,6 +145,7 @@ upgrades = Table(
     Column("doubt", String(SENTENCE_LENGTH), nullable=True),
     Column("manifest", Text, nullable=True),
     Index(None, "schema", "id"),
+    **IN_MYSQL,
 )
 
 instances = Table(
@@ -156,6 +167,7 @@ instances = Table(
     Column("ended_by", String(255), nullable=True),
     Column("end_reason", String(SENTENCE_LENGTH), nullable=True),
     Index(None, "schema", "state"),
+    **IN_MYSQL,
 )
 
 fleets = Table(
@@ -163,6 +175,7 @@ fleets = Table(
     metadata,
     _name("schema", ForeignKey("schemas.name"), primary_key=True),
     _name("fleet", primary_key=True),
+    **IN_MYSQL,
 )
 
 reports = Table(
@@ -175,6 +188,7 @@ reports = Table(
     Column("actor", String(255), nullable=False),
     Column("reason", String(SENTENCE_LENGTH), nullable=True),
     Column("reported_at", Double, nullable=False),
+    **IN_MYSQL,
 )
 
 steps = Table(
@@ -191,6 +205,7 @@ steps = Table(
     Column("remedy", Text, nullable=True),
     Column("started_at", Double, nullable=True),
     Column("finished_at", Double, nullable=True),
+    **IN_MYSQL,
 )
 
 approvals = Table(
@@ -202,6 +217,7 @@ approvals = Table(
     Column("reason", String(SENTENCE_LENGTH), nullable=True),
     Column("forced", Words, nullable=False),
     Column("approved_at", Double, nullable=False),
+    **IN_MYSQL,
 )
 
 readings = Table(
@@ -211,6 +227,7 @@ readings = Table(
     _name("database", primary_key=True),
     Column("facts", FactsText, nullable=False),
     Column("observed_at", Double, nullable=False),
+    **IN_MYSQL,
 )
 
 events = Table(
@@ -226,6 +243,7 @@ events = Table(
     Column("sentence", Text, nullable=False),
     Column("reason", String(SENTENCE_LENGTH), nullable=True),
     Index(None, "schema", "id"),
+    **IN_MYSQL,
 )
 
 leadership = Table(
@@ -235,4 +253,5 @@ leadership = Table(
     Column("holder", String(255), nullable=False),
     Column("epoch", BigInteger, nullable=False),
     Column("expires_at", Double, nullable=False),
+    **IN_MYSQL,
 )

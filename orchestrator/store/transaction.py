@@ -91,6 +91,10 @@ class StoreTransaction:
     def save_step(self, record: StepRecord) -> None:
         self._put(rows.STEPS, record)
 
+    def end_step(self, record: StepRecord) -> bool:
+        attempt = {"owner_epoch": record.owner_epoch, "attempts": record.attempts}
+        return self._rows.replace(rows.STEPS, record, attempt)
+
     def approvals(self, upgrade_id: int) -> tuple[Approval, ...]:
         return self._rows.find(rows.APPROVALS, {"upgrade_id": upgrade_id})
 

@@ -31,8 +31,8 @@ FULL = LedgerEntry(
     first_differences="id=1; id=2",
     witness_incarnation="w",
     error="a sentence",
-    started_at=1.5,
-    finished_at=2.5,
+    started_at=1_763_773_200.123457,
+    finished_at=1_763_773_201.1,
 )
 
 
@@ -84,8 +84,9 @@ def test_reset_forgets_everything_of_its_upgrade_but_never_a_revision(books: Dat
         assert ledger.find(connection, SCHEMA, "other") == other
 
 
-def test_claim_passes_over_an_entry_that_another_session_holds(postgresql_url: str) -> None:
-    books = open_database("main", postgresql_url)
+@pytest.mark.parametrize("kind", ["postgresql_url", "mysql_url"])
+def test_claim_passes_over_an_entry_that_another_session_holds(kind: str, request: pytest.FixtureRequest) -> None:
+    books = open_database("main", request.getfixturevalue(kind))
     with books.writing() as connection:
         metadata.create_all(connection)
         ledger.add(connection, FULL)

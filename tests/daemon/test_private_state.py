@@ -6,16 +6,22 @@ import os
 import stat
 from pathlib import Path
 
-from orchestrator.conf import Settings
+from orchestrator.conf import load
 from orchestrator.daemon.composition import prepare_state
+from orchestrator.resources import state_migrations_directory
 
 
 def test_a_state_database_that_is_a_file_is_read_by_nobody_else(tmp_path: Path) -> None:
     usual = os.umask(0o022)
     try:
         file = tmp_path / "state" / "orchestrator.sqlite"
-        settings = Settings((), f"sqlite:///{file}", file.parent, ())
-        database = prepare_state(settings)
+        configuration = tmp_path / "orchestrator.conf"
+        configuration.write_text(
+            f"[orchestrator]\nschemas = shop\nstate_dir = {file.parent}\n"
+            f"[database]\nconnection = sqlite:///{file}\n"
+            f"[schema:shop]\nmigrations = {state_migrations_directory()}\nconnection = sqlite:///{tmp_path}/shop.sqlite\n"
+        )
+        database = prepare_state(load([configuration]))
         with database.writing() as connection:
             connection.exec_driver_sql("CREATE TABLE more (id INTEGER)")
             modes = {each.name: stat.S_IMODE(each.stat().st_mode) for each in file.parent.iterdir()}

@@ -21,6 +21,13 @@ SCHEMA = "inventory"
 UPGRADE = 7
 
 
+@pytest.fixture(params=["sqlite", "postgresql", pytest.param("mysql", id="mariadb")])
+def new_database_url(request: pytest.FixtureRequest) -> Callable[[], str]:
+    """Makes new, empty databases of one kind; the test runs once per kind."""
+    create: Callable[[], str] = request.getfixturevalue(f"new_{request.param}_url")
+    return create
+
+
 @dataclass
 class Site:
     """One database with one schema, as a data migration finds it."""
@@ -139,8 +146,20 @@ def postgresql_site(open_database: Callable[[str, str], Database], postgresql_ur
 
 
 @pytest.fixture
-def postgresql_customers(postgresql_site: Site) -> Site:
-    return add_customers(postgresql_site)
+def mysql_site(open_database: Callable[[str, str], Database], mysql_url: str, tmp_path: Path) -> Site:
+    return new_site(open_database("main", mysql_url), tmp_path)
+
+
+@pytest.fixture(params=["postgresql_site", "mysql_site"])
+def served_site(request: pytest.FixtureRequest) -> Site:
+    """On a server, where sessions meet at rows and not at the whole database."""
+    site: Site = request.getfixturevalue(request.param)
+    return site
+
+
+@pytest.fixture
+def served_customers(served_site: Site) -> Site:
+    return add_customers(served_site)
 
 
 @pytest.fixture

@@ -66,11 +66,14 @@ DataMigrationRunner(database, schema, Path(directory)).run_batch("split_name", 7
 """
 
 
-@pytest.mark.parametrize("statement", ["UPDATE customers", "UPDATE orchestrator_data_migrations"])
+@pytest.mark.parametrize("statement", ["rows", "UPDATE orchestrator_data_migrations"])
 def test_batch_killed_before_its_commit_is_repeated_and_counted_once(customers: Site, statement: str) -> None:
     customers.start("split_name", SPLIT)
     customers.runner.run_batch("split_name", UPGRADE, 10)
     found = everything(customers)
+    if statement == "rows":
+        is_mysql = customers.database.dialect.name == "mysql"
+        statement = "UPDATE orchestrator_given" if is_mysql else "UPDATE customers"
     url = customers.database.engine.url.render_as_string(hide_password=False)
     arguments = [sys.executable, "-c", KILLED_BEFORE, url, str(customers.directory), SCHEMA, statement]
     killed = subprocess.run(arguments, capture_output=True, check=False, timeout=60)
@@ -138,8 +141,8 @@ def test_fence_takes_every_cursor(customers: Site) -> None:
         ledger.save(connection, seen)
 
 
-def test_worker_finds_a_batch_under_way_and_leaves_it_alone(postgresql_customers: Site) -> None:
-    site = postgresql_customers
+def test_worker_finds_a_batch_under_way_and_leaves_it_alone(served_customers: Site) -> None:
+    site = served_customers
     site.start("split_name", SPLIT)
     with site.database.writing() as busy:
         assert ledger.claim(busy, SCHEMA, "split_name") is not None
@@ -149,9 +152,9 @@ def test_worker_finds_a_batch_under_way_and_leaves_it_alone(postgresql_customers
 
 
 def test_transform_reads_rows_that_nobody_else_can_change_meanwhile(
-    postgresql_customers: Site, monkeypatch: pytest.MonkeyPatch
+    served_customers: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    site = postgresql_customers
+    site = served_customers
     site.start("split_name", SPLIT)
     monkeypatch.setattr("orchestrator.data_migrations.runner.LOCK_TIMEOUT_SECONDS", 0.05)
     found = everything(site)

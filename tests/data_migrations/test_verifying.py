@@ -75,9 +75,9 @@ def test_failed_one_is_left_alone_until_it_is_retried_from_the_start(customers: 
     assert (facts.state, facts.rows_done, facts.rows_verified) == (MigrationState.COMPLETE, 25, 25)
 
 
-def test_writers_of_both_shapes_are_never_seen_half_way(postgresql_customers: Site) -> None:
+def test_writers_of_both_shapes_are_never_seen_half_way(served_customers: Site) -> None:
     """Rows are read at one moment, though comparing them takes two statements."""
-    site = postgresql_customers
+    site = served_customers
     site.write(
         "split_name",
         SPLIT.replace("def transform(self, row):", "def transform(self, row):\n    self.meanwhile()")

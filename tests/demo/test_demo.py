@@ -36,8 +36,9 @@ def commands_that_mention(directory: Path) -> list[str]:
 def test_demo_upgrades_without_a_failed_request(
     database: DatabaseKind, temporary_directory: Path, request: pytest.FixtureRequest
 ) -> None:
-    if database is DatabaseKind.POSTGRESQL:
-        request.getfixturevalue("postgresql_server")  # skips, or fails in CI, where there cannot be one
+    server = {DatabaseKind.POSTGRESQL: "postgresql_server", DatabaseKind.MARIADB: "mysql_server"}.get(database)
+    if server is not None:
+        request.getfixturevalue(server)  # skips, or fails in CI, where there cannot be one
     verdict_file = temporary_directory / "verdict.json"
     exit_code = run_demo(DemoOptions(database=database, rows=ROWS, json_file=verdict_file, fleet_size=1))
     verdict = json.loads(verdict_file.read_text())

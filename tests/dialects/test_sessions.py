@@ -9,19 +9,34 @@ import sqlalchemy as sa
 
 from orchestrator.bookkeeping.tables import metadata
 from orchestrator.dialects import Database, open_database
+from orchestrator.dialects.mysql import lock_name
 from orchestrator.domain.errors import Conflict, Unavailable
 
 
+@pytest.fixture(params=["postgresql_url", "mysql_url"])
+def server(request: pytest.FixtureRequest, open_database: Callable[[str, str], Database]) -> Database:
+    """A new database on a server, where several sessions work at once."""
+    return open_database("main", request.getfixturevalue(request.param))
+
+
+def own_number(connection: sa.Connection) -> int:
+    """The session's number, as its server calls it."""
+    function = "pg_backend_pid()" if connection.dialect.name == "postgresql" else "CONNECTION_ID()"
+    return int(connection.execute(sa.text(f"SELECT {function}")).scalar_one())
+
+
 def test_failed_transaction_leaves_no_table_and_no_row(database: Database) -> None:
+    """No table only where DDL is transactional, which MariaDB's is not: it commits what was done before it."""
     with database.writing() as connection:
         connection.execute(sa.text("CREATE TABLE kept (id INTEGER PRIMARY KEY)"))
     schema_connection = database.dialect.schema_connection(database.engine)
     with pytest.raises(ZeroDivisionError), schema_connection as connection, connection.begin():
         connection.execute(sa.text("INSERT INTO kept VALUES (1)"))
-        connection.execute(sa.text("CREATE TABLE debris (id INTEGER PRIMARY KEY)"))
-        connection.execute(sa.text("ALTER TABLE kept ADD COLUMN debris INTEGER"))
+        if database.dialect.transactional_ddl:
+            connection.execute(sa.text("CREATE TABLE debris (id INTEGER PRIMARY KEY)"))
+            connection.execute(sa.text("ALTER TABLE kept ADD COLUMN debris INTEGER"))
         raise ZeroDivisionError
-    assert database.dialect.transactional_ddl
+    assert database.dialect.transactional_ddl == (database.dialect.name != "mysql")
     inspector = sa.inspect(database.engine)
     assert inspector.get_table_names() == ["kept"]
     assert [column["name"] for column in inspector.get_columns("kept")] == ["id"]
@@ -30,9 +45,15 @@ def test_failed_transaction_leaves_no_table_and_no_row(database: Database) -> No
 
 
 def test_reading_writes_nothing(database: Database) -> None:
+    with database.writing() as connection:
+        connection.execute(sa.text("CREATE TABLE kept (id INTEGER PRIMARY KEY)"))
     with database.reading() as connection:
-        connection.execute(sa.text("CREATE TABLE debris (id INTEGER PRIMARY KEY)"))
-    assert sa.inspect(database.engine).get_table_names() == []
+        connection.execute(sa.text("INSERT INTO kept VALUES (1)"))
+        if database.dialect.transactional_ddl:
+            connection.execute(sa.text("CREATE TABLE debris (id INTEGER PRIMARY KEY)"))
+    with database.reading() as connection:
+        assert connection.execute(sa.text("SELECT count(*) FROM kept")).scalar_one() == 0
+    assert sa.inspect(database.engine).get_table_names() == ["kept"]
 
 
 def test_writer_that_read_first_is_not_refused_for_a_write_in_between(database: Database) -> None:
@@ -47,8 +68,21 @@ def test_writer_that_read_first_is_not_refused_for_a_write_in_between(database: 
         assert second.execute(sa.text("SELECT value FROM counters")).scalar_one() == 2
 
 
-def test_snapshot_sees_one_moment(postgresql_url: str) -> None:
-    database = open_database("main", postgresql_url)
+def test_lock_comes_before_what_is_read_after_it(server: Database) -> None:
+    """Who waited for a row sees what others committed until then, in that row and in all others."""
+    with server.writing() as connection:
+        connection.execute(sa.text("CREATE TABLE counters (id INTEGER PRIMARY KEY, value INTEGER)"))
+        connection.execute(sa.text("INSERT INTO counters VALUES (1, 0), (2, 0)"))
+    with server.writing() as mine:
+        assert mine.execute(sa.text("SELECT sum(value) FROM counters")).scalar_one() == 0
+        with server.writing() as other:
+            other.execute(sa.text("UPDATE counters SET value = value + 1"))
+        mine.execute(sa.text("UPDATE counters SET value = value + 1 WHERE id = 1"))
+        assert list(mine.execute(sa.text("SELECT value FROM counters ORDER BY id")).scalars()) == [2, 1]
+
+
+def test_snapshot_sees_one_moment(server: Database) -> None:
+    database = server
     with database.writing() as connection:
         connection.execute(sa.text("CREATE TABLE counters (value INTEGER)"))
         connection.execute(sa.text("INSERT INTO counters VALUES (1)"))
@@ -57,7 +91,12 @@ def test_snapshot_sees_one_moment(postgresql_url: str) -> None:
         with database.writing() as connection:
             connection.execute(sa.text("UPDATE counters SET value = 2"))
         assert snapshot.execute(sa.text("SELECT value FROM counters")).scalar_one() == before == 1
-    database.engine.dispose()
+    # The session is as it was for whoever comes next.
+    with database.reading() as connection:
+        assert connection.execute(sa.text("SELECT value FROM counters")).scalar_one() == 2
+        with database.writing() as other:
+            other.execute(sa.text("UPDATE counters SET value = 3"))
+        assert connection.execute(sa.text("SELECT value FROM counters")).scalar_one() == 3
 
 
 def test_time_is_seconds_since_the_epoch(database: Database) -> None:
@@ -125,19 +164,24 @@ def test_session_lock_is_released_after_a_failed_statement(database: Database) -
             pass
 
 
-def test_session_lock_ends_with_its_session(postgresql_url: str) -> None:
-    database = open_database("main", postgresql_url)
-    with database.engine.connect() as mine, database.engine.connect() as other:
-        number = mine.execute(sa.text("SELECT pg_backend_pid()")).scalar_one()
+def test_session_lock_ends_with_its_session(server: Database) -> None:
+    with server.engine.connect() as mine, server.engine.connect() as other:
+        number = own_number(mine)
         mine.rollback()
-        with database.dialect.session_lock(mine, "k"):
-            killed = other.execute(sa.text("SELECT pg_terminate_backend(:number, 5000)"), {"number": number})
-            assert killed.scalar_one()
+        with server.dialect.session_lock(mine, "k"):
+            if server.dialect.name == "postgresql":
+                assert other.execute(sa.text("SELECT pg_terminate_backend(:number, 5000)"), {"number": number}).scalar()
+            else:
+                other.execute(sa.text(f"KILL {number}"))
+                # It is gone when its lock is: waiting for that is the server's.
+                assert (
+                    other.execute(sa.text("SELECT GET_LOCK(:name, 5)"), {"name": lock_name(other, "k")}).scalar() == 1
+                )
+                other.execute(sa.text("DO RELEASE_LOCK(:name)"), {"name": lock_name(other, "k")})
             other.rollback()
-            with database.dialect.session_lock(other, "k"):
+            with server.dialect.session_lock(other, "k"):
                 pass
             mine.invalidate()
-    database.engine.dispose()
 
 
 def test_lock_that_is_not_had_in_time_is_transient(database: Database) -> None:
@@ -152,32 +196,41 @@ def test_lock_that_is_not_had_in_time_is_transient(database: Database) -> None:
     assert caught.value.code == "database_busy"
 
 
-def test_lock_timeout_of_an_autocommit_connection_is_not_inherited(postgresql_url: str) -> None:
-    database = open_database("main", postgresql_url)
-    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        number = connection.execute(sa.text("SELECT pg_backend_pid()")).scalar_one()
-        database.dialect.lock_timeout(connection, 1.5)
-        assert connection.execute(sa.text("SHOW lock_timeout")).scalar_one() == "1500ms"
-    with database.reading() as connection:
-        assert connection.execute(sa.text("SELECT pg_backend_pid()")).scalar_one() == number
-        assert connection.execute(sa.text("SHOW lock_timeout")).scalar_one() == "5s"
-    database.engine.dispose()
+def test_lock_timeout_of_an_autocommit_connection_is_not_inherited(server: Database) -> None:
+    show = "SHOW lock_timeout" if server.dialect.name == "postgresql" else "SELECT @@innodb_lock_wait_timeout"
+    with server.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        number, usual = own_number(connection), connection.execute(sa.text(show)).scalar_one()
+        server.dialect.lock_timeout(connection, 2)
+        assert connection.execute(sa.text(show)).scalar_one() in ("2s", 2)
+    with server.reading() as connection:
+        assert own_number(connection) == number
+        assert connection.execute(sa.text(show)).scalar_one() == usual
 
 
-def test_lock_holders_are_named(postgresql_url: str) -> None:
-    database = open_database("main", postgresql_url)
-    with database.writing() as connection:
+def test_no_session_waits_for_a_lock_without_an_end(server: Database) -> None:
+    """Who only reads a catalog waits for a table too."""
+    show = "SHOW lock_timeout" if server.dialect.name == "postgresql" else "SELECT @@lock_wait_timeout"
+    with server.reading() as connection:
+        assert connection.execute(sa.text(show)).scalar_one() in ("5s", 5)
+
+
+def test_lock_holders_are_named(server: Database) -> None:
+    with server.writing() as connection:
         connection.execute(sa.text("CREATE TABLE customers (id INTEGER PRIMARY KEY)"))
         connection.execute(sa.text("CREATE TABLE orders (id INTEGER PRIMARY KEY)"))
-    with database.reading() as holder, database.reading() as asker:
-        number = holder.execute(sa.text("SELECT pg_backend_pid()")).scalar_one()
-        holder.execute(sa.text("LOCK TABLE customers"))
-        (sentence,) = database.dialect.lock_holders(asker, ["customers"])
-        assert sentence.startswith(f"session {number} of role postgres (orchestrator)")
-        assert "holds customers, idle in transaction for" in sentence
-        assert len(database.dialect.lock_holders(asker)) == 1
-        assert database.dialect.lock_holders(asker, ["orders"]) == ()
-    database.engine.dispose()
+    with server.reading() as holder, server.reading() as asker:
+        number = own_number(holder)
+        is_postgresql = server.dialect.name == "postgresql"
+        holder.execute(sa.text("LOCK TABLE customers" if is_postgresql else "SELECT * FROM customers"))
+        (sentence,) = server.dialect.lock_holders(asker, ["customers"])
+        if is_postgresql:
+            assert sentence.startswith(f"session {number} of role postgres (orchestrator)")
+        else:
+            assert sentence.startswith(f"session {number} of user root from localhost")
+        assert "holds customers, idle in " in sentence
+        assert "transaction for" in sentence
+        assert len(server.dialect.lock_holders(asker)) == 1
+        assert server.dialect.lock_holders(asker, ["orders"]) == ()
 
 
 def test_rebuilding_a_table_deletes_no_row_that_refers_to_it(new_sqlite_url: Callable[[], str]) -> None:

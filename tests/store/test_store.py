@@ -1,4 +1,4 @@
-"""One suite for every storage: in memory, SQLite, PostgreSQL."""
+"""One suite for every storage: in memory, SQLite, PostgreSQL, MariaDB."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from orchestrator.store import tables
 from orchestrator.store.memory import MemoryStore
 from orchestrator.store.sql import SqlStore
 
-NOW = 1_000_000.0
+NOW = 1_763_773_200.123457  # to the microsecond, as databases tell it
 
 
-@pytest.fixture(params=["memory", "sqlite_url", "postgresql_url"])
+@pytest.fixture(params=["memory", "sqlite_url", "postgresql_url", "mysql_url"])
 def store(request: pytest.FixtureRequest) -> Store:
     if request.param == "memory":
         return MemoryStore(lambda: NOW)

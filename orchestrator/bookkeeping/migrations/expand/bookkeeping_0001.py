@@ -8,6 +8,12 @@ down_revision = None
 branch_labels = ("expand",)
 depends_on = None
 
+IN_MYSQL = {
+    "mysql_engine": "InnoDB",
+    "mysql_charset": "utf8mb4",
+    "mysql_collate": "utf8mb4_bin",
+}
+
 
 def upgrade() -> None:
     op.create_table(
@@ -20,6 +26,7 @@ def upgrade() -> None:
         sa.Column("owner_epoch", sa.BigInteger, nullable=False),
         sa.Column("started_at", sa.Double, nullable=False),
         sa.Column("finished_at", sa.Double),
+        **IN_MYSQL,
     )
     op.create_table(
         "orchestrator_copies",
@@ -30,6 +37,7 @@ def upgrade() -> None:
         sa.Column("revision", sa.BigInteger, nullable=False),
         sa.Column("incarnation", sa.String(255), nullable=False),
         sa.Column("written_at", sa.Double, nullable=False),
+        **IN_MYSQL,
     )
     op.create_table(
         "orchestrator_data_migrations",
@@ -51,9 +59,11 @@ def upgrade() -> None:
         sa.Column("error", sa.Text),
         sa.Column("started_at", sa.Double),
         sa.Column("finished_at", sa.Double),
+        **IN_MYSQL,
     )
     op.create_table(
         "orchestrator_incarnation",
         sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
         sa.Column("value", sa.String(255), nullable=False),
+        **IN_MYSQL,
     )
