@@ -8,6 +8,7 @@ CI=true: there, a skipped test is a lie.
 
 import fcntl
 import itertools
+import logging
 import os
 import shutil
 import signal
@@ -80,6 +81,21 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 def _is_worker(config: pytest.Config) -> bool:
     return hasattr(config, "workerinput")
+
+
+@pytest.fixture(autouse=True)
+def own_logging() -> Iterator[None]:
+    """A test that sets logging up, as a program does once, leaves nothing of it to the others of its process."""
+    root = logging.getLogger()
+    level, handlers, disabled = root.level, list(root.handlers), logging.root.manager.disable
+    yield
+    root.setLevel(level)
+    root.handlers[:] = handlers
+    logging.disable(disabled)
+    for logger in logging.root.manager.loggerDict.values():
+        if isinstance(logger, logging.Logger) and logger.name.startswith("orchestrator"):
+            logger.disabled = False
+            logger.setLevel(logging.NOTSET)
 
 
 # -- the servers -----------------------------------------------------------------------------------------------------

@@ -144,8 +144,9 @@ def test_next_request_goes_elsewhere_after_a_server_error(url: str, echo: Echo) 
 
 
 def test_nobody_reachable_is_said_with_each_address(closed_url: str) -> None:
+    transport = HttpTransport([closed_url, closed_url], token="secret")
     with pytest.raises(Unreachable) as caught:
-        HttpTransport([closed_url, closed_url], token="secret").request("POST", "/", {})
+        transport.request("POST", "/", {})
     assert caught.value.code == "daemon_unreachable"
     assert not caught.value.maybe_done
     assert str(caught.value).count(closed_url) == 2
@@ -163,7 +164,7 @@ def test_a_token_that_no_header_can_carry_is_refused_at_once_and_not_shown(token
 @pytest.mark.parametrize(("token", "header"), [("secret\n", "Bearer secret"), (" ", None), ("", None), (None, None)])
 def test_a_token_as_a_file_holds_it_is_sent_bare(url: str, echo: Echo, token: str | None, header: str | None) -> None:
     HttpTransport(url, token=token).request("GET", "/")
-    assert echo.asked[0].headers.get("authorization") == header
+    assert echo.asked[0].headers.get("Authorization") == header
 
 
 def test_lost_answer_to_a_post_is_not_repeated_and_says_that_it_may_be_done(url: str, echo: Echo) -> None:

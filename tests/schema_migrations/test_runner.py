@@ -1,6 +1,5 @@
 """The runner on real databases: what it refuses before the first statement, and what it leaves when broken off."""
 
-import logging
 import threading
 from collections.abc import Callable
 
@@ -424,11 +423,9 @@ def test_two_runs_at_once_do_not_meet(shop: TreeWriter, prepared: Database) -> N
 
 
 def test_a_step_does_not_wait_for_locks_for_ever(
-    shop: TreeWriter, prepared: Database, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    shop: TreeWriter, prepared: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As pgroll does. It says who is in the way, at once and when it gives up, and leaves nothing but its intent."""
-    # A logger of its own: one that a logging configuration found existing may have been disabled by it.
-    monkeypatch.setattr("orchestrator.schema_migrations.runner.LOG", logging.getLogger("who_is_in_the_way"))
     at_release_1(shop, prepared)
     pauses: list[float] = []
     driver = shop.driver(sleep=pauses.append)

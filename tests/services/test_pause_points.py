@@ -323,7 +323,7 @@ def finish(site: Site, daemon: Daemon) -> None:
         try:
             daemon.work()
         except OrchestratorError as error:
-            assert error.code in {"stale_revision"}, error
+            assert error.code in {"stale_revision", "not_leader"}, error
     assert is_over(site)
 
 
