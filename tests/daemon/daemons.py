@@ -22,6 +22,7 @@ from typing import Any
 from orchestrator.cli.main import main
 from orchestrator.client import ClientError, HttpTransport, Refused, Unreachable
 from orchestrator.demo.example import SCHEMA, migrations_directory
+from tests.faults.points import install_from
 
 PATIENCE_SECONDS = 120.0
 """How long a test waits for what must come. The machine may be slow; nobody waits this long when all is well."""
@@ -232,6 +233,7 @@ def _serve(argv: tuple[str, ...], log: str, environment: Mapping[str, str]) -> N
     os.dup2(output, 2)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.environ.update(environment)
+    install_from(environment)
     sys.exit(main(argv))
 
 
