@@ -106,11 +106,11 @@ def _lines(outcome: Outcome) -> tuple[tuple[str, str | Text], ...]:
     )
     return (
         ("orchestrated", requests),
-        ("rows", f"{outcome.rows_migrated:,} migrated, {outcome.rows_verified:,} verified before the old shape went"),
+        ("rows", f"{outcome.rows_migrated:,} migrated, {outcome.rows_verified:,} verified before contract"),
         ("afterwards", f"{findings.rows_checked:,} rows compared, {findings.rows_wrong:,} wrong"),
         ("columns dropped", ", ".join(findings.columns_dropped) or "none"),
         ("early contract", f"refused, for {len(outcome.refused_for)} processes that still needed the old shape"),
-        ("phases", ", ".join(f"{phase.phase} {phase.seconds:.1f} s" for phase in outcome.phases)),
+        ("phases", ", ".join(f"{phase.phase} {phase.seconds:.0f} s" for phase in outcome.phases[:-1])),
     )
 
 
