@@ -126,6 +126,21 @@ class Store(Protocol):
         ...
 
 
+class StepWatch(Protocol):
+    """Is told how a step goes in one database while it runs there, from any thread."""
+
+    def waits(self, why: OrchestratorError) -> None:
+        """It has to wait, for this reason, and goes on by itself."""
+        ...
+
+    def interferes(self, action: str, sentence: str) -> None:
+        """It is about to do this to somebody else's session. Puts it on record first.
+
+        Raises where that cannot be: then it must not be done.
+        """
+        ...
+
+
 class ManagedSchema(Protocol):
     """One schema with all its databases, as far as the services need it. Databases go by name."""
 
@@ -168,11 +183,19 @@ class ManagedSchema(Protocol):
         ...
 
     def run_step(
-        self, database: str, release: Release, step: Step, *, upgrade_id: int, owner_epoch: int
+        self,
+        database: str,
+        release: Release,
+        step: Step,
+        *,
+        upgrade_id: int,
+        owner_epoch: int,
+        watch: StepWatch | None = None,
     ) -> tuple[str, ...]:
         """Run the step in one database and verify its effect. Repeatable. Returns the revisions that ran.
 
-        The expand step also checks the release's data migrations against the tables and puts them in the ledger.
+        `watch` is told where it has to wait. The expand step also checks the release's data migrations against the
+        tables and puts them in the ledger.
         Raises `StepFailed`, `MigrationRefused`, `Conflict`, `Unavailable`.
         """
         ...

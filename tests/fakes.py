@@ -10,7 +10,7 @@ from orchestrator.domain.errors import Conflict, OrchestratorError, Unavailable
 from orchestrator.domain.ladder import InStepBy, Phase, Step
 from orchestrator.domain.releases import Release, Releases
 from orchestrator.domain.view import Copy, DatabaseFacts, MigrationFacts, MigrationState
-from orchestrator.ports import ManagedSchema
+from orchestrator.ports import ManagedSchema, StepWatch
 
 FLEETS = ("inventory-api", "inventory-worker")
 
@@ -47,14 +47,16 @@ class Clock:
 class FakeDatabase:
     """One database as a test may set it up, break it, and look at it.
 
-    `error` makes it unreachable. `fails` are raised by a step as long as they are there; `batch_fails` by a batch.
-    `rows` is how many rows each data migration has, `batch_rows` how many of them a batch moves or verifies.
+    `error` makes it unreachable. `fails` are raised by a step as long as they are there, `waits` told before;
+    `batch_fails` by a batch. `rows` is how many rows each data migration has, `batch_rows` how many of them a batch
+    moves or verifies.
     """
 
     name: str
     incarnation: str = "incarnation-1"
     error: str | None = None
     fails: dict[Step, OrchestratorError] = field(default_factory=dict)
+    waits: dict[Step, OrchestratorError] = field(default_factory=dict)
     batch_fails: OrchestratorError | None = None
     copy: Copy | None = None
     expanded_to: str | None = None
@@ -150,11 +152,20 @@ class FakeSchema:
                         found.migrations[name] = MigrationFacts(name, MigrationState.PENDING, rows_total=found.rows)
 
     def run_step(
-        self, database: str, release: Release, step: Step, *, upgrade_id: int, owner_epoch: int
+        self,
+        database: str,
+        release: Release,
+        step: Step,
+        *,
+        upgrade_id: int,
+        owner_epoch: int,
+        watch: StepWatch | None = None,
     ) -> tuple[str, ...]:
         with self._lock:
             found = self._reachable(database)
             self.calls.append(("run_step", database, step.value))
+            if step in found.waits and watch is not None:
+                watch.waits(found.waits[step])
             if step in found.fails:
                 raise found.fails[step]
             if step is Step.EXPAND:

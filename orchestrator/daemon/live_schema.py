@@ -21,7 +21,8 @@ from orchestrator.domain.errors import OrchestratorError, Unavailable
 from orchestrator.domain.ladder import Phase, Step
 from orchestrator.domain.releases import Release, Releases
 from orchestrator.domain.view import Copy, DatabaseFacts, MigrationFacts
-from orchestrator.schema_migrations.bookkeeping_schema import prepare
+from orchestrator.ports import StepWatch
+from orchestrator.schema_migrations.bookkeeping_schema import MayContract, nobody_asked, prepare
 from orchestrator.schema_migrations.runner import PlannedRevision, Position
 
 REMEMBERED_SECONDS = 60.0
@@ -40,7 +41,9 @@ class Driver(Protocol):
 
     def position(self, database: Database, release: str) -> Position: ...
 
-    def run(self, database: Database, release: str, step: Step, *, owner_epoch: int) -> tuple[str, ...]: ...
+    def run(
+        self, database: Database, release: str, step: Step, *, owner_epoch: int, watch: StepWatch | None = None
+    ) -> tuple[str, ...]: ...
 
     def install(self, database: Database, release: str) -> object: ...
 
@@ -149,11 +152,18 @@ class LiveSchema:
             write_copy(connection, self.name, filled, now=dialect.now(connection))
 
     def run_step(
-        self, database: str, release: Release, step: Step, *, upgrade_id: int, owner_epoch: int
+        self,
+        database: str,
+        release: Release,
+        step: Step,
+        *,
+        upgrade_id: int,
+        owner_epoch: int,
+        watch: StepWatch | None = None,
     ) -> tuple[str, ...]:
         with self._working_on(database) as handle:
             try:
-                done = self._driver.run(handle, release.name, step, owner_epoch=owner_epoch)
+                done = self._driver.run(handle, release.name, step, owner_epoch=owner_epoch, watch=watch)
             finally:
                 self._seen.pop(database, None)
             runner = self._runners.get(database)

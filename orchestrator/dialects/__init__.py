@@ -14,12 +14,13 @@ from sqlalchemy import URL, Column, ColumnElement, Connection, Engine, Table, ma
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from orchestrator.dialects.driver_errors import reason
+from orchestrator.dialects.holders import Holder
 from orchestrator.dialects.mysql import MySQL
 from orchestrator.dialects.postgresql import PostgreSQL
 from orchestrator.dialects.sqlite import SQLite
 from orchestrator.domain.errors import Invalid, OrchestratorError, Unavailable
 
-__all__ = ["Database", "Dialect", "open_database", "reason"]
+__all__ = ["Database", "Dialect", "Holder", "open_database", "reason"]
 
 
 class Dialect(Protocol):
@@ -86,10 +87,27 @@ class Dialect(Protocol):
         """Whether the server went away or could not be reached."""
         ...
 
-    def lock_holders(self, connection: Connection, tables: Sequence[str] = ()) -> tuple[str, ...]:
-        """Sentences naming other sessions that hold locks on these tables (on any, when none is given).
+    def session_number(self, connection: Connection) -> int | None:
+        """By what number the server knows this connection's session, None where there is no server.
+
+        Leaves no transaction open.
+        """
+        ...
+
+    def lock_holders(
+        self, connection: Connection, tables: Sequence[str] = (), *, waiting: int | None = None
+    ) -> tuple[Holder, ...]:
+        """Other sessions that the session `waiting` waits for; else those that hold locks on these tables (on any,
+        when none is given). Who works or idles longest comes first.
 
         Empty where this kind of database cannot tell.
+        """
+        ...
+
+    def end_idle_session(self, connection: Connection, holder: Holder, idle_seconds: float) -> bool:
+        """End the session if it still idles in its transaction, for that long already. Returns whether it did.
+
+        Raises `Forbidden` (code `session_stays`) where we may not.
         """
         ...
 

@@ -18,7 +18,8 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.types import NULLTYPE, TypeEngine
 
 from orchestrator.dialects.driver_errors import layers, says_disconnected
-from orchestrator.domain.errors import Conflict, Invalid
+from orchestrator.dialects.holders import RUNNING, Holder, describe, shortened
+from orchestrator.domain.errors import Conflict, Forbidden, Invalid
 
 TRANSIENT_CODES = frozenset({1020, 1205, 1213, 1412, 3572})
 """Record changed since the snapshot, lock not had in time, deadlock (Galera's failed certification too), table changed
@@ -36,11 +37,12 @@ _DISCONNECTED_CODES = frozenset(
         *(1184, 1203, 1226, 1251, 1698, 1927, 3118, 3159, 4031),
     }
 )
+_NO_SUCH_SESSION = 1094
+_MAY_NOT_END = frozenset({1095, 1227})
 _DENIED_OR_MISSING = frozenset({1044, 1109, 1142, 1143, 1146, 1227})
 _CONNECT_DEFAULTS = {"program_name": "orchestrator", "connect_timeout": "10"}
 _TIMEOUT_SET = "orchestrator_lock_timeout"
 _GIVEN_MADE = "orchestrator_given"
-_STATEMENT_LENGTH = 100
 
 # Each assignment of an UPDATE sees the old row on every other database. MariaDB can be told so; to MySQL the part
 # between /*M! and */ is a comment.
@@ -54,18 +56,22 @@ _GALERA = text("SHOW GLOBAL STATUS LIKE 'wsrep_cluster_state_uuid'")
 _SESSION = """
     list.id AS id, list.user AS user, list.host AS host, list.command AS command, list.info AS statement,
     list.time AS seconds,
-    TIMESTAMPDIFF(SECOND, trx.trx_started, CONVERT_TZ(NOW(), @@session.time_zone, 'SYSTEM')) AS transaction_seconds
+    TIMESTAMPDIFF(SECOND, trx.trx_started, CONVERT_TZ(NOW(), @@session.time_zone, 'SYSTEM')) AS transaction_seconds,
+    list.user = SUBSTRING_INDEX(CURRENT_USER(), '@', 1) AS is_own
 """
-_OF_TABLES = "AND (:every OR held.table_name IN :tables)"
+_OF_TABLES = "AND (:every OR held.table_name IN :tables) AND list.id <> :waiting"
+_GROUPED = f"""
+    WHERE held.table_schema = DATABASE() AND list.id <> CONNECTION_ID() {_OF_TABLES}
+    GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
+    ORDER BY 7 DESC, 1
+"""
 _HOLDERS_MARIADB = f"""
     SELECT {_SESSION}, GROUP_CONCAT(DISTINCT held.table_name ORDER BY held.table_name SEPARATOR ', ') AS tables
     FROM (SELECT thread_id, table_schema, table_name FROM information_schema.metadata_lock_info
           WHERE lock_type = 'Table metadata lock') AS held
     JOIN information_schema.processlist AS list ON list.id = held.thread_id
     LEFT JOIN information_schema.innodb_trx AS trx ON trx.trx_mysql_thread_id = list.id
-    WHERE held.table_schema = DATABASE() AND list.id <> CONNECTION_ID() {_OF_TABLES}
-    GROUP BY 1, 2, 3, 4, 5, 6, 7
-    ORDER BY 7 DESC, 1
+    {_GROUPED}
 """
 _HOLDERS_MYSQL = f"""
     SELECT {_SESSION}, GROUP_CONCAT(DISTINCT held.table_name ORDER BY held.table_name SEPARATOR ', ') AS tables
@@ -75,18 +81,19 @@ _HOLDERS_MYSQL = f"""
     JOIN performance_schema.threads AS thread ON thread.thread_id = held.thread_id
     JOIN information_schema.processlist AS list ON list.id = thread.processlist_id
     LEFT JOIN information_schema.innodb_trx AS trx ON trx.trx_mysql_thread_id = list.id
-    WHERE held.table_schema = DATABASE() AND list.id <> CONNECTION_ID() {_OF_TABLES}
-    GROUP BY 1, 2, 3, 4, 5, 6, 7
-    ORDER BY 7 DESC, 1
+    {_GROUPED}
 """
 _OPEN_TRANSACTIONS = f"""
     SELECT {_SESSION}, NULL AS tables
     FROM information_schema.processlist AS list
     LEFT JOIN information_schema.innodb_trx AS trx ON trx.trx_mysql_thread_id = list.id
-    WHERE list.db = DATABASE() AND list.id <> CONNECTION_ID()
+    WHERE list.db = DATABASE() AND list.id <> CONNECTION_ID() AND list.id <> :waiting
       AND (trx.trx_id IS NOT NULL OR list.info IS NOT NULL) AND COALESCE(list.state, '') NOT LIKE 'Waiting for %'
     ORDER BY 7 DESC, 1
 """
+_STILL_IDLE = text(
+    "SELECT COUNT(*) FROM information_schema.processlist WHERE id = :id AND command = 'Sleep' AND time >= :seconds"
+)
 
 
 class MySQL:
@@ -197,22 +204,59 @@ class MySQL:
     def is_disconnect(self, error: BaseException) -> bool:
         return says_disconnected(error) or any(_says_away(layer) for layer in layers(error))
 
-    def lock_holders(self, connection: Connection, tables: Sequence[str] = ()) -> tuple[str, ...]:
+    def session_number(self, connection: Connection) -> int:
+        """As the server knows it: a proxy in between tells its clients another one."""
+        began = not connection.in_transaction()
+        number = int(connection.execute(text("SELECT CONNECTION_ID()")).scalar_one())
+        if began:
+            connection.rollback()
+        return number
+
+    def lock_holders(
+        self, connection: Connection, tables: Sequence[str] = (), *, waiting: int | None = None
+    ) -> tuple[Holder, ...]:
         """By table where the server tells (MySQL; MariaDB with its plugin metadata_lock_info), else every session of
-        this database with an open transaction. Empty for a user without the PROCESS privilege."""
+        this database with an open transaction, any of which may be it. Without the PROCESS privilege only our own
+        user's sessions are seen."""
         names = [table.rpartition(".")[2] for table in tables]
         by_table = _HOLDERS_MARIADB if _is_mariadb(connection) else _HOLDERS_MYSQL
         for query in (by_table, _OPEN_TRANSACTIONS):
-            statement = text(query)
+            statement, values = text(query), {"waiting": waiting or 0}
             if query is by_table:
                 statement = statement.bindparams(sa.bindparam("tables", expanding=True))
                 statement = statement.bindparams(every=not names, tables=names)
             try:
-                return tuple(_holder_sentence(row) for row in connection.execute(statement))
+                found = connection.execute(statement, values).all()
             except (SQLAlchemyError, DBError) as error:
                 if not any(_code(layer) in _DENIED_OR_MISSING for layer in layers(error)):
                     raise
+                continue
+            return tuple(_holder(row, certain=query is by_table and bool(names)) for row in found)
         return ()
+
+    def end_idle_session(self, connection: Connection, holder: Holder, idle_seconds: float) -> bool:
+        """The server has no way to end a session only if it idles: between the last look and the end it may go on."""
+        values = {"id": holder.session, "seconds": math.ceil(idle_seconds)}
+        if not connection.execute(_STILL_IDLE, values).scalar_one():
+            return False
+        try:
+            connection.exec_driver_sql(f"KILL {int(holder.session)}")
+        except (SQLAlchemyError, DBError) as error:
+            codes = {_code(layer) for layer in layers(error)}
+            if _NO_SUCH_SESSION in codes:
+                return False
+            if not codes & _MAY_NOT_END:
+                raise
+            user = connection.execute(text("SELECT CURRENT_USER()")).scalar_one()
+            name, _, host = str(user).rpartition("@")
+            right = "CONNECTION ADMIN" if _is_mariadb(connection) else "CONNECTION_ADMIN"
+            raise Forbidden(
+                "session_stays",
+                f"user {user} may not end it",
+                remedy=f"To let it: GRANT {right} ON *.* TO '{name}'@'{host}';",
+                session=holder.session,
+            ) from error
+        return True
 
     @contextmanager
     def writing(self, engine: Engine) -> Iterator[Connection]:
@@ -420,13 +464,26 @@ def _as_stored(value: ColumnElement[Any], kind: TypeEngine[Any]) -> ColumnElemen
     return value
 
 
-def _holder_sentence(row: Any) -> str:
-    who = f"session {row.id} of user {row.user} from {row.host or 'this host'}"
-    what = f" holds {row.tables}," if row.tables else ""
-    if row.statement:
-        words = " ".join(str(row.statement).split())
-        doing = f"running for {row.seconds or 0} s: {words[:_STATEMENT_LENGTH]}"
-        return f"{who}{what or ' is'} {doing}"
-    if row.transaction_seconds is None:
-        return f"{who}{what} idle for {row.seconds or 0} s"
-    return f"{who}{what or ' is'} idle in a transaction for {row.transaction_seconds} s"
+def _holder(row: Any, *, certain: bool) -> Holder:
+    idles = row.command == "Sleep"
+    idle = "idle" if row.transaction_seconds is None else "idle in transaction"
+    sentence = describe(
+        row.id,
+        user=row.user,
+        host=str(row.host or "").rpartition(":")[0] or row.host,
+        state=idle if idles else RUNNING,
+        state_seconds=row.seconds,
+        transaction_seconds=row.transaction_seconds,
+        tables=row.tables,
+        statement=shortened(row.statement, quoted_is_text=True),
+    )
+    if not certain:
+        sentence += ", which may be in the way or not"
+    return Holder(
+        row.id,
+        sentence,
+        f"KILL {row.id};",
+        idle_seconds=float(row.seconds or 0) if idles else None,
+        is_own=bool(row.is_own),
+        certain=certain,
+    )

@@ -17,6 +17,7 @@ from sqlalchemy import URL, Column, ColumnElement, Connection, Engine, Table, ev
 from sqlalchemy.types import NULLTYPE
 
 from orchestrator.dialects.driver_errors import layers, says_disconnected
+from orchestrator.dialects.holders import Holder
 from orchestrator.dialects.row_order import whole
 from orchestrator.domain.errors import Conflict, Invalid
 
@@ -129,8 +130,22 @@ class SQLite:
     def is_disconnect(self, error: BaseException) -> bool:
         return says_disconnected(error) or any(_primary_code(layer) == _CANNOT_OPEN for layer in layers(error))
 
-    def lock_holders(self, connection: Connection, tables: Sequence[str] = ()) -> tuple[str, ...]:
-        return ()
+    def session_number(self, connection: Connection) -> None:
+        return None
+
+    def lock_holders(
+        self, connection: Connection, tables: Sequence[str] = (), *, waiting: int | None = None
+    ) -> tuple[Holder, ...]:
+        """SQLite knows that somebody has the file locked, not who."""
+        path = connection.engine.url.database
+        if not path or path == ":memory:":
+            return ()
+        file = os.path.abspath(path)
+        sentence = f"another process has the file {file} open and writes in it; SQLite cannot tell which"
+        return (Holder(0, sentence, f"find it with `fuser -v {file}`, and stop it.", certain=False),)
+
+    def end_idle_session(self, connection: Connection, holder: Holder, idle_seconds: float) -> bool:
+        return False
 
     @contextmanager
     def writing(self, engine: Engine) -> Iterator[Connection]:

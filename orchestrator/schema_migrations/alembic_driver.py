@@ -14,13 +14,15 @@ from orchestrator.dialects import Database
 from orchestrator.domain.errors import Conflict
 from orchestrator.domain.ladder import Stage, Step
 from orchestrator.domain.releases import Release, Releases
+from orchestrator.ports import StepWatch
 from orchestrator.schema_migrations.catalog import differences
 from orchestrator.schema_migrations.changes import Act
 from orchestrator.schema_migrations.expectations import Expectation, ExpectedCatalog
 from orchestrator.schema_migrations.manifest import MANIFEST_NAME, load_manifest
+from orchestrator.schema_migrations.online_context import commits_alone
 from orchestrator.schema_migrations.phase_guard import Novelty, Warning_, judge_revision
 from orchestrator.schema_migrations.places import refused
-from orchestrator.schema_migrations.recording import GUARD_DIALECT, Recording, record
+from orchestrator.schema_migrations.recording import GUARD_DIALECT, Recording, record, untold
 from orchestrator.schema_migrations.runner import PlannedRevision, Position, Runner
 from orchestrator.schema_migrations.step_plan import (
     ADOPTED,
@@ -98,7 +100,9 @@ class AlembicDriver:
         contracted = expanded and self._there(found, Stage.CONTRACT, applied, reading)
         return Position(heads=heads, expanded=expanded, contracted=contracted, empty=False, differences=wrong)
 
-    def run(self, database: Database, release: str, step: Step, *, owner_epoch: int) -> tuple[str, ...]:
+    def run(
+        self, database: Database, release: str, step: Step, *, owner_epoch: int, watch: StepWatch | None = None
+    ) -> tuple[str, ...]:
         """Run the step in that database; returns the ids of the revisions that ran, none when it was done already.
 
         Refuses before the first statement whatever `plan` refuses. Repeatable: broken off anywhere, the next call
@@ -117,6 +121,7 @@ class AlembicDriver:
                 owner_epoch=owner_epoch,
                 novelty=self._novelty_before(found, todo, database),
                 leaving=self._leaving(todo),
+                watch=watch,
             )
 
     def install(self, database: Database, release: str) -> tuple[str, ...]:
@@ -177,7 +182,14 @@ class AlembicDriver:
             reading = self._read(database, connection)
         todo = decide(reading)
         self._refuse_without_journal(todo, reading)
+        self._refuse_untold(todo, database)
         return todo
+
+    def _refuse_untold(self, todo: tuple[Revision, ...], database: Database) -> None:
+        for revision in todo:
+            for raw in self._recording(revision, database.dialect.name).untold:
+                if commits_alone(database.dialect, in_block=raw.in_block):
+                    raise untold(revision, raw.statement.place, raw.statement.text)
 
     def _refuse_without_journal(self, todo: tuple[Revision, ...], reading: Reading) -> None:
         creates_it = any(
@@ -236,7 +248,9 @@ class AlembicDriver:
         return tuple((each.schema, each.table) for each in catalog.expectations() if each.present and not each.name)
 
     def _leaving(self, revisions: Iterable[Revision]) -> frozenset[str]:
-        return frozenset(each.id for each in revisions if self._recording(each).leaves_transaction)
+        """Those that leave their transaction, and those of which it is not known."""
+        recordings = ((each.id, self._recording(each)) for each in revisions)
+        return frozenset(id for id, each in recordings if each.leaves_transaction or each.stop is not None)
 
     def _planned(self, revision: Revision, todo: tuple[Revision, ...]) -> PlannedRevision:
         puller = next((each.id for each in todo if revision.id in each.depends), None)

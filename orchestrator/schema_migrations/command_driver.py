@@ -16,6 +16,7 @@ from orchestrator.dialects import Database
 from orchestrator.domain.errors import ConfigurationError, Conflict, StepFailed
 from orchestrator.domain.ladder import Step
 from orchestrator.domain.releases import Releases
+from orchestrator.ports import StepWatch
 from orchestrator.schema_migrations.command_lock import command_lock
 from orchestrator.schema_migrations.command_tool import CommandSettings, Stand, Tool
 from orchestrator.schema_migrations.manifest import MANIFEST_NAME, load_manifest
@@ -138,11 +139,14 @@ class CommandDriver:
         stand = self._seen(database, found.name, reading)
         return Position(heads=reading.heads, expanded=stand.expanded, contracted=stand.contracted, empty=False)
 
-    def run(self, database: Database, release: str, step: Step, *, owner_epoch: int) -> tuple[str, ...]:
+    def run(
+        self, database: Database, release: str, step: Step, *, owner_epoch: int, watch: StepWatch | None = None
+    ) -> tuple[str, ...]:
         """Run the step's commands in that database and verify their effect; returns the new heads.
 
         Repeatable: a step that is done already runs nothing and returns nothing. Never runs two commands of a schema
-        in one database at a time, not even when the daemon that started one was killed. Raises `StepFailed`,
+        in one database at a time, not even when the daemon that started one was killed. What its commands wait for
+        nobody knows, so `watch` is told nothing. Raises `StepFailed`,
         `Conflict`, `Unavailable`, `ConfigurationError`.
         """
         if step is Step.NONE:

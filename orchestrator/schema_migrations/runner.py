@@ -19,10 +19,13 @@ from orchestrator.bookkeeping.tables import steps as journal_table
 from orchestrator.dialects import Database
 from orchestrator.dialects.driver_errors import reason
 from orchestrator.domain.errors import Conflict, OrchestratorError, StepFailed
+from orchestrator.ports import StepWatch
 from orchestrator.schema_migrations.catalog import differences, existing_tables
 from orchestrator.schema_migrations.changes import Act, Change
 from orchestrator.schema_migrations.expectations import ExpectedCatalog
+from orchestrator.schema_migrations.online_context import OnlineContext
 from orchestrator.schema_migrations.op_context import ObservedOperations, running
+from orchestrator.schema_migrations.operation_journal import OperationJournal
 from orchestrator.schema_migrations.operations import changes_of_operation
 from orchestrator.schema_migrations.phase_guard import Novelty, enforce, judge
 from orchestrator.schema_migrations.places import Place, line_of_error
@@ -85,7 +88,8 @@ class Runner:
     """Runs revisions of one tree. What to run is decided by others, under the lock, from what is read there.
 
     On a database whose DDL is transactional the effects of a revision, the version table and the journal's mark
-    commit together; whatever breaks it off, the next run goes on after the last revision that was marked done.
+    commit together; whatever breaks it off, the next run goes on after the last revision that was marked done. Where
+    statements commit by themselves it goes on within the revision, after the last of them.
     """
 
     def __init__(
@@ -152,20 +156,21 @@ class Runner:
         novelty: Novelty | None,
         leaving: frozenset[str] = frozenset(),
         way: str | None = None,
+        watch: StepWatch | None = None,
     ) -> tuple[str, ...]:
         """Run these revisions one by one on a connection of `alone`. Returns their ids.
 
         With `novelty`, each operation is judged once more just before it is performed: that reaches revisions which
         look at the database first. `leaving` are those that leave their transaction, so that a part of them may remain
-        when they fail. `way` is the journal's word for how they come, their stage if None. Raises
-        `StepFailed`, `Unavailable`, `Conflict` or `MigrationRefused`; what ran before that stays.
+        when they fail. `way` is the journal's word for how they come, their stage if None; `watch` is told where they
+        have to wait. Raises `StepFailed`, `Unavailable`, `Conflict` or `MigrationRefused`; what ran before that stays.
         """
         for revision in revisions:
             attempt = _Attempt(
                 self._tree, revision, database, connection, self._version_table, owner_epoch, novelty, self._patience
             )
-            partial = revision.id in leaving or not database.dialect.transactional_ddl
-            self._complete(attempt, way or revision.stage.value, partial)
+            attempt.leaves = revision.id in leaving
+            self._complete(attempt, way or revision.stage.value, watch)
         return tuple(revision.id for revision in revisions)
 
     def intend_all(
@@ -178,12 +183,11 @@ class Runner:
             for revision in revisions:
                 journal.intend(connection, self._entry(revision, INSTALL, owner_epoch, now))
 
-    def _complete(self, attempt: _Attempt, way: str, partial: bool) -> None:
+    def _complete(self, attempt: _Attempt, way: str, watch: StepWatch | None) -> None:
         """Intend and perform it, as often as it takes to get its locks."""
 
         def once() -> None:
-            journalled, again = self._intend(attempt, way)
-            attempt.repeats = partial and again
+            journalled = self._intend(attempt, way)
             attempt.perform(journalled, self._entry(attempt.revision, way, attempt.owner_epoch, 0.0))
 
         revision, database = attempt.revision, attempt.database
@@ -194,23 +198,25 @@ class Runner:
             revision=revision.id,
             tables=attempt.tables,
             failure=lambda error: self._failure(attempt, error),
+            watch=watch,
         )
         LOG.info(
             "a revision was run: %(revision)s in %(database)s",
             {"action": "revision.run", "revision": revision.id, "database": database.name, "way": way},
         )
 
-    def _intend(self, attempt: _Attempt, way: str) -> tuple[bool, bool]:
-        """Write the intent. Returns whether there is a journal (one revision creates it), and whether it was there."""
+    def _intend(self, attempt: _Attempt, way: str) -> bool:
+        """Write the intent. Returns whether there is a journal; one revision creates it."""
         connection = attempt.connection
         with connection.begin():
             there = journal.exists(connection)
         if not there:
-            return False, False
+            return False
         now = _now(attempt.database, connection)
         with connection.begin():
             attempt.database.dialect.lock_timeout(connection, self._patience.lock_seconds)
-            return True, journal.intend(connection, self._entry(attempt.revision, way, attempt.owner_epoch, now))
+            journal.intend(connection, self._entry(attempt.revision, way, attempt.owner_epoch, now))
+        return True
 
     def _entry(self, revision: Revision, way: str, owner_epoch: int, now: float) -> JournalEntry:
         return JournalEntry(
@@ -232,8 +238,8 @@ class Runner:
         return StepFailed(
             "revision_failed",
             f"{place}: revision {revision.id} failed in database {database.name}: {reason(error, database.engine.url)}",
-            remedy="Nothing was marked done. Correct what it says. A revision that was changed is read when the daemon "
-            "starts: restart it.",
+            remedy="The revision was not marked done; what it has done and could not be undone is not done again. Correct "
+            "what it says. A revision that was changed is read when the daemon starts: restart it.",
             file=str(place.file),
             line=place.line,
             revision=revision.id,
@@ -255,7 +261,7 @@ class _Attempt:
         novelty: Novelty | None,
         patience: Patience,
     ) -> None:
-        self.repeats = False  # whether an earlier attempt may have left a part behind
+        self.leaves = False  # whether it leaves its transaction, where it has one
         self.revision = revision
         self.database = database
         self.connection = connection
@@ -265,31 +271,52 @@ class _Attempt:
         self._version_table = version_table
         self._novelty = novelty
         self._patience = patience
-        self._context: _OnlineContext | None = None
+        self._context: OnlineContext | None = None
 
     def tables(self) -> tuple[str, ...]:
         """The tables that it was seen to touch; their locks are what it may be waiting for."""
         return tuple(sorted({change.table for change in self.observed if change.table}))
 
     def perform(self, journalled: bool, entry: JournalEntry) -> None:
-        """Run it, verify its effects in the catalog and mark it done, in one transaction.
+        """Run it, verify its effects in the catalog and mark it done.
 
-        Where an earlier attempt may have left a part behind, what the catalog shows already is not done again.
+        In one transaction where that can be; elsewhere every statement has an entry of its own in the journal of
+        operations, so that none is done twice.
         """
         database, connection = self.database, self.connection
         self.observed.clear()
-        context = self._context = _OnlineContext(connection, database, self._version_table, self._patience)
-        with context.begin_transaction(_per_migration=True):
-            database.dialect.lock_timeout(connection, self._patience.lock_seconds)
-            if journalled:
-                journal.claim(connection, entry.schema_name, entry.revision, owner_epoch=self.owner_epoch)
-            context._ensure_version_table()
+        context = self._context = OnlineContext(connection, database, self._version_table, self._patience)
+        if database.dialect.transactional_ddl:
+            with context.begin_transaction(_per_migration=True):
+                database.dialect.lock_timeout(connection, self._patience.lock_seconds)
+                if journalled:
+                    journal.claim(connection, entry.schema_name, entry.revision, owner_epoch=self.owner_epoch)
+                self._upgrade(context, journalled, entry)
+        else:
+            with context.autocommit(self._patience.lock_seconds):
+                self._upgrade(context, journalled, entry)
+
+    def _upgrade(self, context: OnlineContext, journalled: bool, entry: JournalEntry) -> None:
+        context._ensure_version_table()
+        is_told = journalled and (self.leaves or not self.database.dialect.transactional_ddl)
+        operations = OperationJournal(context, self.database, self.revision, entry) if is_told else None
+        upgrade = self._tree.module(self.revision.id).upgrade
+        if operations is None:
             with running(ObservedOperations(context, self._observe)):
-                self._tree.module(self.revision.id).upgrade()
-            self._verify(connection)
-            step = MigrationStep.upgrade_from_script(self._tree.script.revision_map, self._tree.code(self.revision.id))
-            HeadMaintainer(context, context.get_current_heads()).update_to_step(step)
-            self._mark_done(journalled, entry)
+                upgrade()
+            self._conclude(context, journalled, entry)
+            return
+        context.block = operations.block
+        with running(ObservedOperations(context, self._observe, around=operations.operation)), operations.watching():
+            upgrade()
+        with operations.finish():
+            self._conclude(context, journalled, entry)
+
+    def _conclude(self, context: OnlineContext, journalled: bool, entry: JournalEntry) -> None:
+        self._verify(self.connection)
+        step = MigrationStep.upgrade_from_script(self._tree.script.revision_map, self._tree.code(self.revision.id))
+        HeadMaintainer(context, context.get_current_heads()).update_to_step(step)
+        self._mark_done(journalled, entry)
 
     def _observe(self, operation: MigrateOperation) -> bool:
         assert self._context is not None
@@ -299,14 +326,7 @@ class _Attempt:
                 self._novelty.note((change,))
                 enforce(judge(change, self.revision.stage, self._novelty), change, self.revision)
         self.observed.extend(changes)
-        return not (self.repeats and self._is_there(changes))
-
-    def _is_there(self, changes: tuple[Change, ...]) -> bool:
-        catalog = ExpectedCatalog()
-        catalog.add(self.revision.id, changes)
-        expected = catalog.expectations()
-        assert self._context is not None and self._context.connection is not None
-        return bool(expected) and not differences(self._context.connection, expected)
+        return True
 
     def _verify(self, connection: sa.Connection) -> None:
         catalog = ExpectedCatalog()
@@ -338,33 +358,6 @@ class _Attempt:
                 database=self.database.name,
             )
         journal.record(connection, [replace(entry, state=JournalState.DONE, started_at=now, finished_at=now)])
-
-
-class _OnlineContext(MigrationContext):
-    """Alembic's context on a real connection; lock timeouts hold in its autocommit blocks and after them."""
-
-    def __init__(self, connection: sa.Connection, database: Database, version_table: str, patience: Patience) -> None:
-        options = {
-            "version_table": version_table,
-            "transaction_per_migration": True,
-            "transactional_ddl": database.dialect.transactional_ddl,
-        }
-        super().__init__(connection.dialect, connection, options)
-        self._database = database
-        self._patience = patience
-
-    @contextmanager
-    def autocommit_block(self) -> Iterator[None]:
-        """Leave the transaction where the database has statements that cannot run in one. SQLite has none."""
-        if self.dialect.name == "sqlite":
-            yield
-            return
-        dialect = self._database.dialect
-        with super().autocommit_block():
-            assert self.connection is not None
-            dialect.lock_timeout(self.connection, self._patience.outside_seconds)
-            yield
-        dialect.lock_timeout(self.connection, self._patience.lock_seconds)
 
 
 def _now(database: Database, connection: sa.Connection) -> float:

@@ -179,7 +179,14 @@ class Advancing:
             record = self._start_step(upgrade, decision, database, leader_epoch)
             state, wrong = StepState.DONE, None
             try:
-                managed.run_step(database, release, decision.step, upgrade_id=upgrade.id, owner_epoch=leader_epoch)
+                managed.run_step(
+                    database,
+                    release,
+                    decision.step,
+                    upgrade_id=upgrade.id,
+                    owner_epoch=leader_epoch,
+                    watch=_Watch(self._context, upgrade, record),
+                )
             except OrchestratorError as error:
                 waits = isinstance(error, Unavailable) or error.code == "lock_busy"
                 state, wrong = (StepState.PENDING if waits else StepState.FAILED), error
@@ -239,6 +246,32 @@ class Advancing:
                 event(
                     tx, action, sentence, actor=DAEMON, schema=upgrade.schema, upgrade_id=upgrade.id,
                     subject=record.database,
+                )  # fmt: skip
+
+        self._context.store.run(work)
+
+
+class _Watch:
+    """Keeps what a running step says of itself, as long as it belongs to whoever began it."""
+
+    def __init__(self, context: Context, upgrade: Upgrade, record: StepRecord) -> None:
+        self._context, self._upgrade, self._record = context, upgrade, record
+
+    def waits(self, why: OrchestratorError) -> None:
+        self._keep(replace(self._record, code=why.code, error=why.message, remedy=why.remedy))
+
+    def interferes(self, action: str, sentence: str) -> None:
+        self._keep(None, action, sentence)
+
+    def _keep(self, news: StepRecord | None, action: str = "", sentence: str = "") -> None:
+        def work(tx: Transaction) -> None:
+            check_leader(tx, self._record.owner_epoch)
+            if news is not None and not tx.end_step(news):
+                raise _not_leader()
+            if action:
+                event(
+                    tx, action, sentence, actor=DAEMON, schema=self._upgrade.schema, upgrade_id=self._upgrade.id,
+                    subject=self._record.database,
                 )  # fmt: skip
 
         self._context.store.run(work)

@@ -65,8 +65,11 @@ def test_table_that_is_in_use_is_transient_and_its_user_is_named(
         assert "Lock wait timeout exceeded" in caught.value.message
         # A server without the plugin knows transactions, not their tables.
         monkeypatch.setattr(mysql, "_HOLDERS_MARIADB", mysql._HOLDERS_MARIADB.replace("lock_info", "unknown"))
-        (sentence,) = database.dialect.lock_holders(asker, ["customers"])
-        assert sentence.startswith(f"session {number} of user root from localhost is idle in a transaction for ")
+        (found,) = database.dialect.lock_holders(asker, ["customers"])
+        assert found.sentence.startswith(f"session {number} idle in transaction for ")
+        assert "(user root from localhost; its transaction began " in found.sentence
+        assert found.sentence.endswith("which may be in the way or not")
+        assert not found.certain
 
 
 def test_user_without_privileges_is_told_of_no_holders(

@@ -222,13 +222,13 @@ def test_lock_holders_are_named(server: Database) -> None:
         number = own_number(holder)
         is_postgresql = server.dialect.name == "postgresql"
         holder.execute(sa.text("LOCK TABLE customers" if is_postgresql else "SELECT * FROM customers"))
-        (sentence,) = server.dialect.lock_holders(asker, ["customers"])
-        if is_postgresql:
-            assert sentence.startswith(f"session {number} of role postgres (orchestrator)")
-        else:
-            assert sentence.startswith(f"session {number} of user root from localhost")
-        assert "holds customers, idle in " in sentence
-        assert "transaction for" in sentence
+        (found,) = server.dialect.lock_holders(asker, ["customers"])
+        assert found.session == number
+        assert found.sentence.startswith(f"session {number} idle in transaction for ")
+        who = "user postgres from this host, orchestrator" if is_postgresql else "user root from localhost"
+        assert f" s ({who}; its transaction began " in found.sentence
+        assert "; holds customers" in found.sentence
+        assert str(number) in found.end
         assert len(server.dialect.lock_holders(asker)) == 1
         assert server.dialect.lock_holders(asker, ["orders"]) == ()
 

@@ -10,7 +10,7 @@ from orchestrator.domain.ladder import Phase, Step
 from orchestrator.domain.releases import Release, Releases
 from orchestrator.domain.upgrades import Status, Upgrade
 from orchestrator.domain.view import Copy, DatabaseFacts, MigrationFacts, Policy
-from orchestrator.ports import ManagedSchema, Store, Transaction
+from orchestrator.ports import ManagedSchema, StepWatch, Store, Transaction
 from orchestrator.services.advancing import Advancing, Outcome
 from orchestrator.services.context import Context
 from orchestrator.services.data_migrations import DataMigrations
@@ -94,10 +94,19 @@ class PausingSchema:
         self._pauses.cross(f"go on from the copy of {database}")
 
     def run_step(
-        self, database: str, release: Release, step: Step, *, upgrade_id: int, owner_epoch: int
+        self,
+        database: str,
+        release: Release,
+        step: Step,
+        *,
+        upgrade_id: int,
+        owner_epoch: int,
+        watch: StepWatch | None = None,
     ) -> tuple[str, ...]:
         self._pauses.cross(f"run the {step.value} step in {database}")
-        done = self._schema.run_step(database, release, step, upgrade_id=upgrade_id, owner_epoch=owner_epoch)
+        done = self._schema.run_step(
+            database, release, step, upgrade_id=upgrade_id, owner_epoch=owner_epoch, watch=watch
+        )
         self._pauses.cross(f"go on from the {step.value} step in {database}")
         return done
 

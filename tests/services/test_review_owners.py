@@ -13,6 +13,7 @@ from orchestrator.domain.errors import Conflict, StepFailed
 from orchestrator.domain.ladder import Phase, Step
 from orchestrator.domain.releases import Release
 from orchestrator.domain.view import StepState
+from orchestrator.ports import StepWatch
 from orchestrator.services.advancing import Advancing
 from orchestrator.services.context import Context
 from orchestrator.services.leadership import Elections
@@ -29,12 +30,21 @@ class HookedSchema(FakeSchema):
     during_step: Callable[[], None] | None = None
 
     def run_step(
-        self, database: str, release: Release, step: Step, *, upgrade_id: int, owner_epoch: int
+        self,
+        database: str,
+        release: Release,
+        step: Step,
+        *,
+        upgrade_id: int,
+        owner_epoch: int,
+        watch: StepWatch | None = None,
     ) -> tuple[str, ...]:
         hook, self.during_step = self.during_step, None
         if hook is not None:
             hook()
-        return super().run_step(database, release, step, upgrade_id=upgrade_id, owner_epoch=owner_epoch)
+        return super().run_step(
+            database, release, step, upgrade_id=upgrade_id, owner_epoch=owner_epoch, watch=watch
+        )
 
 
 def test_an_attempt_that_was_taken_over_does_not_say_how_the_step_ended(
