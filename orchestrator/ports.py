@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
+from orchestrator.domain.errors import OrchestratorError
 from orchestrator.domain.fleets import Instance, InstanceState, Report
 from orchestrator.domain.ladder import Phase, Step
 from orchestrator.domain.records import DatabaseReading, Event, Leadership, SchemaState

@@ -22,7 +22,7 @@ from orchestrator.domain.ladder import Phase, Step
 from orchestrator.domain.releases import Release, Releases
 from orchestrator.domain.view import Copy, DatabaseFacts, MigrationFacts
 from orchestrator.ports import StepWatch
-from orchestrator.schema_migrations.bookkeeping_schema import MayContract, nobody_asked, prepare
+from orchestrator.schema_migrations.bookkeeping_schema import prepare
 from orchestrator.schema_migrations.runner import PlannedRevision, Position
 
 REMEMBERED_SECONDS = 60.0
