@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
+from orchestrator.domain.daemons import Daemon, DaemonState, OwnTree, OwnTreeState
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.domain.fleets import Instance, InstanceState, Report
 from orchestrator.domain.ladder import Phase, Step
@@ -109,6 +110,32 @@ class Transaction(Protocol):
 
     def save_leadership(self, leadership: Leadership, *, expected_epoch: int | None) -> bool:
         """Store the leadership if its epoch is still the expected one (None: there is none). Returns whether so."""
+        ...
+
+    def daemons(self, *, state: DaemonState | None = None) -> tuple[Daemon, ...]: ...
+
+    def daemon(self, daemon_id: str) -> Daemon | None: ...
+
+    def add_daemon(self, daemon: Daemon) -> None: ...
+
+    def save_daemon(self, daemon: Daemon) -> bool:
+        """Store the daemon if it is still possibly alive in the store. Returns whether it was."""
+        ...
+
+    def forget_daemon(self, daemon_id: str) -> None: ...
+
+    def own_tree(self, tree: OwnTree) -> OwnTreeState: ...
+
+    def lock_own_tree(self, tree: OwnTree) -> OwnTreeState:
+        """Write the tree's row and return it as it is now.
+
+        A daemon that registers does this first, and so does whoever decides that the tree may be contracted: any two
+        of them come one after the other.
+        """
+        ...
+
+    def save_own_tree(self, state: OwnTreeState) -> None:
+        """Store the tree. The caller holds its lock."""
         ...
 
 

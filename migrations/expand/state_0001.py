@@ -1,4 +1,4 @@
-"""Schemas, upgrades, fleets and their leases, steps, approvals, readings, the audit log, leadership."""
+"""Schemas, upgrades, fleets and their leases, steps, approvals, readings, the audit log, leadership, daemons."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -38,7 +38,35 @@ def upgrade() -> None:
         sa.Column("holder", sa.String(length=255), nullable=False),
         sa.Column("epoch", sa.BigInteger(), nullable=False),
         sa.Column("expires_at", sa.Double(), nullable=False),
+        sa.Column("taken_at", sa.Double(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_leadership")),
+        **IN_MYSQL,
+    )
+    op.create_table(
+        "daemons",
+        sa.Column("id", sa.String(length=255), nullable=False),
+        sa.Column("host", sa.String(length=255), nullable=False),
+        sa.Column("address", sa.String(length=255), nullable=False),
+        sa.Column("version", sa.String(length=64), nullable=False),
+        sa.Column("state_release", sa.String(length=64), nullable=False),
+        sa.Column("bookkeeping_release", sa.String(length=64), nullable=False),
+        sa.Column("state", sa.String(16), nullable=False),
+        sa.Column("started_at", sa.Double(), nullable=False),
+        sa.Column("renewed_at", sa.Double(), nullable=False),
+        sa.Column("expires_at", sa.Double(), nullable=False),
+        sa.Column("ended_at", sa.Double(), nullable=True),
+        sa.Column("ended_by", sa.String(length=255), nullable=True),
+        sa.Column("end_reason", sa.String(length=2000), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_daemons")),
+        **IN_MYSQL,
+    )
+    op.create_index(op.f("ix_daemons_state"), "daemons", ["state"], unique=False)
+    op.create_table(
+        "own_trees",
+        sa.Column("name", sa.String(16), nullable=False),
+        sa.Column("contracting", sa.String(length=64), nullable=True),
+        sa.Column("writes", sa.BigInteger(), server_default="0", nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_own_trees")),
         **IN_MYSQL,
     )
     op.create_table(

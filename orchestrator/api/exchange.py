@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 from orchestrator.api.auth import Actor, Role
 from orchestrator.api.settings import ApiSettings
 from orchestrator.api.watch import Watch
+from orchestrator.services.daemons import Daemons
 from orchestrator.services.data_migrations import DataMigrations
 from orchestrator.services.leases import Leases
 from orchestrator.services.status import StatusBoard
@@ -42,6 +43,7 @@ class ApiServices:
     leases: Leases
     board: StatusBoard
     data_migrations: DataMigrations
+    daemons: Daemons
     is_healthy: Callable[[], bool]
     nudge: Callable[[str], None]
 

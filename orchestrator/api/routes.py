@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.api import (
+    daemons,
     dashboard,
     data_migrations,
     databases,
@@ -133,6 +134,14 @@ OPERATIONS: tuple[Route, ...] = (
     ),
     Route(
         "GET", "/v1/events", events.list_, READER, "The audit log", events.EventList, query=events.EventsQuestion,
+    ),
+    Route(
+        "GET", "/v1/daemons", daemons.list_, READER, "The daemons that may be alive, and who leads",
+        daemons.DaemonList, query=daemons.DaemonsQuestion,
+    ),
+    Route(
+        "POST", "/v1/daemons/{id}/evict", daemons.evict, OPERATOR,
+        "Count a daemon out that is known to be dead", daemons.DaemonView, daemons.EvictDaemonRequest,
     ),
     Route("GET", "/healthz", health.alive, None, "Does the daemon work", health.HealthView),
     Route("GET", "/readyz", health.ready, None, "Does the state database answer", health.HealthView),

@@ -173,6 +173,29 @@ class Instances(msgspec.Struct, frozen=True):
     instances: tuple[Instance, ...]
 
 
+class Daemon(msgspec.Struct, frozen=True):
+    """One daemon: alive (possibly), left or evicted."""
+
+    id: str
+    host: str
+    address: str
+    version: str
+    state: str
+    started_at: float
+    renewed_at: float
+    expired: bool = False
+    leads: bool = False
+    leads_since: float | None = None
+    end_reason: str | None = None
+
+
+class Daemons(msgspec.Struct, frozen=True):
+    """The daemons of one state database, and which of them keep its tables from being contracted."""
+
+    daemons: tuple[Daemon, ...]
+    waits: tuple[str, ...] = ()
+
+
 class Report(msgspec.Struct, frozen=True):
     """What somebody said of a fleet; `violation` says why that release may not run now."""
 

@@ -20,9 +20,11 @@ class Migrate(Configured):
         settings = self.settings(parsed_args)
         from orchestrator.daemon.composition import prepare_state
 
-        database = prepare_state(settings)
-        self.say(f"the tables in {database.place} are up to date")
-        database.engine.dispose()
+        prepared = prepare_state(settings)
+        self.say(f"the tables in {prepared.database.place} are up to date")
+        for wait in prepared.waits:
+            self.tell(wait.sentence)
+        prepared.database.engine.dispose()
         return 0
 
 

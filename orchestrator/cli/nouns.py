@@ -16,6 +16,7 @@ NOUNS = (
     "instance",
     "database",
     "data-migration",
+    "daemon",
     "events",
     "gate",
     "wait",

@@ -7,24 +7,27 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from orchestrator import __version__
 from orchestrator.conf.settings import SchemaSettings, Settings
 from orchestrator.daemon.live_schema import Driver, LiveSchema
+from orchestrator.daemon.own_tables import OwnTables
 from orchestrator.daemon.refusals import explained
 from orchestrator.data_migrations.runner import DataMigrationRunner
 from orchestrator.dialects import Database, open_database
-from orchestrator.domain.errors import ConfigurationError, Unavailable
+from orchestrator.domain.daemons import OwnTree
+from orchestrator.domain.errors import ConfigurationError, OrchestratorError, Unavailable
 from orchestrator.domain.view import Policy
-from orchestrator.resources import state_migrations_directory
 from orchestrator.schema_migrations.alembic_driver import AlembicDriver
-from orchestrator.schema_migrations.bookkeeping_schema import bring_to_newest, prepare
+from orchestrator.schema_migrations.bookkeeping_schema import MayContract
 from orchestrator.schema_migrations.command_driver import CommandDriver
 from orchestrator.services.advancing import Advancing
 from orchestrator.services.context import Context, LeaseTerms
+from orchestrator.services.daemons import Daemons, Identity, Wait
 from orchestrator.services.data_migrations import DataMigrations
 from orchestrator.services.leadership import Elections
 from orchestrator.services.leases import Leases
@@ -32,9 +35,6 @@ from orchestrator.services.status import StatusBoard
 from orchestrator.services.sweeping import Sweep
 from orchestrator.services.upgrades import Upgrades
 from orchestrator.store.sql import SqlStore
-
-STATE_SCHEMA = "orchestrator_state"
-STATE_VERSION_TABLE = "orchestrator_state_version"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,25 +49,51 @@ class Services:
     advancing: Advancing
     elections: Elections
     sweep: Sweep
+    daemons: Daemons
+    contract_own_tables: Callable[[], tuple[Wait, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The state database with its tables as far as they may be taken; `waits` says what keeps them from going on."""
+
+    database: Database
+    waits: tuple[Wait, ...]
 
 
 def compose(settings: Settings, stopping: threading.Event) -> Services:
     """Check the configuration against files and databases, bring our own tables up to date, and join the parts.
 
-    Once `stopping` is set, steps that wait for locks give up. Managed databases are not asked for anything yet.
-    Raises `OrchestratorError` with place and remedy; nothing is left running.
+    The daemon is registered from then on: `daemons.leave()` ends that. Once `stopping` is set, steps that wait for
+    locks give up. Managed databases are not asked for anything yet. Raises `OrchestratorError` with place and remedy;
+    nothing is left running, or registered.
     """
-    schemas = {schema.name: _live_schema(schema, settings, stopping) for schema in settings.schemas}
-    state = prepare_state(settings)
-    store = SqlStore(state)
+    state, own_tables, store, daemons = _begin(settings)
+    may_contract = partial(daemons.may_contract, OwnTree.BOOKKEEPING)
+    schemas = {schema.name: _live_schema(schema, settings, stopping, may_contract) for schema in settings.schemas}
     context = Context(
         store=store,
         schemas=schemas,
         policies={each.name: Policy(each.approve, each.soak_seconds) for each in settings.schemas},
         lease_terms=LeaseTerms(settings.lease_ttl_seconds, settings.lease_renew_seconds),
     )
-    context.register_schemas()
-    holder = f"{socket.gethostname()}:{os.getpid()}:{os.urandom(4).hex()}"
+    _make_directory(settings.state_dir)
+    with explained(state), _private_files():
+        own_tables.open_door()
+        daemons.join()
+        try:
+            own_tables.bring_forward(daemons.may_contract)
+            context.register_schemas()
+        except BaseException:
+            with suppress(OrchestratorError):
+                daemons.leave()
+            raise
+    managed = tuple(database for schema in schemas.values() for database in schema.handles)
+
+    def contract_own_tables() -> tuple[Wait, ...]:
+        own_tables.contract(managed, daemons.may_contract)
+        return daemons.waiting()
+
     return Services(
         context=context,
         upgrades=Upgrades(context),
@@ -75,20 +101,36 @@ def compose(settings: Settings, stopping: threading.Event) -> Services:
         board=StatusBoard(context),
         data_migrations=DataMigrations(context),
         advancing=Advancing(context, parallel=settings.parallel),
-        elections=Elections(store, holder, ttl_seconds=settings.leadership_ttl_seconds),
+        elections=Elections(store, daemons.me.id, ttl_seconds=settings.leadership_ttl_seconds),
         sweep=Sweep(context),
+        daemons=daemons,
+        contract_own_tables=contract_own_tables,
     )
 
 
-def prepare_state(settings: Settings) -> Database:
+def prepare_state(settings: Settings) -> Prepared:
     """The state database, with its tables as this version needs them. Repeatable; several daemons may do it at once."""
+    state, own_tables, _, daemons = _begin(settings)
     _make_directory(settings.state_dir)
-    database = open_database("state", settings.state_connection)
-    driver = AlembicDriver(state_migrations_directory(), schema=STATE_SCHEMA, version_table=STATE_VERSION_TABLE)
-    with explained(database), _private_files():
-        prepare(database)
-        bring_to_newest(driver, database)
-    return database
+    with explained(state), _private_files():
+        own_tables.open_door()
+        own_tables.bring_forward(daemons.may_contract)
+        return Prepared(state, daemons.waiting())
+
+
+def _begin(settings: Settings) -> tuple[Database, OwnTables, SqlStore, Daemons]:
+    """What a daemon is made of before it knows whether it may use the state database's tables. Does not connect."""
+    state = open_database("state", settings.state_connection)
+    own_tables, store = OwnTables(state), SqlStore(state)
+    host = socket.gethostname()
+    me = Identity(
+        id=f"{host}:{os.getpid()}:{os.urandom(4).hex()}",
+        host=host,
+        address=f"{settings.bind}:{settings.port}",
+        version=__version__,
+        trees=own_tables.releases,
+    )
+    return state, own_tables, store, Daemons(store, me, ttl_seconds=settings.leadership_ttl_seconds)
 
 
 @contextmanager
@@ -112,7 +154,9 @@ def _make_directory(directory: Path) -> None:
         ) from error
 
 
-def _live_schema(schema: SchemaSettings, settings: Settings, stopping: threading.Event) -> LiveSchema:
+def _live_schema(
+    schema: SchemaSettings, settings: Settings, stopping: threading.Event, may_contract: MayContract
+) -> LiveSchema:
     databases = {each.name: open_database(each.name, each.connection) for each in schema.databases}
     driver = _driver_of(schema, sleep=partial(_pause, stopping))
     runners = {}
@@ -120,7 +164,9 @@ def _live_schema(schema: SchemaSettings, settings: Settings, stopping: threading
         runners = {
             name: DataMigrationRunner(database, schema.name, schema.migrations) for name, database in databases.items()
         }
-    return LiveSchema(schema.name, driver, databases, runners, batch_rows=settings.batch_rows)
+    return LiveSchema(
+        schema.name, driver, databases, runners, batch_rows=settings.batch_rows, may_contract=may_contract
+    )
 
 
 def _driver_of(schema: SchemaSettings, *, sleep: Callable[[float], None] = time.sleep) -> Driver:

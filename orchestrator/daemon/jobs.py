@@ -13,11 +13,12 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from oslo_log import log
 
 from orchestrator.daemon.notify import notify
-from orchestrator.domain.errors import OrchestratorError
+from orchestrator.domain.errors import Never, OrchestratorError
 from orchestrator.domain.planner import LiftFence, Refusal
 from orchestrator.domain.view import Blocker
 from orchestrator.services.advancing import Advancing, Outcome
 from orchestrator.services.context import Context
+from orchestrator.services.daemons import Daemons, Wait
 from orchestrator.services.data_migrations import DataMigrations
 from orchestrator.services.leadership import Elections
 from orchestrator.services.sweeping import Sweep
@@ -39,7 +40,7 @@ class Jobs:
     """Starts and stops the recurring work of one daemon. Nothing but leadership is done while another one leads.
 
     Moving rows may take days, so it has threads of its own: whoever steers never waits for one. `stopping` is set by
-    `stop`, for work that waits meanwhile.
+    `stop`, for work that waits meanwhile. `end` ends this daemon, which is called when it was evicted.
     """
 
     def __init__(
@@ -49,8 +50,11 @@ class Jobs:
         advancing: Advancing,
         data_migrations: DataMigrations,
         sweep: Sweep,
+        daemons: Daemons,
         stopping: threading.Event,
         *,
+        contract_own_tables: Callable[[], tuple[Wait, ...]],
+        end: Callable[[], None],
         cycle_seconds: float,
         campaign_seconds: float,
         batch_pause_seconds: float,
@@ -60,6 +64,9 @@ class Jobs:
         self._advancing = advancing
         self._data_migrations = data_migrations
         self._sweep = sweep
+        self._daemons = daemons
+        self._contract_own_tables = contract_own_tables
+        self._end = end
         self._stopping = stopping
         self._cycle_seconds = cycle_seconds
         self._campaign_seconds = campaign_seconds
@@ -91,6 +98,7 @@ class Jobs:
         self._guarded(self._campaign)
         self._every(self._campaign_seconds, "campaign", self._campaign)
         self._every(self._campaign_seconds, "sweep", self._sweep_leases)
+        self._every(self._campaign_seconds, "own_tables", self._tend_own_tables)
         for name, managed in self._context.schemas.items():
             self._every(self._cycle_seconds, f"cycle:{name}", self._cycle, name)
             for database in managed.databases:
@@ -110,11 +118,12 @@ class Jobs:
             self._scheduler.shutdown(wait=True)
         try:
             self._elections.resign()
+            self._daemons.leave()
         except OrchestratorError as error:
             unresigned = str(error)
         else:
             return
-        LOG.warning("leadership was not given up: %(error)s", {"action": "leadership.resign", "error": unresigned})
+        LOG.warning("this daemon did not leave: %(error)s", {"action": "daemon.leave", "error": unresigned})
 
     def nudge(self, schema: str) -> None:
         """Look at this schema now instead of at its next turn."""
@@ -167,10 +176,18 @@ class Jobs:
     def _campaign(self) -> None:
         notify("WATCHDOG=1")  # also while the state database is away: a restart would not bring it back
         epoch: int | None = None
+        evicted = ""
         try:
+            self._daemons.renew()
             epoch = self._elections.campaign()
+        except Never as error:
+            evicted = str(error)
         finally:
             self._epoch = epoch
+        if evicted:
+            LOG.error("%(error)s", {"action": "daemon.end", "error": evicted})
+            self._end()
+            return
         if self._said.pop(_STATE, None):
             self._said.pop(_LEADERSHIP, None)
         leads = f"this daemon leads, with epoch {epoch}" if epoch is not None else "another daemon leads"
@@ -195,6 +212,12 @@ class Jobs:
     def _sweep_leases(self) -> None:
         if self._epoch is not None:
             self._sweep.run()
+
+    def _tend_own_tables(self) -> None:
+        if self._epoch is not None:
+            waits = self._contract_own_tables()
+            news = tuple((wait.tree, wait.daemon.id, wait.is_expired) for wait in waits)  # sentences count seconds
+            self._say("own tables", "; ".join(wait.sentence for wait in waits), logging.INFO, news)
 
     def _may_go_on(self) -> bool:
         """Asked between two batches; takes the pause between them."""

@@ -22,7 +22,7 @@ from orchestrator.domain.ladder import Phase, Step
 from orchestrator.domain.releases import Release, Releases
 from orchestrator.domain.view import Copy, DatabaseFacts, MigrationFacts
 from orchestrator.ports import StepWatch
-from orchestrator.schema_migrations.bookkeeping_schema import prepare
+from orchestrator.schema_migrations.bookkeeping_schema import MayContract, nobody_asked, prepare
 from orchestrator.schema_migrations.runner import PlannedRevision, Position
 
 REMEMBERED_SECONDS = 60.0
@@ -72,8 +72,10 @@ class LiveSchema:
         *,
         batch_rows: int,
         clock: Callable[[], float] = time.monotonic,
+        may_contract: MayContract = nobody_asked,
     ) -> None:
         self.name = name
+        self._may_contract = may_contract
         self._driver = driver
         self._databases = databases
         self._runners = runners
@@ -90,6 +92,11 @@ class LiveSchema:
     @property
     def databases(self) -> tuple[str, ...]:
         return tuple(self._databases)
+
+    @property
+    def handles(self) -> tuple[Database, ...]:
+        """The databases themselves."""
+        return tuple(self._databases.values())
 
     def check(self, release: Release) -> None:
         self._driver.check(release.name)
@@ -206,7 +213,7 @@ class LiveSchema:
         with explained(handle):
             with self._preparing[database]:
                 if database not in self._prepared:
-                    prepare(handle)
+                    prepare(handle, may_contract=self._may_contract)
                     with handle.writing() as connection:
                         handle.dialect.incarnation(connection)  # some write it down when they are first asked
                     self._prepared.add(database)

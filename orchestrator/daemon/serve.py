@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 import threading
+from collections.abc import Callable
 from contextlib import closing
 
 import uvicorn
@@ -39,14 +40,14 @@ def serve(settings: Settings) -> int:
     with closing(channel):
         tokens = Tokens.read(settings.tokens_file) if settings.tokens_file else None
         services = compose(settings, stopping)
-        jobs = _jobs(services, stopping, settings)
+        jobs = _jobs(services, stopping, settings, signals.end)
         server = signals.server = _server(services, jobs, stopping, settings, tokens)
         try:
             jobs.start()
             server.run(sockets=[channel])
         finally:
             jobs.stop()
-    return 0 if server.started or signals.asked_to_stop else 1
+    return 0 if signals.asked_to_stop or (server.started and not signals.is_over) else 1
 
 
 class _Signals:
@@ -55,6 +56,7 @@ class _Signals:
     def __init__(self) -> None:
         self.server: _Server | None = None
         self.asked_to_stop = False
+        self.is_over = False
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._ask_to_stop)
 
@@ -63,6 +65,12 @@ class _Signals:
             raise SystemExit(0)
         self.asked_to_stop = True
         self.server.should_exit = True
+
+    def end(self) -> None:
+        """This daemon was counted out: it stops, and that is a failure."""
+        self.is_over = True
+        if self.server is not None:
+            self.server.should_exit = True
 
 
 class _Server(uvicorn.Server):
@@ -97,6 +105,7 @@ def _server(
             leases=services.leases,
             board=services.board,
             data_migrations=services.data_migrations,
+            daemons=services.daemons,
             is_healthy=lambda: jobs.is_running,
             nudge=jobs.nudge,
         ),
@@ -123,14 +132,17 @@ def _server(
     )
 
 
-def _jobs(services: Services, stopping: threading.Event, settings: Settings) -> Jobs:
+def _jobs(services: Services, stopping: threading.Event, settings: Settings, end: Callable[[], None]) -> Jobs:
     return Jobs(
         services.context,
         services.elections,
         services.advancing,
         services.data_migrations,
         services.sweep,
+        services.daemons,
         stopping,
+        contract_own_tables=services.contract_own_tables,
+        end=end,
         cycle_seconds=settings.cycle_seconds,
         campaign_seconds=settings.leadership_ttl_seconds / 3,
         batch_pause_seconds=settings.batch_pause_seconds,

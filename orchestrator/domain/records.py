@@ -47,8 +47,9 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Leadership:
-    """The lease of the leading daemon. The epoch only grows and never repeats."""
+    """The lease of the leading daemon, since `taken_at`. The epoch only grows and never repeats."""
 
     holder: str
     epoch: int
     expires_at: float
+    taken_at: float | None = None

@@ -1,4 +1,9 @@
-"""The bookkeeping schema: the orchestrator's own tables, brought to their newest release by its own runner."""
+"""Our own tables, brought to their newest release by our own runner: the bookkeeping here, and every tree like it.
+
+Daemons of several versions share them. Whatever adds to them runs as soon as a newer version comes; what removes from
+them runs only when `may_contract` says that nobody needs it any more. So a version that finds expand revisions that
+it does not know goes on, and one that finds a contract revision that it does not know does not.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +11,16 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
+from orchestrator.bookkeeping import journal
 from orchestrator.bookkeeping.tables import VERSION_TABLE
 from orchestrator.dialects import Database
-from orchestrator.domain.errors import Conflict
-from orchestrator.domain.ladder import Step
+from orchestrator.domain.errors import Conflict, MigrationRefused, Never, NotYet
+from orchestrator.domain.ladder import Stage, Step
+from orchestrator.domain.releases import Release
 from orchestrator.resources import bookkeeping_migrations_directory
 from orchestrator.schema_migrations.alembic_driver import AlembicDriver
 
@@ -20,33 +29,120 @@ BOOKKEEPING_SCHEMA = "orchestrator_bookkeeping"
 _ATTEMPTS = 60
 _PAUSE_SECONDS = 0.5
 
+T = TypeVar("T")
 
-def prepare(database: Database, *, owner_epoch: int = 0) -> None:
+MayContract = Callable[[str], bool]
+"""Whether nobody needs any more what the contract revisions of that release remove."""
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """What ran, and the release whose contract revisions may not run yet, None where nothing is left to do."""
+
+    ran: tuple[str, ...]
+    waits_for: str | None = None
+
+
+def nobody_asked(release: str) -> bool:
+    """May never contract: for whoever cannot tell which daemons there are."""
+    return False
+
+
+def prepare(database: Database, *, may_contract: MayContract = nobody_asked) -> Brought:
     """Create or update the bookkeeping tables in a database. Repeatable; several processes may do it at once.
 
     Its first revision creates the journal, so it alone runs without an intent. Raises `Unavailable`, `StepFailed`,
-    and `MigrationRefused` (code `database_ahead`) where a newer version of this program has been here.
+    and what `bring_to_newest` raises.
     """
-    bring_to_newest(_driver(), database, owner_epoch=owner_epoch)
+    return bring_to_newest(bookkeeping_driver(), database, may_contract=may_contract)
+
+
+def begin(driver: AlembicDriver, database: Database, *, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Make the tables of the first release, where they are not. Raises `Never` as `bring_to_newest` does."""
+    _in_company(driver, database, lambda: _run(driver, database, driver.releases.ordered[0], Step.EXPAND, sleep))
 
 
 def bring_to_newest(
     driver: AlembicDriver,
     database: Database,
     *,
-    owner_epoch: int = 0,
+    may_contract: MayContract = nobody_asked,
     sleep: Callable[[float], None] = time.sleep,
-) -> tuple[str, ...]:
-    """Bring a schema that is the orchestrator's own to its newest release, step by step. Returns what ran.
+) -> Brought:
+    """Bring a schema that is the orchestrator's own to its newest release, as far as it may be. Waits for others.
 
-    Waits while another process is doing the same. Contract steps run too: nobody else has a claim on these tables.
+    A contract that may not run yet is left for later; before a release that follows it, it is waited for: raises
+    `NotYet` (code `older_daemon_runs`). Raises `Never` (code `daemon_too_old`) where a newer version has contracted.
     """
+    return _in_company(driver, database, lambda: _bring(driver, database, may_contract, sleep)) or Brought(())
+
+
+def _bring(
+    driver: AlembicDriver, database: Database, may_contract: MayContract, sleep: Callable[[float], None]
+) -> Brought:
     ran: list[str] = []
     for release in driver.releases.ordered:
-        for step in (Step.EXPAND, Step.CONTRACT):
-            run = partial(driver.run, database, release.name, step, owner_epoch=owner_epoch)
-            ran += _when_free(run, sleep)
-    return tuple(ran)
+        ran += _run(driver, database, release, Step.EXPAND, sleep)
+        if not release.has_contract or not driver.plan(database, release.name, Step.CONTRACT):
+            continue
+        if may_contract(release.name):
+            ran += _run(driver, database, release, Step.CONTRACT, sleep)
+        elif release is driver.releases.ordered[-1]:
+            return Brought(tuple(ran), release.name)
+        else:
+            raise _stuck(driver, database, release)
+    return Brought(tuple(ran))
+
+
+def _in_company(driver: AlembicDriver, database: Database, work: Callable[[], T]) -> T | None:
+    """Do the work, unless a newer version was here: then there is nothing left for this one to do, and None."""
+    if _is_newer(driver, database):
+        return None
+    try:
+        return work()
+    except MigrationRefused as refusal:
+        if refusal.code == "database_ahead" and _is_newer(driver, database):  # it came while we were at work
+            return None
+        raise
+
+
+def _is_newer(driver: AlembicDriver, database: Database) -> bool:
+    """Whether a newer version has expanded these tables, and only that. It first contracts what this version knows.
+
+    Raises `Never` (code `daemon_too_old`) where it has begun to contract.
+    """
+    with database.reading() as connection:
+        entries = journal.entries(connection, driver.schema) if journal.exists(connection) else ()
+    unknown = [entry for entry in entries if entry.revision not in driver.tree]
+    for entry in unknown:
+        if entry.stage != Stage.EXPAND.value:
+            raise Never(
+                "daemon_too_old",
+                f"a newer version has removed what this one uses of the orchestrator's own tables in "
+                f"{database.name} at {database.place}, with revision {entry.revision}",
+                remedy="Install that version here too: `orchestrator daemon list --all` names it.",
+                database=database.name,
+                revision=entry.revision,
+            )
+    return bool(unknown)
+
+
+def _stuck(driver: AlembicDriver, database: Database, release: Release) -> NotYet:
+    following = driver.releases.after(release.name)
+    assert following is not None
+    return NotYet(
+        "older_daemon_runs",
+        f"the orchestrator's own tables in {database.name} cannot be taken to release {following.name}: daemons run "
+        f"that need what release {release.name} removes",
+        remedy="Stop them; evict those that are dead: `orchestrator daemon list`, asked of a daemon that runs.",
+        database=database.name,
+    )
+
+
+def _run(
+    driver: AlembicDriver, database: Database, release: Release, step: Step, sleep: Callable[[float], None]
+) -> tuple[str, ...]:
+    return _when_free(partial(driver.run, database, release.name, step, owner_epoch=0), sleep)
 
 
 def _when_free(work: Callable[[], tuple[str, ...]], sleep: Callable[[float], None]) -> tuple[str, ...]:
@@ -64,7 +160,7 @@ _lock = threading.Lock()
 _loaded: list[AlembicDriver] = []
 
 
-def _driver() -> AlembicDriver:
+def bookkeeping_driver() -> AlembicDriver:
     """Read once: the files travel with the program."""
     with _lock:
         if not _loaded:

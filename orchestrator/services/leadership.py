@@ -26,7 +26,8 @@ class Elections:
             if found is not None and not is_ours and found.expires_at > tx.now:
                 return None
             epoch = found.epoch if is_ours and found is not None else (found.epoch + 1 if found is not None else 1)
-            lease = Leadership(self._holder, epoch, tx.now + self._ttl_seconds)
+            taken_at = found.taken_at if is_ours and found is not None else tx.now
+            lease = Leadership(self._holder, epoch, tx.now + self._ttl_seconds, taken_at)
             taken = tx.save_leadership(lease, expected_epoch=found.epoch if found is not None else None)
             return epoch if taken else None
 

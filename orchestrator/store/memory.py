@@ -94,7 +94,7 @@ class _MemoryRows:
     def delete(self, kind: Kind[R], *key: object) -> None:
         self._of(kind).pop(key, None)
 
-    def lock_schema(self, name: str) -> None:
+    def lock(self, kind: Kind[R], *key: object) -> None:
         """Transactions run one after the other here anyway."""
 
 

@@ -8,6 +8,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from sqlalchemy import Table
 
+from orchestrator.domain.daemons import Daemon, OwnTreeState
 from orchestrator.domain.fleets import Instance, Report
 from orchestrator.domain.ladder import Profile
 from orchestrator.domain.records import DatabaseReading, Event, Leadership, SchemaState
@@ -34,10 +35,11 @@ class LeadershipRow:
     holder: str
     epoch: int
     expires_at: float
+    taken_at: float | None
 
     @classmethod
     def of(cls, leadership: Leadership) -> LeadershipRow:
-        return cls(1, leadership.holder, leadership.epoch, leadership.expires_at)
+        return cls(1, leadership.holder, leadership.epoch, leadership.expires_at, leadership.taken_at)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,6 +62,8 @@ APPROVALS = Kind(Approval, tables.approvals, ("upgrade_id", "phase"))
 READINGS = Kind(DatabaseReading, tables.readings, ("schema", "database"))
 EVENTS = Kind(Event, tables.events, ("id",), numbered=True)
 LEADERSHIP = Kind(LeadershipRow, tables.leadership, ("id",))
+DAEMONS = Kind(Daemon, tables.daemons, ("id",))
+OWN_TREES = Kind(OwnTreeState, tables.own_trees, ("name",))
 
 
 class Rows(Protocol):
@@ -94,8 +98,8 @@ class Rows(Protocol):
         """Forget the record of that key, if there is one."""
         ...
 
-    def lock_schema(self, name: str) -> None:
-        """Write the schema's row, so that any two who do this come one after the other."""
+    def lock(self, kind: Kind[R], *key: object) -> None:
+        """Write the row of that key, so that any two who do this come one after the other; its kind counts writes."""
         ...
 
 

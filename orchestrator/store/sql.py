@@ -16,7 +16,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from orchestrator.dialects import Database, reason
 from orchestrator.domain.errors import Unavailable
 from orchestrator.ports import Transaction
-from orchestrator.store import tables
 from orchestrator.store.rows import Kind, R, from_row, to_row
 from orchestrator.store.transaction import StoreTransaction
 
@@ -141,8 +140,7 @@ class _SqlRows:
         matches = (columns[name] == value for name, value in zip(kind.key, key, strict=True))
         self._connection.execute(delete(kind.table).where(*matches))
 
-    def lock_schema(self, name: str) -> None:
-        schemas = tables.schemas
-        self._connection.execute(
-            update(schemas).where(schemas.c.name == name).values(writes=schemas.c.writes + 1),
-        )
+    def lock(self, kind: Kind[R], *key: object) -> None:
+        columns = kind.table.c
+        matches = (columns[name] == value for name, value in zip(kind.key, key, strict=True))
+        self._connection.execute(update(kind.table).where(*matches).values(writes=columns.writes + 1))

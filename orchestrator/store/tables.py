@@ -22,6 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.mysql import MEDIUMTEXT
 from sqlalchemy.types import TypeDecorator
 
+from orchestrator.domain.daemons import DaemonState, OwnTree
 from orchestrator.domain.fleets import InstanceState
 from orchestrator.domain.ladder import InStepBy, Phase
 from orchestrator.domain.upgrades import Move, Status
@@ -253,5 +254,38 @@ leadership = Table(
     Column("holder", String(255), nullable=False),
     Column("epoch", BigInteger, nullable=False),
     Column("expires_at", Double, nullable=False),
+    Column("taken_at", Double, nullable=True),
+    **IN_MYSQL,
+)
+
+# The door: daemons of all versions read and write these two tables before they know what else is there. So their
+# columns stay for ever; a newer version adds only nullable ones, which it does without when it registers.
+
+daemons = Table(
+    "daemons",
+    metadata,
+    Column("id", String(255), primary_key=True),
+    Column("host", String(255), nullable=False),
+    Column("address", String(255), nullable=False),
+    Column("version", String(64), nullable=False),
+    _name("state_release", nullable=False),
+    _name("bookkeeping_release", nullable=False),
+    Column("state", Word(DaemonState), nullable=False),
+    Column("started_at", Double, nullable=False),
+    Column("renewed_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    Column("ended_at", Double, nullable=True),
+    Column("ended_by", String(255), nullable=True),
+    Column("end_reason", String(SENTENCE_LENGTH), nullable=True),
+    Index(None, "state"),
+    **IN_MYSQL,
+)
+
+own_trees = Table(
+    "own_trees",
+    metadata,
+    Column("name", Word(OwnTree), primary_key=True),
+    _name("contracting", nullable=True),
+    Column("writes", BigInteger, nullable=False, server_default="0"),  # grows with every daemon that registers
     **IN_MYSQL,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from orchestrator.domain.daemons import Daemon, DaemonState, OwnTree, OwnTreeState
 from orchestrator.domain.errors import NotFound, StaleRevision
 from orchestrator.domain.fleets import Instance, InstanceState, Report
 from orchestrator.domain.ladder import Phase
@@ -32,7 +33,7 @@ class StoreTransaction:
         self._rows.insert(rows.SCHEMAS, state)
 
     def lock_schema(self, name: str) -> SchemaState:
-        self._rows.lock_schema(name)
+        self._rows.lock(rows.SCHEMAS, name)
         found = self.schema(name)
         if found is None:
             raise NotFound(
@@ -123,7 +124,7 @@ class StoreTransaction:
 
     def leadership(self) -> Leadership | None:
         row = self._rows.get(rows.LEADERSHIP, 1)
-        return None if row is None else Leadership(row.holder, row.epoch, row.expires_at)
+        return None if row is None else Leadership(row.holder, row.epoch, row.expires_at, row.taken_at)
 
     def save_leadership(self, leadership: Leadership, *, expected_epoch: int | None) -> bool:
         row = LeadershipRow.of(leadership)
@@ -133,6 +134,32 @@ class StoreTransaction:
             return False
         self._rows.insert(rows.LEADERSHIP, row)
         return True
+
+    def daemons(self, *, state: DaemonState | None = None) -> tuple[Daemon, ...]:
+        return self._rows.find(rows.DAEMONS, {} if state is None else {"state": state})
+
+    def daemon(self, daemon_id: str) -> Daemon | None:
+        return self._rows.get(rows.DAEMONS, daemon_id)
+
+    def add_daemon(self, daemon: Daemon) -> None:
+        self._rows.insert(rows.DAEMONS, daemon)
+
+    def save_daemon(self, daemon: Daemon) -> bool:
+        return self._rows.replace(rows.DAEMONS, daemon, {"state": DaemonState.ALIVE})
+
+    def forget_daemon(self, daemon_id: str) -> None:
+        self._rows.delete(rows.DAEMONS, daemon_id)
+
+    def own_tree(self, tree: OwnTree) -> OwnTreeState:
+        return self._rows.get(rows.OWN_TREES, tree) or OwnTreeState(tree, None)
+
+    def lock_own_tree(self, tree: OwnTree) -> OwnTreeState:
+        self._rows.lock(rows.OWN_TREES, tree)
+        found = self._rows.get(rows.OWN_TREES, tree)
+        return found if found is not None else self._rows.insert(rows.OWN_TREES, OwnTreeState(tree, None))
+
+    def save_own_tree(self, state: OwnTreeState) -> None:
+        self._rows.replace(rows.OWN_TREES, state, {})
 
     def _put(self, kind: Kind[R], record: R) -> None:
         if not self._rows.replace(kind, record, {}):

@@ -20,6 +20,7 @@ from orchestrator.domain.view import Policy
 from orchestrator.ports import Store
 from orchestrator.services.advancing import Advancing
 from orchestrator.services.context import Context
+from orchestrator.services.daemons import Daemons
 from orchestrator.services.data_migrations import DataMigrations
 from orchestrator.services.leadership import Elections
 from orchestrator.services.leases import Leases
@@ -27,6 +28,7 @@ from orchestrator.services.status import StatusBoard
 from orchestrator.services.upgrades import Upgrades
 from orchestrator.store.memory import MemoryStore
 from tests.fakes import FLEETS, Clock, FakeSchema
+from tests.identities import identity
 
 SCHEMA = "/v1/schemas/inventory"
 UPGRADE = f"{SCHEMA}/upgrade"
@@ -75,6 +77,8 @@ class World:
         self.board = StatusBoard(self.context)
         self.data_migrations = DataMigrations(self.context)
         self._advancing = Advancing(self.context)
+        self.daemons = Daemons(state, identity("this daemon"), ttl_seconds=10)
+        self.daemons.join()
         epoch = Elections(state, "this daemon", ttl_seconds=10).campaign()
         assert epoch is not None
         self._epoch = epoch
@@ -151,6 +155,7 @@ class World:
             leases=self.leases,
             board=self.board,
             data_migrations=self.data_migrations,
+            daemons=self.daemons,
             is_healthy=lambda: self.is_healthy,
             nudge=self.nudged.append,
         )

@@ -15,6 +15,7 @@ from orchestrator.domain.releases import Release
 from orchestrator.domain.view import DatabaseFacts, MigrationFacts
 from orchestrator.services.advancing import REST_SECONDS, Advancing
 from orchestrator.services.context import Context
+from orchestrator.services.daemons import Daemons
 from orchestrator.services.data_migrations import DataMigrations
 from orchestrator.services.leadership import Elections
 from orchestrator.services.leases import Leases
@@ -23,6 +24,7 @@ from orchestrator.services.upgrades import Upgrades
 from orchestrator.store.memory import MemoryStore
 from tests.daemon.daemons import until
 from tests.fakes import FLEETS, Clock, FakeSchema
+from tests.identities import identity
 
 SCHEMA = "inventory"
 
@@ -61,13 +63,19 @@ class Running:
         self.context.register_schemas()
         self.upgrades = Upgrades(self.context)
         self.elections = Counted(store, "test", ttl_seconds=10)
+        self.daemons = Daemons(store, identity("test"), ttl_seconds=10)
+        self.daemons.join()
+        self.ended = threading.Event()
         self.jobs = Jobs(
             self.context,
             self.elections,
             Advancing(self.context),
             DataMigrations(self.context),
             Sweep(self.context),
+            self.daemons,
             threading.Event(),
+            contract_own_tables=tuple,
+            end=self.ended.set,
             cycle_seconds=0.02,
             campaign_seconds=0.02,
             batch_pause_seconds=0,
@@ -147,3 +155,13 @@ def test_what_goes_on_going_wrong_is_said_once(
     running.clock.advance(REST_SECONDS)
     until_it_failed_again()
     assert times_said() == 2
+
+
+def test_daemon_that_was_evicted_ends_and_leads_no_more(run: Callable[[FakeSchema], Running]) -> None:
+    running = run(FakeSchema())
+    assert not running.ended.is_set()
+    running.daemons.evict("test", actor="ada", reason="it is wedged", attested_dead=True)
+    until(running.ended.is_set, "the daemon hears of it")
+    other = Elections(running.context.store, "other", ttl_seconds=10)
+    assert other.campaign() == 2, "at once"
+    until(lambda: not running.jobs._epoch, "it does not lead")

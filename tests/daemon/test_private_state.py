@@ -21,7 +21,7 @@ def test_a_state_database_that_is_a_file_is_read_by_nobody_else(tmp_path: Path) 
             f"[database]\nconnection = sqlite:///{file}\n"
             f"[schema:shop]\nmigrations = {state_migrations_directory()}\nconnection = sqlite:///{tmp_path}/shop.sqlite\n"
         )
-        database = prepare_state(load([configuration]))
+        database = prepare_state(load([configuration])).database
         with database.writing() as connection:
             connection.exec_driver_sql("CREATE TABLE more (id INTEGER)")
             modes = {each.name: stat.S_IMODE(each.stat().st_mode) for each in file.parent.iterdir()}

@@ -1,0 +1,284 @@
+"""Daemons: each registers before it uses our tables, renews, leaves; and says when a tree of ours may be contracted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from orchestrator.domain.daemons import (
+    Daemon,
+    DaemonState,
+    OwnTree,
+    OwnTreeState,
+    may_be_contracted,
+    older_daemons,
+)
+from orchestrator.domain.errors import Invalid, Never, NotFound
+from orchestrator.domain.records import Leadership
+from orchestrator.domain.releases import Releases
+from orchestrator.ports import Store, Transaction
+from orchestrator.services.context import event
+
+REMEMBERED_SECONDS = 30 * 24 * 3600.0
+"""For how long a daemon that ended is still listed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """One running of a daemon: its name, where it runs and listens, its version, and the own releases that it knows."""
+
+    id: str
+    host: str
+    address: str
+    version: str
+    trees: Mapping[OwnTree, Releases]
+
+    def newest(self, tree: OwnTree) -> str:
+        """The newest release of that tree that this version knows."""
+        return self.trees[tree].ordered[-1].name
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonStatus:
+    """One daemon as it is shown. `leads_since` is None where it does not lead."""
+
+    daemon: Daemon
+    is_expired: bool
+    leads: bool
+    leads_since: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """A daemon that keeps a tree of ours from being contracted, and a sentence with what clears it."""
+
+    tree: OwnTree
+    release: str
+    daemon: Daemon
+    is_expired: bool
+    sentence: str
+
+
+class Daemons:
+    """The daemons of one state database, seen by the one named `me`. A contract that was allowed stays allowed."""
+
+    def __init__(self, store: Store, me: Identity, *, ttl_seconds: float) -> None:
+        self._store = store
+        self.me = me
+        self._ttl_seconds = ttl_seconds
+        self._allowed: set[tuple[OwnTree, str]] = set()
+
+    # -- this daemon ---------------------------------------------------------------------------------------------------
+
+    def join(self) -> None:
+        """Register, before the first use of our tables. Raises `Never` (code `daemon_too_old`).
+
+        Writes the row of each tree first: a join, and the decision to contract, come one after the other.
+        """
+        self._store.run(self._join)
+
+    def renew(self) -> None:
+        """Extend the lease, also one that ran out: nothing has acted on its absence. Raises `Never` (`daemon_evicted`).
+
+        A row that was lost with the state database's last commits is written anew, as by a join. Who listened on this
+        daemon's address before, and does not renew, has ended.
+        """
+
+        def work(tx: Transaction) -> None:
+            mine = tx.daemon(self.me.id)
+            if mine is None:
+                self._join(tx)
+                return
+            self._check_alive(mine)
+            renewed = replace(mine, renewed_at=tx.now, expires_at=tx.now + self._ttl_seconds)
+            if not tx.save_daemon(renewed):
+                raise self._evicted(mine)
+            _end_predecessors(tx, renewed)
+
+        self._store.run(work)
+
+    def leave(self) -> None:
+        """This daemon has stopped using our tables. Repeatable."""
+
+        def work(tx: Transaction) -> None:
+            mine = tx.daemon(self.me.id)
+            if mine is not None and mine.is_possibly_alive:
+                tx.save_daemon(replace(mine, state=DaemonState.LEFT, ended_at=tx.now, end_reason="it stopped"))
+
+        self._store.run(work)
+
+    # -- our own tables ------------------------------------------------------------------------------------------------
+
+    def may_contract(self, tree: OwnTree, release: str) -> bool:
+        """Whether the contract revisions of this release may run, in every database. Once they may, they may for ever.
+
+        Decided in one transaction with the daemons as they are then: from its commit on, no daemon registers that
+        does not know the release.
+        """
+        if (tree, release) in self._allowed:
+            return True
+        releases = self.me.trees[tree]
+
+        def look(tx: Transaction) -> bool | None:
+            if may_be_contracted(tx.own_tree(tree), release, releases):
+                return True
+            return False if self._older(tx, tree, release) else None
+
+        def work(tx: Transaction) -> bool:
+            state = tx.lock_own_tree(tree)
+            seen = look(tx)
+            if seen is None:
+                tx.save_own_tree(OwnTreeState(state.name, release))
+                event(
+                    tx, "tables.contract",
+                    f"what release {release} of the {tree.value} tables leaves unused is removed: no older daemon runs",
+                    actor=self.me.id, schema=None, subject=f"{tree.value}/{release}",
+                )  # fmt: skip
+            return seen is not False
+
+        seen = self._store.read(look)
+        allowed = self._store.run(work) if seen is None else seen
+        if allowed:
+            self._allowed.add((tree, release))
+        return allowed
+
+    def waiting(self) -> tuple[Wait, ...]:
+        """Who keeps our tables from being contracted."""
+
+        def work(tx: Transaction) -> tuple[Wait, ...]:
+            return tuple(
+                _wait(daemon, tree, release.name, tx.now)
+                for tree, releases in self.me.trees.items()
+                for release in releases.ordered
+                if release.has_contract and not may_be_contracted(tx.own_tree(tree), release.name, releases)
+                for daemon in self._older(tx, tree, release.name)
+            )
+
+        has_contract = any(release.has_contract for tree in self.me.trees.values() for release in tree.ordered)
+        return self._store.read(work) if has_contract else ()
+
+    # -- all daemons ---------------------------------------------------------------------------------------------------
+
+    def list(self, *, all_states: bool = False) -> tuple[DaemonStatus, ...]:
+        """The daemons that may be alive, or with `all_states` also those that left or were evicted; oldest first."""
+
+        def work(tx: Transaction) -> tuple[DaemonStatus, ...]:
+            leadership = tx.leadership()
+            found = tx.daemons(state=None if all_states else DaemonState.ALIVE)
+            return tuple(
+                _status(daemon, leadership, tx.now) for daemon in sorted(found, key=lambda each: each.started_at)
+            )
+
+        return self._store.read(work)
+
+    def evict(self, daemon_id: str, *, actor: str, reason: str, attested_dead: bool) -> Daemon:
+        """Count a daemon out, on somebody's word that it is gone; its leadership ends with it. Audited.
+
+        One that runs nevertheless stops when it hears of it. Raises `NotFound`, and `Invalid` without the attestation
+        or a reason: expiry alone proves nothing.
+        """
+        if not attested_dead:
+            raise Invalid(
+                "attestation_required",
+                "a daemon is only counted out when somebody vouches that its process is gone",
+                remedy="Make sure that it is stopped, then repeat with --attest-dead (attest_dead: true).",
+            )
+        if not reason.strip():
+            raise Invalid("reason_required", "this needs a reason", remedy="Say why, for whoever reads the audit log.")
+
+        def work(tx: Transaction) -> Daemon:
+            daemon = tx.daemon(daemon_id)
+            if daemon is None:
+                raise NotFound(
+                    "daemon_unknown", f"there is no daemon {daemon_id!r}", remedy="orchestrator daemon list --all"
+                )
+            if not daemon.is_possibly_alive:
+                return daemon
+            ended = replace(daemon, state=DaemonState.EVICTED, ended_at=tx.now, ended_by=actor, end_reason=reason)
+            if tx.save_daemon(ended):
+                _depose(tx, daemon_id)
+                event(
+                    tx, "daemon.evict", f"{daemon.label} was evicted; {actor} attests that it is dead",
+                    actor=actor, schema=None, subject=daemon_id, reason=reason,
+                )  # fmt: skip
+            return ended
+
+        return self._store.run(work)
+
+    # -- within a transaction ------------------------------------------------------------------------------------------
+
+    def _join(self, tx: Transaction) -> None:
+        for tree in OwnTree:
+            contracting = tx.lock_own_tree(tree).contracting
+            if contracting is not None and contracting not in self.me.trees[tree]:
+                raise self.too_old(tree, contracting)
+        known = tx.daemon(self.me.id)
+        if known is not None:
+            self._check_alive(known)
+            return
+        mine = Daemon(
+            id=self.me.id, host=self.me.host, address=self.me.address, version=self.me.version,
+            state_release=self.me.newest(OwnTree.STATE), bookkeeping_release=self.me.newest(OwnTree.BOOKKEEPING),
+            state=DaemonState.ALIVE, started_at=tx.now, renewed_at=tx.now, expires_at=tx.now + self._ttl_seconds,
+        )  # fmt: skip
+        tx.add_daemon(mine)
+        _end_predecessors(tx, mine)
+        for daemon in tx.daemons():
+            if daemon.ended_at is not None and tx.now - daemon.ended_at > REMEMBERED_SECONDS:
+                tx.forget_daemon(daemon.id)
+
+    def too_old(self, tree: OwnTree, release: str) -> Never:
+        """Why this version may not use tables that were contracted to that release, which it does not know."""
+        return Never(
+            "daemon_too_old",
+            f"the orchestrator's own {tree.value} tables are at release {release}, which has removed what this version "
+            f"({self.me.version}) uses",
+            remedy="Install the version that brought it, here too: `orchestrator daemon list --all` names it.",
+        )
+
+    def _older(self, tx: Transaction, tree: OwnTree, release: str) -> tuple[Daemon, ...]:
+        return older_daemons(tx.daemons(state=DaemonState.ALIVE), tree, release, self.me.trees[tree])
+
+    def _check_alive(self, mine: Daemon) -> None:
+        if not mine.is_possibly_alive:
+            raise self._evicted(mine)
+
+    def _evicted(self, mine: Daemon) -> Never:
+        by = f" by {mine.ended_by}: {mine.end_reason}" if mine.ended_by else ""
+        return Never(
+            "daemon_evicted",
+            f"this daemon, {mine.id}, was counted out{by}",
+            remedy="It stops. Start it again: it registers anew.",
+        )
+
+
+def _end_predecessors(tx: Transaction, mine: Daemon) -> None:
+    """Who listened on this host and address before is gone: nobody else can listen there now."""
+    for other in tx.daemons(state=DaemonState.ALIVE):
+        if other.is_followed_by(mine) and other.is_expired(tx.now):
+            why = f"it does not renew, and daemon {mine.id} listens on its address"
+            tx.save_daemon(replace(other, state=DaemonState.LEFT, ended_at=tx.now, end_reason=why))
+
+
+def _depose(tx: Transaction, daemon_id: str) -> None:
+    leadership = tx.leadership()
+    if leadership is not None and leadership.holder == daemon_id:
+        tx.save_leadership(replace(leadership, expires_at=0.0), expected_epoch=leadership.epoch)
+
+
+def _status(daemon: Daemon, leadership: Leadership | None, now: float) -> DaemonStatus:
+    leads = leadership is not None and leadership.holder == daemon.id and leadership.expires_at > now
+    since = leadership.taken_at if leads and leadership is not None else None
+    return DaemonStatus(daemon, daemon.is_expired(now), leads, since)
+
+
+def _wait(daemon: Daemon, tree: OwnTree, release: str, now: float) -> Wait:
+    is_expired = daemon.is_expired(now)
+    how = f"it knows release {daemon.knows(tree)} at most"
+    if is_expired:
+        how += f", and stopped renewing {round(now - daemon.renewed_at)} s ago; it may still be alive"
+        clears = f"when you know that it is dead: orchestrator daemon evict {daemon.id} --attest-dead --reason ..."
+    else:
+        clears = "stop it, or start this version in its place"
+    kept = f"the {tree.value} tables keep what release {release} removes"
+    return Wait(tree, release, daemon, is_expired, f"{kept} for {daemon.label}: {how}. To clear it: {clears}")

@@ -1,0 +1,180 @@
+"""Daemons hold leases: nothing that one of them may still use is taken from our own tables."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.domain.daemons import Daemon, DaemonState, OwnTree
+from orchestrator.domain.errors import Invalid, Never, NotFound
+from orchestrator.ports import Store
+from orchestrator.services.daemons import REMEMBERED_SECONDS, Daemons
+from orchestrator.services.leadership import Elections
+from tests.fakes import Clock
+from tests.identities import identity
+from tests.services.conftest import NewStore
+
+TTL_SECONDS = 10.0
+TREES = tuple(OwnTree)
+
+
+@pytest.fixture
+def store(new_store: NewStore) -> Store:
+    return new_store()
+
+
+def daemon(store: Store, name: str, *, knows: int = 1, host: str = "host", address: str = "") -> Daemons:
+    return Daemons(store, identity(name, knows=knows, host=host, address=address), ttl_seconds=TTL_SECONDS)
+
+
+def joined(store: Store, name: str, *, knows: int = 1, host: str = "host", address: str = "") -> Daemons:
+    found = daemon(store, name, knows=knows, host=host, address=address)
+    found.join()
+    return found
+
+
+def row(store: Store, name: str) -> Daemon:
+    found = store.read(lambda tx: tx.daemon(name))
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("tree", TREES)
+def test_contract_waits_for_the_daemon_that_knows_no_more_than_the_release_before(store: Store, tree: OwnTree) -> None:
+    old, new = joined(store, "old"), joined(store, "new", knows=2)
+    assert not new.may_contract(tree, "2")
+    assert [(wait.tree, wait.release, wait.daemon.id) for wait in new.waiting()] == [
+        (each, "2", "old") for each in TREES
+    ]
+    old.leave()
+    assert new.may_contract(tree, "2")
+    assert new.may_contract(tree, "2"), "repeatable"
+    assert new.waiting() == tuple(wait for wait in new.waiting() if wait.tree is not tree)
+    events = store.read(lambda tx: tx.events(schema=None, after=-1, limit=10))
+    assert [(event.action, event.subject) for event in events] == [("tables.contract", f"{tree.value}/2")]
+
+
+def test_release_that_the_daemon_itself_does_not_know_is_no_reason_to_wait(store: Store) -> None:
+    joined(store, "newest", knows=3)
+    assert joined(store, "new", knows=2).may_contract(OwnTree.STATE, "2")
+
+
+@pytest.mark.parametrize("tree", TREES)
+def test_older_daemon_does_not_join_once_the_contract_may_run(store: Store, tree: OwnTree) -> None:
+    new = joined(store, "new", knows=2)
+    assert new.may_contract(tree, "2")
+    late = daemon(store, "late")
+    with pytest.raises(Never, match=r"release 2, which has removed what this version \(0\.1\.0\) uses") as refusal:
+        late.join()
+    assert refusal.value.code == "daemon_too_old"
+    assert store.read(lambda tx: tx.daemon("late")) is None
+    joined(store, "newer", knows=3)
+    joined(store, "same", knows=2)
+
+
+def test_contract_of_an_earlier_release_may_run_when_that_of_a_later_one_may(store: Store) -> None:
+    newest = joined(store, "newest", knows=3)
+    assert newest.may_contract(OwnTree.STATE, "3")
+    assert newest.may_contract(OwnTree.STATE, "2")
+    assert daemon(store, "same", knows=3).may_contract(OwnTree.STATE, "3"), "whoever asks"
+
+
+def test_expiry_proves_nothing_and_eviction_does(store: Store, clock: Clock) -> None:
+    joined(store, "old", host="burnt")
+    new = joined(store, "new", knows=2)
+    clock.advance(1000)
+    new.renew()
+    assert not new.may_contract(OwnTree.STATE, "2")
+    (wait, _) = new.waiting()
+    assert wait.is_expired
+    assert "stopped renewing 1000 s ago; it may still be alive" in wait.sentence
+    assert "orchestrator daemon evict old --attest-dead" in wait.sentence
+    with pytest.raises(Invalid, match="vouches"):
+        new.evict("old", actor="ada", reason="burnt", attested_dead=False)
+    with pytest.raises(Invalid, match="reason"):
+        new.evict("old", actor="ada", reason=" ", attested_dead=True)
+    with pytest.raises(NotFound):
+        new.evict("nobody", actor="ada", reason="burnt", attested_dead=True)
+    assert new.evict("old", actor="ada", reason="burnt", attested_dead=True).state is DaemonState.EVICTED
+    new.evict("old", actor="ada", reason="burnt", attested_dead=True)
+    assert new.may_contract(OwnTree.STATE, "2")
+    events = store.read(lambda tx: tx.events(schema=None, after=-1, limit=10))
+    assert [(each.action, each.actor, each.reason) for each in events if each.action == "daemon.evict"] == [
+        ("daemon.evict", "ada", "burnt")
+    ]
+
+
+def test_daemon_that_was_evicted_renews_no_more(store: Store) -> None:
+    old = joined(store, "old")
+    old.evict("old", actor="ada", reason="gone", attested_dead=True)
+    with pytest.raises(Never, match="counted out by ada: gone") as refusal:
+        old.renew()
+    assert refusal.value.code == "daemon_evicted"
+    with pytest.raises(Never):
+        old.join()
+    old.leave()
+    assert row(store, "old").state is DaemonState.EVICTED
+
+
+def test_leadership_ends_with_the_eviction_of_who_holds_it(store: Store) -> None:
+    new = joined(store, "new")
+    joined(store, "old")
+    assert Elections(store, "old", ttl_seconds=TTL_SECONDS).campaign() == 1
+    assert [(each.daemon.id, each.leads) for each in new.list()] == [("new", False), ("old", True)]
+    new.evict("old", actor="ada", reason="gone", attested_dead=True)
+    assert Elections(store, "new", ttl_seconds=TTL_SECONDS).campaign() == 2
+
+
+def test_list_says_who_leads_and_since_when(store: Store, clock: Clock) -> None:
+    first = joined(store, "first")
+    clock.advance(1)
+    joined(store, "second")
+    elections = Elections(store, "first", ttl_seconds=TTL_SECONDS)
+    elections.campaign()
+    since = clock()
+    clock.advance(3)
+    elections.campaign()
+    one, two = first.list()
+    assert (one.daemon.id, one.leads, one.leads_since) == ("first", True, since)
+    assert (two.daemon.id, two.leads, two.leads_since, two.is_expired) == ("second", False, None, False)
+    clock.advance(100)
+    assert [(each.leads, each.is_expired) for each in first.list()] == [(False, True), (False, True)]
+
+
+def test_successor_on_the_same_address_proves_that_its_predecessor_ended(store: Store, clock: Clock) -> None:
+    joined(store, "killed", address="0.0.0.0:8776")
+    joined(store, "elsewhere", host="other", address="0.0.0.0:8776")
+    successor = joined(store, "restarted", knows=2, address="0.0.0.0:8776")
+    assert row(store, "killed").is_possibly_alive, "it may be another host of that name, as long as it renews"
+    clock.advance(TTL_SECONDS + 11)
+    successor.renew()
+    assert (row(store, "killed").state, row(store, "elsewhere").state) == (DaemonState.LEFT, DaemonState.ALIVE)
+    assert "daemon restarted listens on its address" in (row(store, "killed").end_reason or "")
+
+
+def test_lost_row_is_written_anew_unless_the_tables_were_contracted(store: Store) -> None:
+    old = joined(store, "old")
+    store.run(lambda tx: tx.forget_daemon("old"))
+    old.renew()
+    assert row(store, "old").is_possibly_alive
+    store.run(lambda tx: tx.forget_daemon("old"))
+    assert joined(store, "new", knows=2).may_contract(OwnTree.BOOKKEEPING, "2")
+    with pytest.raises(Never):
+        old.renew()
+
+
+def test_lease_that_ran_out_is_extended_while_nobody_acted_on_it(store: Store, clock: Clock) -> None:
+    old = joined(store, "old")
+    clock.advance(1000)
+    assert row(store, "old").is_expired(clock())
+    old.renew()
+    assert not row(store, "old").is_expired(clock())
+
+
+def test_daemons_that_ended_long_ago_are_forgotten(store: Store, clock: Clock) -> None:
+    joined(store, "old").leave()
+    newer = joined(store, "newer")
+    assert [each.daemon.id for each in newer.list()] == ["newer"]
+    assert [each.daemon.id for each in newer.list(all_states=True)] == ["newer", "old"]
+    clock.advance(REMEMBERED_SECONDS + 1)
+    newest = joined(store, "newest")
+    assert [each.daemon.id for each in newest.list(all_states=True)] == ["newer", "newest"]
