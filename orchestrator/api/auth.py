@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import hmac
 import re
@@ -22,7 +24,7 @@ class Role(IntEnum):
 
     READER = 1  # look at everything
     SERVICE = 2  # join, renew, leave, wait for readiness
-    DEPLOYER = 3  # begin upgrades, report fleets, check gates
+    DEPLOYER = 3  # begin upgrades, report fleets
     OPERATOR = 4  # everything
 
     @property
@@ -134,11 +136,19 @@ def new_token(name: str, role: Role) -> NewToken:
 
 
 def identify(tokens: Tokens | None, headers: Mapping[str, str]) -> Actor | None:
-    """Who sent these headers, or None when they carry no token that is known."""
+    """Who sent these headers, or None when they carry no token that is known.
+
+    A tool that can only be told a URL sends the token as the password of that URL; the user's name is not looked at.
+    """
     if tokens is None:
         return LOCAL
-    scheme, _, secret = headers.get("authorization", "").partition(" ")
-    return tokens.find(secret.strip()) if scheme.lower() == "bearer" else None
+    scheme, _, sent = headers.get("authorization", "").partition(" ")
+    match scheme.lower():
+        case "bearer":
+            return tokens.find(sent.strip())
+        case "basic":
+            return tokens.find(_password(sent))
+    return None
 
 
 def require(actor: Actor | None, role: Role) -> Actor:
@@ -156,6 +166,13 @@ def require(actor: Actor | None, role: Role) -> Actor:
             remedy=f"Use a token with role {role.word}.",
         )
     return actor
+
+
+def _password(sent: str) -> str:
+    try:
+        return base64.b64decode(sent, validate=True).decode().partition(":")[2]
+    except (binascii.Error, UnicodeDecodeError):
+        return ""
 
 
 def _digest(secret: str) -> bytes:

@@ -84,7 +84,7 @@ OPERATIONS: tuple[Route, ...] = (
         "deploy:FLEET:RELEASE, rollback:FLEET:RELEASE or phase:PHASE; always 200", gates.GateView,
     ),
     Route(
-        "POST", f"{_SCHEMA}/gates/{{gate}}/check", gates.check, DEPLOYER,
+        "POST", f"{_SCHEMA}/gates/{{gate}}/check", gates.check, READER,
         "The same as a status: 200 open, 409 closed (or what blocked= asks for), 410 closed for good",
         gates.GateView, query=gates.CheckQuestion,
     ),

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml  # type: ignore[import-untyped]  # comes with cliff
+import yaml
 
 from orchestrator.api.auth import Role
 from orchestrator.domain.errors import StepFailed, Unavailable
