@@ -7,17 +7,19 @@ VENV ?= .venv
 # More arguments: make test ARGS="-k leases", make demo ARGS="--database postgresql"
 ARGS ?=
 WORKERS ?= 2
+SEED ?=
 
 RUN := $(VENV)/.installed-demo
 DEVELOP := $(VENV)/.installed-all
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-real lint bench clean
+.PHONY: help demo test test-real test-kill lint bench clean
 
 help:
 	@echo "make demo       upgrade an example service under traffic, live in this terminal"
 	@echo "make test       all tests, on real SQLite, PostgreSQL and MariaDB"
 	@echo "make test-real  drive real services of other projects through an upgrade"
+	@echo "make test-kill  a whole upgrade on each database under 30 SIGKILLs; SEED=... repeats one"
 	@echo "make lint       ruff, mypy strict, import-linter"
 	@echo "make bench      measure; writes build/bench.json"
 	@echo "make clean      remove the virtual environment and what builds leave"
@@ -27,10 +29,15 @@ demo: $(RUN)
 
 test: $(DEVELOP)
 	@bash .ci/mariadb
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not real" $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not real and not kill" $(ARGS)
 
 test-real: $(DEVELOP)
 	@$(BIN)/python -m pytest -m real -s tests/real $(ARGS)
+
+# A whole upgrade on each database while daemons and services are killed. The seed is printed: SEED=... repeats it.
+test-kill: $(DEVELOP)
+	@bash .ci/mariadb
+	@SEED="$(SEED)" $(BIN)/python -m pytest -m kill -s tests/kill tests/daemon $(ARGS)
 
 # All three always run: one report, not three rounds.
 lint: $(DEVELOP)

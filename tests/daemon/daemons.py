@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import redirect_stderr, redirect_stdout, suppress
@@ -84,6 +85,11 @@ class Daemon:
     @property
     def log(self) -> str:
         return self._process.log
+
+    @property
+    def exit_code(self) -> int | None:
+        """How it ended, negative for a signal; None while it runs."""
+        return self._process.exit_code
 
     def ask(self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None) -> Answer:
         """One request. A refusal is an answer, silence is not."""
@@ -173,6 +179,7 @@ class Process:
 
     def __init__(self, argv: tuple[str, ...], log: Path, environment: Mapping[str, str], *, execute: bool) -> None:
         self._log = log
+        self._asking = threading.Lock()
         log.touch()
         self._forked: multiprocessing.process.BaseProcess | None = None
         self._executed: subprocess.Popen[bytes] | None = None
@@ -189,7 +196,7 @@ class Process:
                 )
             self.pid = self._executed.pid
         else:
-            self._forked = _loaded().Process(target=_serve, args=(argv, str(log), dict(environment)))
+            self._forked = loaded().Process(target=_serve, args=(argv, str(log), dict(environment)))
             self._forked.start()
             assert self._forked.pid is not None
             self.pid = self._forked.pid
@@ -197,7 +204,8 @@ class Process:
     @property
     def exit_code(self) -> int | None:
         """How it ended, negative for a signal; None while it runs."""
-        return self._forked.exitcode if self._forked is not None else self._executed.poll() if self._executed else None
+        with self._asking:  # of two that ask at the same time, one would read nothing
+            return self._forked.exitcode if self._forked else self._executed.poll() if self._executed else None
 
     @property
     def log(self) -> str:
@@ -220,7 +228,8 @@ class Process:
             self._executed.wait()
 
 
-def _loaded() -> multiprocessing.context.ForkServerContext:
+def loaded() -> multiprocessing.context.ForkServerContext:
+    """Starts processes that have the program loaded."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["orchestrator.cli.program", "orchestrator.daemon.serve", "sqlalchemy.dialects"])
     return context

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -14,7 +13,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from tests.daemon.daemons import until
+from tests.daemon.daemons import loaded, until
 from tests.faults.points import PausePoint, Point, Then, install_from
 
 PROGRAM = """
@@ -47,9 +46,7 @@ def start(url: str) -> Iterator[Any]:
     started: list[Any] = []
 
     def start(point: PausePoint) -> Any:
-        process = multiprocessing.get_context("forkserver").Process(
-            target=run_program, args=(url, dict(point.environment))
-        )
+        process = loaded().Process(target=run_program, args=(url, dict(point.environment)))
         process.start()
         started.append(process)
         return process
