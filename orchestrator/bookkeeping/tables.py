@@ -22,6 +22,27 @@ IN_MYSQL: dict[str, Any] = {
 }
 """Names are told apart by every letter and accent on MySQL and MariaDB too, and every row is transactional."""
 
+operations = Table(
+    "orchestrator_operations",
+    metadata,
+    Column("schema_name", String(64), primary_key=True),
+    Column("revision", String(128), primary_key=True),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("part", Integer, primary_key=True, autoincrement=False),
+    Column("fingerprint", String(64), nullable=False),
+    Column("statement", Text, nullable=False),
+    Column("image", String(64)),
+    Column("state", String(16), nullable=False),
+    Column("owner_epoch", BigInteger, nullable=False),
+    Column("started_at", Double, nullable=False),
+    Column("finished_at", Double),
+    **IN_MYSQL,
+)
+"""The statements of a revision that is being run, where one may remain without the others. State: intent, done.
+
+`position` counts the revision's operations, `part` the statements of one. `image` is the tables' look before it.
+"""
+
 steps = Table(
     "orchestrator_steps",
     metadata,

@@ -23,10 +23,23 @@ def differences(connection: sa.Connection, expectations: Iterable[Expectation]) 
     return tuple(sentence for sentence in found if sentence is not None)
 
 
+def is_there(connection: sa.Connection, expectation: Expectation) -> bool:
+    """Whether there is a thing of that name at all, whatever it is like and whether or not it should be there."""
+    return _Catalog(connection).is_there(expectation)
+
+
 def existing_tables(connection: sa.Connection, tables: Iterable[tuple[str | None, str]]) -> tuple[str, ...]:
     """Which of these tables (database schema, name) exist."""
     catalog = _Catalog(connection)
     return tuple(name for schema, name in tables if catalog.has_table(schema, name))
+
+
+def invalid_indexes(connection: sa.Connection) -> frozenset[str]:
+    """The names of indexes that were not built to their end. Only PostgreSQL has such."""
+    if connection.dialect.name != "postgresql":
+        return frozenset()
+    query = "SELECT class.relname FROM pg_index JOIN pg_class AS class ON class.oid = indexrelid WHERE NOT indisvalid"
+    return frozenset(row[0] for row in connection.execute(sa.text(query)))
 
 
 class _Catalog:
@@ -43,6 +56,17 @@ class _Catalog:
         if schema not in self._tables:
             self._tables[schema] = frozenset(self._inspector.get_table_names(schema=schema))
         return name in self._tables[schema]
+
+    def is_there(self, of: Expectation) -> bool:
+        if of.thing is Thing.TABLE or not self.has_table(of.schema, of.table):
+            return self.has_table(of.schema, of.table)
+        match of.thing:
+            case Thing.COLUMN:
+                return any(each["name"] == of.name for each in self._inspector.get_columns(of.table, schema=of.schema))
+            case Thing.INDEX:
+                return any(each["name"] == of.name for each in self._inspector.get_indexes(of.table, schema=of.schema))
+            case _:
+                return any(name == of.name for _, name, _ in self._constraints(of))
 
     def difference(self, expected: Expectation) -> str | None:
         if expected.thing is Thing.TABLE:
@@ -124,13 +148,7 @@ class _Catalog:
 
     def _invalid_indexes(self) -> frozenset[str]:
         if self._invalid is None:
-            self._invalid = frozenset()
-            if self._connection.dialect.name == "postgresql":
-                query = (
-                    "SELECT class.relname FROM pg_index JOIN pg_class AS class ON class.oid = indexrelid "
-                    "WHERE NOT indisvalid"
-                )
-                self._invalid = frozenset(row[0] for row in self._connection.execute(sa.text(query)))
+            self._invalid = invalid_indexes(self._connection)
         return self._invalid
 
 

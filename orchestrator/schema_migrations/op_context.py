@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any
 
@@ -20,16 +20,26 @@ Observer = Callable[[MigrateOperation], bool]
 class ObservedOperations(Operations):
     """Operations that tell an observer of each operation, those of `batch_alter_table` included."""
 
-    def __init__(self, context: MigrationContext, observer: Observer, *, performs: bool = True) -> None:
+    def __init__(
+        self,
+        context: MigrationContext,
+        observer: Observer,
+        *,
+        performs: bool = True,
+        around: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        """`around` is entered for each operation while it is performed."""
         super().__init__(context)
         self._observer = observer
         self._performs = performs
+        self._around = around
 
     def invoke(self, operation: MigrateOperation) -> Any:
         """Perform the operation if the observer agrees."""
         wanted = self._observer(operation)
         if wanted and self._performs:
-            return super().invoke(operation)
+            with self._around():
+                return super().invoke(operation)
         to_table = getattr(operation, "to_table", None)
         return None if to_table is None else to_table(self.migration_context)
 

@@ -54,10 +54,10 @@ def _changes(operation: ops.MigrateOperation, context: MigrationContext, place: 
     match operation:
         case ops.CreateTableOp():
             table = operation.to_table(context)
-            shapes = tuple(_shape(column) for column in table.columns)
+            shapes = tuple(shape_of_column(column) for column in table.columns)
             yield Change(Act.CREATE_TABLE, place, table=table.name, schema=table.schema, shapes=shapes)
             for index in sorted(table.indexes, key=lambda each: str(each.name)):
-                yield _index(index, table.name, table.schema, place)
+                yield changes_of_index(index, place)
         case ops.DropTableOp():
             yield Change(Act.DROP_TABLE, place, table=operation.table_name, schema=operation.schema)
         case ops.RenameTableOp():
@@ -69,7 +69,7 @@ def _changes(operation: ops.MigrateOperation, context: MigrationContext, place: 
                 new_name=operation.new_table_name,
             )
         case ops.AddColumnOp():
-            shape = _shape(operation.column)
+            shape = shape_of_column(operation.column)
             yield Change(
                 Act.ADD_COLUMN,
                 place,
@@ -85,7 +85,7 @@ def _changes(operation: ops.MigrateOperation, context: MigrationContext, place: 
         case ops.AlterColumnOp():
             yield from _alter_column(operation, context, place)
         case ops.CreateIndexOp():
-            yield _index(operation.to_index(context), operation.table_name, operation.schema, place)
+            yield changes_of_index(operation.to_index(context), place)
         case ops.DropIndexOp():
             yield Change(
                 Act.DROP_INDEX,
@@ -149,18 +149,48 @@ def _alter_column(operation: ops.AlterColumnOp, context: MigrationContext, place
         yield change(Act.RENAME_COLUMN, new_name=str(operation.modify_name))
 
 
-def _index(index: sa.Index, table: str, schema: str | None, place: Place) -> Change:
+def changes_of_index(index: sa.Index, place: Place) -> Change:
+    """What creating an index does."""
+    table = index.table
     plain = all(isinstance(each, sa.sql.expression.ColumnClause) for each in index.expressions)
     return Change(
         Act.CREATE_INDEX,
         place,
-        table=table,
-        schema=schema,
+        table=table.name if table is not None else "",
+        schema=table.schema if table is not None else None,
         name=str(index.name or ""),
         columns=tuple(column.name for column in index.columns) if plain else (),
         unique=bool(index.unique),
         online=bool(index.dialect_kwargs.get("postgresql_concurrently")),
     )
+
+
+def changes_of_constraint(constraint: sa.Constraint, place: Place) -> Change:
+    """What adding a constraint does."""
+    columns: tuple[str, ...] = ()
+    is_check = isinstance(constraint, sa.CheckConstraint)
+    if isinstance(constraint, sa.sql.schema.ColumnCollectionConstraint) and not is_check:
+        columns = tuple(column.name for column in constraint.columns)
+    table = constraint.table
+    return Change(
+        Act.ADD_CONSTRAINT,
+        place,
+        table=table.name,
+        schema=table.schema,
+        name=str(constraint.name or ""),
+        kind=_kind(constraint),
+        columns=columns,
+    )
+
+
+def _kind(constraint: sa.Constraint) -> ConstraintKind:
+    kinds: tuple[tuple[type[sa.Constraint], ConstraintKind], ...] = (
+        (sa.UniqueConstraint, ConstraintKind.UNIQUE),
+        (sa.CheckConstraint, ConstraintKind.CHECK),
+        (sa.ForeignKeyConstraint, ConstraintKind.FOREIGN_KEY),
+        (sa.PrimaryKeyConstraint, ConstraintKind.PRIMARY_KEY),
+    )
+    return next((kind for type_, kind in kinds if isinstance(constraint, type_)), ConstraintKind.UNKNOWN)
 
 
 def _constraint(operation: ops.AddConstraintOp, context: MigrationContext, place: Place) -> Change:
@@ -191,14 +221,15 @@ def _constraint(operation: ops.AddConstraintOp, context: MigrationContext, place
     )
 
 
-def _shape(column: sa.Column[Any]) -> ColumnShape:
+def shape_of_column(column: sa.Column[Any], *, alone: bool = False) -> ColumnShape:
+    """A column as it is going to be; `alone` where its constraint or index is a statement of its own."""
     return ColumnShape(
         name=column.name,
         nullable=bool(column.nullable),
         default=_default(column),
         type=column.type,
-        unique=bool(column.unique),
-        indexed=bool(column.index),
+        unique=bool(column.unique) and not alone,
+        indexed=bool(column.index) and not alone,
         primary_key=column.primary_key,
     )
 

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from alembic.operations.ops import MigrateOperation
+from alembic.operations.ops import ExecuteSQLOp, MigrateOperation
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy.dialects import registry
 from sqlalchemy.engine import Dialect
 from sqlalchemy.engine.mock import MockConnection
 
+from orchestrator.domain.errors import MigrationRefused
 from orchestrator.schema_migrations.changes import Change
 from orchestrator.schema_migrations.op_context import ObservedOperations, running
 from orchestrator.schema_migrations.operations import changes_of_operation, changes_of_statement
-from orchestrator.schema_migrations.places import Place, line_of_error
+from orchestrator.schema_migrations.places import Place, line_of_error, refused
+from orchestrator.schema_migrations.statements import REPEATABLE, TOOK_EFFECT, Kind, Statement, read_statement
 from orchestrator.schema_migrations.tree import Revision, Tree
 
 GUARD_DIALECT = "postgresql"
@@ -35,32 +37,51 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True)
+class Raw:
+    """A statement of which nobody could tell whether it took effect, and whether it stands in an autocommit block."""
+
+    statement: Statement
+    in_block: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Recording:
     """What a revision does, in its order. With `stop` set, there is more that is not known.
 
-    `leaves_transaction` says that it has an autocommit block, so that a part of it may remain when it fails.
+    `leaves_transaction` says that it has an autocommit block, so that a part of it may remain when it fails; `untold`
+    are the statements that must not be sent where they commit by themselves.
     """
 
     revision: Revision
     changes: tuple[Change, ...]
     leaves_transaction: bool = False
     stop: Stop | None = None
+    untold: tuple[Raw, ...] = ()
 
 
 def record(tree: Tree, revision: Revision, *, dialect: str = GUARD_DIALECT) -> Recording:
     """Run `upgrade()` of a revision without a database, as it runs on that kind. Repeatable; touches nothing."""
     changes: list[Change] = []
     context = _OfflineContext(_dialect(dialect))
+    untold: list[Raw] = []
     stop: Stop | None = None
 
+    def look(statement: object, options: Mapping[str, Any] | None) -> None:
+        read = read_statement(statement, context.dialect, place_in(revision), options=options or {})
+        if read.kind is Kind.STRUCTURE and not read.can_be_told:
+            untold.append(Raw(read, context.in_block))
+
     def note(operation: MigrateOperation) -> bool:
+        if isinstance(operation, ExecuteSQLOp):
+            look(operation.sqltext, operation.execution_options)
         changes.extend(changes_of_operation(operation, context, place_in(revision)))
         return False
 
-    def execute(statement: Any, *_: Any) -> None:
+    def execute(statement: Any, options: Mapping[str, Any] | None) -> None:
+        look(statement, options)
         changes.extend(changes_of_statement(statement, context, place_in(revision)))
 
-    context.connect(MockConnection(context.dialect, execute))
+    context.connect(_NoConnection(context.dialect, execute))
     module = tree.module(revision.id)
     try:
         with running(ObservedOperations(context, note, performs=False)):
@@ -75,6 +96,20 @@ def record(tree: Tree, revision: Revision, *, dialect: str = GUARD_DIALECT) -> R
         changes=tuple(changes),
         leaves_transaction=context.left_transaction,
         stop=stop,
+        untold=tuple(untold),
+    )
+
+
+def untold(revision: Revision, place: Place, text: str) -> MigrationRefused:
+    """The refusal of a statement of which nobody could tell whether it took effect, if its sender died."""
+    return refused(
+        "took_effect_needed",
+        place,
+        f"revision {revision.id} sends SQL that commits by itself, and after a crash nobody could tell whether it took "
+        f"effect: {' '.join(text.split())[:200]}",
+        remedy="Write it as operations, or give it a query that is true once it took effect: op.execute(..., "
+        f'execution_options={{"{TOOK_EFFECT}": "SELECT ..."}}). If it may run twice: {{"{REPEATABLE}": True}}.',
+        revision=revision.id,
     )
 
 
@@ -92,6 +127,7 @@ def place_in(revision: Revision) -> Place:
 class _OfflineContext(MigrationContext):
     def __init__(self, dialect: Dialect) -> None:
         self.left_transaction = False
+        self.in_block = False
         options = {"as_sql": True, "output_buffer": StringIO(), "transactional_ddl": True}
         super().__init__(dialect, None, options)
 
@@ -103,8 +139,24 @@ class _OfflineContext(MigrationContext):
     @contextmanager
     def autocommit_block(self) -> Iterator[None]:
         """Remember that the revision leaves its transaction."""
-        self.left_transaction = True
-        yield
+        self.left_transaction = self.in_block = True
+        try:
+            yield
+        finally:
+            self.in_block = False
+
+
+class _NoConnection(MockConnection):
+    """Where statements end that go around the operations, with the options that they were given."""
+
+    def __init__(self, dialect: Dialect, execute: Callable[[Any, Mapping[str, Any] | None], None]) -> None:
+        super().__init__(dialect, lambda statement, *_, **__: execute(statement, self._options))
+        self._options: Mapping[str, Any] | None = None
+
+    def execute(self, obj: Any, parameters: Any = None, execution_options: Any = None) -> Any:
+        """Note the statement."""
+        self._options = execution_options
+        return super().execute(obj, parameters)
 
 
 def _dialect(name: str) -> Dialect:

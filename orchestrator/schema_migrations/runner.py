@@ -238,8 +238,8 @@ class Runner:
         return StepFailed(
             "revision_failed",
             f"{place}: revision {revision.id} failed in database {database.name}: {reason(error, database.engine.url)}",
-            remedy="The revision was not marked done; what it has done and could not be undone is not done again. Correct "
-            "what it says. A revision that was changed is read when the daemon starts: restart it.",
+            remedy="The revision was not marked done; what it has done and could not be undone is not done again. "
+            "Correct what it says. A revision that was changed is read when the daemon starts: restart it.",
             file=str(place.file),
             line=place.line,
             revision=revision.id,
@@ -304,7 +304,8 @@ class _Attempt:
         if operations is None:
             with running(ObservedOperations(context, self._observe)):
                 upgrade()
-            self._conclude(context, journalled, entry)
+            with context.together():
+                self._conclude(context, journalled, entry)
             return
         context.block = operations.block
         with running(ObservedOperations(context, self._observe, around=operations.operation)), operations.watching():

@@ -1,4 +1,8 @@
-"""The journal, the copy, the ledger and the incarnation."""
+"""The journals, the copy, the ledger and the incarnation.
+
+The journals come first, and nothing is on record of this revision before they are there: where its tables commit one
+by one, it is run again until all of them are.
+"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -17,6 +21,22 @@ IN_MYSQL = {
 
 def upgrade() -> None:
     op.create_table(
+        "orchestrator_operations",
+        sa.Column("schema_name", sa.String(64), primary_key=True),
+        sa.Column("revision", sa.String(128), primary_key=True),
+        sa.Column("position", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("part", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("fingerprint", sa.String(64), nullable=False),
+        sa.Column("statement", sa.Text, nullable=False),
+        sa.Column("image", sa.String(64)),
+        sa.Column("state", sa.String(16), nullable=False),
+        sa.Column("owner_epoch", sa.BigInteger, nullable=False),
+        sa.Column("started_at", sa.Double, nullable=False),
+        sa.Column("finished_at", sa.Double),
+        **IN_MYSQL,
+        if_not_exists=True,
+    )
+    op.create_table(
         "orchestrator_steps",
         sa.Column("schema_name", sa.String(64), primary_key=True),
         sa.Column("revision", sa.String(128), primary_key=True),
@@ -27,6 +47,7 @@ def upgrade() -> None:
         sa.Column("started_at", sa.Double, nullable=False),
         sa.Column("finished_at", sa.Double),
         **IN_MYSQL,
+        if_not_exists=True,
     )
     op.create_table(
         "orchestrator_copies",
@@ -38,6 +59,7 @@ def upgrade() -> None:
         sa.Column("incarnation", sa.String(255), nullable=False),
         sa.Column("written_at", sa.Double, nullable=False),
         **IN_MYSQL,
+        if_not_exists=True,
     )
     op.create_table(
         "orchestrator_data_migrations",
@@ -60,10 +82,12 @@ def upgrade() -> None:
         sa.Column("started_at", sa.Double),
         sa.Column("finished_at", sa.Double),
         **IN_MYSQL,
+        if_not_exists=True,
     )
     op.create_table(
         "orchestrator_incarnation",
         sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
         sa.Column("value", sa.String(255), nullable=False),
         **IN_MYSQL,
+        if_not_exists=True,
     )

@@ -1,0 +1,326 @@
+"""The doer of the journal of operations: sees every statement that a revision sends, and lets it take effect once.
+
+It listens on the revision's connection, so nothing that a revision does goes around it: not `op.get_bind()`, not
+`metadata.create_all`. Statements that commit by themselves get an intent, are judged where one is on record, verified
+and marked. The others commit together with their mark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.schema import ExecutableDDLElement
+
+from orchestrator.bookkeeping import journal, operations
+from orchestrator.bookkeeping.journal import JournalEntry, JournalState
+from orchestrator.bookkeeping.operations import OperationEntry
+from orchestrator.dialects import Database
+from orchestrator.domain.errors import MigrationRefused, OrchestratorError, StepFailed
+from orchestrator.schema_migrations.changes import Act
+from orchestrator.schema_migrations.evidence import Verdict, image_of, judge, missing_effects
+from orchestrator.schema_migrations.online_context import OnlineContext
+from orchestrator.schema_migrations.places import Place, refused
+from orchestrator.schema_migrations.recording import place_in, untold
+from orchestrator.schema_migrations.replay import Changed, Replay
+from orchestrator.schema_migrations.statements import REPEATABLE, TOOK_EFFECT, Kind, Statement, read_statement
+from orchestrator.schema_migrations.tree import Revision
+
+_NOTHING = "SELECT 1"
+_NO_DDL = sa.DDL(_NOTHING)  # type: ignore[no-untyped-call]
+"""Sent in the place of a statement that is done already."""
+
+_KEPT_CHARACTERS = 2000
+_TOLD_CHARACTERS = 200
+
+
+class OperationJournal:
+    """The statements of one run of one revision in one database. The revision's own intent is on record."""
+
+    def __init__(self, context: OnlineContext, database: Database, revision: Revision, entry: JournalEntry) -> None:
+        assert context.connection is not None
+        self._context = context
+        self._connection = context.connection
+        self._database = database
+        self._revision = revision
+        self._entry = entry
+        self._replay = Replay(operations.entries(self._connection, entry.schema_name, entry.revision))
+        self._is_aside = False
+        self._is_open = False  # whether a transaction of rows and marks is open where statements commit by themselves
+        self._sent: tuple[Statement, OperationEntry] | None = None
+        self._refusal: OrchestratorError | None = None
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """See every statement that is sent as long as the block runs.
+
+        At its end a transaction of rows and marks may be open still: `finish` ends it. An error that nobody may
+        swallow is raised again, also if the revision did.
+        """
+        event.listen(self._connection, "before_execute", self._before, retval=True)
+        event.listen(self._connection, "after_execute", self._after)
+        try:
+            yield
+            if self._refusal is not None:
+                raise self._refusal
+            try:
+                self._replay.end()
+            except Changed as changed:
+                raise self._changed(changed, self._revision.place) from None
+        except Exception as error:
+            self._break_off(error)
+            raise
+        finally:
+            event.remove(self._connection, "before_execute", self._before)
+            event.remove(self._connection, "after_execute", self._after)
+
+    @contextmanager
+    def operation(self) -> Iterator[None]:
+        """The statements of the block are one operation."""
+        self._replay.begin_operation()
+        try:
+            yield
+        finally:
+            self._replay.end_operation()
+
+    @contextmanager
+    def block(self) -> Iterator[None]:
+        """An autocommit block: what was written in it is committed at its end."""
+        yield
+        self._commit()
+
+    @contextmanager
+    def finish(self) -> Iterator[None]:
+        """The transaction in which the revision is marked done, its rows that wait for it included."""
+        self._begin()
+        yield
+        operations.clear(self._connection, self._entry.schema_name, self._entry.revision)
+        self._commit()
+
+    # -- what the connection tells -------------------------------------------------------------------------------------
+
+    def _before(
+        self, _connection: sa.Connection, element: Any, many: Any, one: Any, options: Mapping[str, Any]
+    ) -> tuple[Any, Any, Any]:
+        if self._is_aside:
+            return element, many, one
+        place = place_in(self._revision)
+        statement = read_statement(element, self._context.dialect, place, parameters=many or one, options=options)
+        self._forget_options()
+        if statement.kind is Kind.READING:
+            self._replay.looks()
+        if statement.kind in (Kind.READING, Kind.SESSION):
+            return element, many, one
+        with self._aside():
+            is_wanted = self._prepare(statement)
+        if is_wanted:
+            return element, many, one
+        if isinstance(element, str):
+            return _NOTHING, [], {}
+        return (_NO_DDL if isinstance(element, ExecutableDDLElement) else sa.text(_NOTHING)), [], {}
+
+    def _forget_options(self) -> None:
+        """What Alembic was told about one statement, it leaves on the connection for all that follow."""
+        if self._connection.get_execution_options().keys() & {TOOK_EFFECT, REPEATABLE}:
+            self._connection.execution_options(**{TOOK_EFFECT: None, REPEATABLE: False})
+
+    def _after(self, *_: Any) -> None:
+        if self._is_aside or self._sent is None:
+            return
+        with self._aside():
+            (statement, entry), self._sent = self._sent, None
+            if entry.state is JournalState.DONE:  # it commits with its mark
+                operations.record(self._connection, replace(entry, finished_at=self._now()))
+                return
+            wrong = missing_effects(self._connection, statement)
+            if wrong:
+                raise self._failed(
+                    "effect_missing",
+                    statement,
+                    f"ran, but {'; '.join(wrong)}",
+                    remedy="Nothing more was marked done. Look at what the statement does there, mend it, and retry.",
+                )
+            self._mark(entry)
+
+    @contextmanager
+    def _aside(self) -> Iterator[None]:
+        """What is sent here is no statement of the revision; a refusal is remembered, in case the revision goes on."""
+        self._is_aside = True
+        try:
+            yield
+        except OrchestratorError as error:
+            self._refusal = self._refusal or error
+            raise
+        finally:
+            self._is_aside = False
+
+    # -- one statement -------------------------------------------------------------------------------------------------
+
+    def _prepare(self, statement: Statement) -> bool:
+        """Whether the statement is to be sent. What it needs on record before it is written then."""
+        if self._refusal is not None:
+            raise self._refusal
+        alone = self._context.outside and statement.kind is Kind.STRUCTURE
+        if alone and not statement.can_be_told:
+            raise untold(self._revision, statement.place, statement.text)
+        try:
+            slot = self._replay.place(statement.fingerprint)
+        except Changed as changed:
+            raise self._changed(changed, statement.place) from None
+        self._sent = None
+        if slot.entry is not None and slot.entry.state is JournalState.DONE:
+            return False
+        entry = OperationEntry(
+            schema_name=self._entry.schema_name,
+            revision=self._entry.revision,
+            position=slot.position,
+            part=slot.part,
+            fingerprint=statement.fingerprint,
+            statement=statement.text[:_KEPT_CHARACTERS],
+            image=None,
+            state=JournalState.INTENT if alone else JournalState.DONE,
+            owner_epoch=self._entry.owner_epoch,
+            started_at=self._now(),
+        )
+        if not alone:
+            if self._context.outside:
+                self._begin()
+            self._sent = statement, entry
+            return True
+        if slot.entry is None:
+            self._commit()
+            entry = replace(entry, image=image_of(self._connection, statement))
+            self._begin()
+            operations.record(self._connection, entry)
+            self._commit()
+            self._sent = statement, entry
+            return True
+        return self._resume(statement, slot.entry)
+
+    def _resume(self, statement: Statement, entry: OperationEntry) -> bool:
+        """Go on with a statement that was intended before. Returns whether it is to be sent."""
+        self._begin()
+        operations.take_over(self._connection, entry, owner_epoch=self._entry.owner_epoch, now=self._now())
+        self._commit()
+        finding = judge(self._connection, statement, entry.image)
+        match finding.verdict:
+            case Verdict.TOOK_EFFECT:
+                self._mark(entry)
+                return False
+            case Verdict.IN_DOUBT:
+                raise self._in_doubt(statement, entry, finding.found)
+            case Verdict.LEFT_INVALID:
+                self._drop_invalid(statement)
+        self._sent = statement, entry
+        return True
+
+    def _drop_invalid(self, statement: Statement) -> None:
+        quote = self._connection.dialect.identifier_preparer.quote
+        for change in statement.changes:
+            if change.act is Act.CREATE_INDEX:
+                schema = f"{quote(change.schema)}." if change.schema else ""
+                self._connection.exec_driver_sql(f"DROP INDEX CONCURRENTLY IF EXISTS {schema}{quote(change.name)}")
+
+    def _mark(self, entry: OperationEntry) -> None:
+        self._begin()
+        operations.finish(self._connection, entry, now=self._now())
+        self._commit()
+
+    def _break_off(self, error: Exception) -> None:
+        """Take an intent back of which surely nothing came, so that what people change meanwhile does not matter."""
+        if self._sent is None or self._database.dialect.is_disconnect(error):
+            return
+        (statement, entry), self._sent = self._sent, None
+        if entry.state is JournalState.DONE:
+            return
+        with suppress(Exception), self._aside():  # it only makes the next attempt easier
+            self._rollback()
+            if image_of(self._connection, statement) == entry.image and statement.took_effect is None:
+                self._begin()
+                operations.withdraw(self._connection, entry)
+                self._commit()
+
+    # -- transactions where statements commit by themselves ------------------------------------------------------------
+
+    def _begin(self) -> None:
+        """Begin a transaction, unless one is open, and hold the revision's row: no other owner comes between."""
+        if self._is_open or not self._context.outside:
+            return
+        self._connection.exec_driver_sql("BEGIN")
+        self._is_open = True
+        entry = self._entry
+        journal.claim(self._connection, entry.schema_name, entry.revision, owner_epoch=entry.owner_epoch)
+
+    def _commit(self) -> None:
+        if self._is_open:
+            self._is_open = False
+            self._connection.exec_driver_sql("COMMIT")
+
+    def _rollback(self) -> None:
+        if self._is_open:
+            self._is_open = False
+            self._connection.exec_driver_sql("ROLLBACK")
+
+    def _now(self) -> float:
+        return self._database.dialect.now(self._connection)
+
+    # -- refusals ------------------------------------------------------------------------------------------------------
+
+    def _changed(self, changed: Changed, place: Place) -> MigrationRefused:
+        left_out = changed.entry
+        return refused(
+            "operation_changed",
+            place,
+            f"revision {self._revision.id} was broken off in database {self._database.name}, and does not send now "
+            f"what it sent then as operation {left_out.position}: {_short(left_out.statement)}",
+            remedy="Put the file back as it was when it ran, restart the daemon, and retry. If it is to stay as it "
+            f"is, undo that statement by hand, then: {self._forget(left_out)}",
+            revision=self._revision.id,
+            database=self._database.name,
+            position=left_out.position,
+        )
+
+    def _in_doubt(self, statement: Statement, entry: OperationEntry, found: tuple[str, ...]) -> StepFailed:
+        done = f"UPDATE orchestrator_operations SET state = 'done' WHERE {_where(entry)};"
+        return self._failed(
+            "operation_in_doubt",
+            statement,
+            f"was broken off, and nobody can tell whether it took effect: {'; '.join(found)}",
+            remedy="Look at its tables. If all of it is there, or after you did the rest by hand: "
+            f"{done} If nothing of it is there, or after you undid it: {self._forget(entry)} Then retry.",
+            position=entry.position,
+            found=list(found),
+            commands=[done, self._forget(entry)],
+        )
+
+    def _forget(self, entry: OperationEntry) -> str:
+        return f"DELETE FROM orchestrator_operations WHERE {_where(entry)};"
+
+    def _failed(self, code: str, statement: Statement, what: str, *, remedy: str, **fields: object) -> StepFailed:
+        return StepFailed(
+            code,
+            f"{statement.place}: a statement of revision {self._revision.id} in database {self._database.name} {what}; "
+            f"it is: {_short(statement.text)}",
+            remedy=remedy,
+            file=str(statement.place.file),
+            line=statement.place.line,
+            revision=self._revision.id,
+            database=self._database.name,
+            **fields,
+        )
+
+
+def _where(entry: OperationEntry) -> str:
+    schema, revision = (value.replace("'", "''") for value in (entry.schema_name, entry.revision))
+    return (
+        f"schema_name = '{schema}' AND revision = '{revision}' AND position = {entry.position} AND part = {entry.part}"
+    )
+
+
+def _short(text: str) -> str:
+    words = " ".join(text.split())
+    return words if len(words) <= _TOLD_CHARACTERS else f"{words[:_TOLD_CHARACTERS]}..."
