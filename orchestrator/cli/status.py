@@ -82,9 +82,12 @@ def _row(schema: Schema) -> tuple[object, ...]:
 
 
 def _says(upgrade: Upgrade) -> str:
-    """The one sentence, unless it only repeats the first of the blockers, which follow."""
+    """The one sentence, unless it only repeats the first of those that follow."""
     if upgrade.blockers and upgrade.sentence.startswith(upgrade.blockers[0].sentence):
         return "waits for:"
+    for each in upgrade.databases:
+        if each.step is not None and each.step.error and upgrade.sentence.endswith(each.step.error):
+            return f"{upgrade.sentence.removesuffix(each.step.error).removesuffix(f' in {each.database}: ')}:"
     return upgrade.sentence
 
 
@@ -116,7 +119,7 @@ def _blocker_lines(upgrade: Upgrade) -> Iterator[str]:
 
 
 def _failures(upgrade: Upgrade, named: set[str]) -> Iterator[Blocker]:
-    """Databases in trouble that no blocker names: none is named at rest, nor while others of the schema still go on."""
+    """Databases in trouble, or waiting, that no blocker names: none is named at rest, nor while others still go on."""
     for each in upgrade.databases:
         if each.database in named:
             continue
@@ -126,6 +129,8 @@ def _failures(upgrade: Upgrade, named: set[str]) -> Iterator[Blocker]:
             retry = f"orchestrator upgrade retry {upgrade.schema} --database {each.database}"
             remedy = f"{each.step.remedy} Then: {retry}" if each.step.remedy else retry
             yield Blocker("step_failed", f"{each.database}: {each.step.error}", remedy)
+        elif each.step is not None and each.step.state != "done" and each.step.error is not None:
+            yield Blocker("step_waits", f"{each.database}: {each.step.error}", each.step.remedy or "")
 
 
 COMMANDS = {"status": Status}

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from pathlib import Path
+from typing import Any
 
 from oslo_config import cfg
 
@@ -301,7 +302,11 @@ class _Loading:
         elif section.value("preset") is None:
             section.missing("preset")
         site = self._reader(policy.GROUP.name)
-        soak_seconds = section.value("soak_seconds")
+
+        def ruled(option: str) -> Any:
+            """What the schema says, or else the site."""
+            return site.value(option) if section.value(option) is None else section.value(option)
+
         return SchemaSettings(
             name=name,
             migrations=migrations,
@@ -313,7 +318,8 @@ class _Loading:
             config_file=section.path("config_file"),
             environment=tuple(_environment(section)),
             approve=_phases(site if section.value("approve") is None else section),
-            soak_seconds=site.value("soak_seconds") if soak_seconds is None else soak_seconds,
+            soak_seconds=ruled("soak_seconds"),
+            end_idle_blockers_after_seconds=ruled("end_idle_blockers_after_seconds"),
         )
 
     def _databases(self, schema: str, section: SectionReader) -> Iterator[DatabaseSettings]:

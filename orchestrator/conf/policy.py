@@ -17,4 +17,12 @@ OPTIONS: tuple[cfg.Opt, ...] = (
         min=0.0,
         help="How long an upgrade has to stand in the phase before contracted.",
     ),
+    cfg.FloatOpt(
+        "end_idle_blockers_after_seconds",
+        min=0.0,
+        sample_default=300.0,
+        help="End a session that keeps a step waiting for its locks and has done nothing in an open transaction for "
+        "this long. Sessions that run a statement, and the orchestrator's own, are never ended. Without a value, none "
+        "is.",
+    ),
 )

@@ -36,6 +36,7 @@ class SchemaSettings:
     environment: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     approve: tuple[Phase, ...] = (Phase.CONTRACTED,)
     soak_seconds: float = 0.0
+    end_idle_blockers_after_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

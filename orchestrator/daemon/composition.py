@@ -25,6 +25,7 @@ from orchestrator.domain.view import Policy
 from orchestrator.schema_migrations.alembic_driver import AlembicDriver
 from orchestrator.schema_migrations.bookkeeping_schema import MayContract
 from orchestrator.schema_migrations.command_driver import CommandDriver
+from orchestrator.schema_migrations.waiting import Patience
 from orchestrator.services.advancing import Advancing
 from orchestrator.services.context import Context, LeaseTerms
 from orchestrator.services.daemons import Daemons, Identity, Wait
@@ -172,7 +173,10 @@ def _live_schema(
 def _driver_of(schema: SchemaSettings, *, sleep: Callable[[float], None] = time.sleep) -> Driver:
     """How this schema's DDL is run, with its manifest and tree read and checked. Raises `ManifestError`."""
     if schema.driver == "alembic":
-        return AlembicDriver(schema.migrations, schema=schema.name, version_table=schema.version_table, sleep=sleep)
+        patience = Patience(end_idle_blockers_after_seconds=schema.end_idle_blockers_after_seconds)
+        return AlembicDriver(
+            schema.migrations, schema=schema.name, version_table=schema.version_table, patience=patience, sleep=sleep
+        )
     return CommandDriver(schema)
 
 

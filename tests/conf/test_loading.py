@@ -94,6 +94,9 @@ def test_databases_keep_the_order_of_the_configuration(write: Write) -> None:
 
 def test_a_schema_overrides_the_sites_policy(write: Write) -> None:
     text = MINIMAL + "approve = contracted, write_new\nsoak_seconds = 5\n[policy]\napprove =\nsoak_seconds = 9\n"
+    assert load([write(text)]).schema("inventory").end_idle_blockers_after_seconds is None
+    text += "end_idle_blockers_after_seconds = 300\n"
+    assert load([write(text)]).schema("inventory").end_idle_blockers_after_seconds == 300
     schema = load([write(text)]).schema("inventory")
     assert (schema.approve, schema.soak_seconds) == ((Phase.WRITE_NEW, Phase.CONTRACTED), 5.0)
     schema = load([write(MINIMAL + "[policy]\napprove =\nsoak_seconds = 9\n")]).schema("inventory")
