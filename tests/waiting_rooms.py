@@ -38,7 +38,9 @@ class Busy:
     gate: sa.Connection
 
     def finish(self) -> None:
-        """Give the statement what it waits for."""
+        """Give the statement what it waits for, or cancel it."""
+        if self.gate.dialect.name == "postgresql":
+            self.gate.execute(sa.text("SELECT pg_cancel_backend(:number)"), {"number": self.number})
         if self.gate.in_transaction():
             self.gate.rollback()
 
@@ -73,15 +75,13 @@ class Room:
 
     @contextmanager
     def busy_session(self) -> Iterator[Busy]:
-        """Somebody has read the table, and runs a statement that waits for an end that is not ours."""
+        """Somebody has read the table, and runs a statement that takes its time."""
         with self.ours.engine.connect() as gate, self.others.engine.connect() as connection:
             number = self.others.dialect.session_number(connection)
             assert number is not None
             connection.execute(sa.text("SELECT * FROM t")).all()
             if self.is_postgresql:
-                gate.execute(sa.text("SELECT pg_advisory_xact_lock(1)"))
-                statement = "SELECT pg_advisory_xact_lock(1)"
-                connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
+                statement = "SELECT pg_sleep(60)"  # it waits for nobody
             else:
                 gate.execute(sa.text("INSERT INTO gates VALUES (1)"))
                 statement = "SELECT * FROM gates WHERE id = 1 FOR UPDATE"
