@@ -216,7 +216,7 @@ class Jobs:
     def _tend_own_tables(self) -> None:
         if self._epoch is not None:
             waits = self._contract_own_tables()
-            news = tuple((wait.tree, wait.daemon.id, wait.is_expired) for wait in waits)  # sentences count seconds
+            news = tuple((wait.daemon.id, wait.is_expired) for wait in waits)  # sentences count seconds
             self._say("own tables", "; ".join(wait.sentence for wait in waits), logging.INFO, news)
 
     def _may_go_on(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from orchestrator.domain.daemons import (
@@ -50,10 +50,8 @@ class DaemonStatus:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """A daemon that keeps a tree of ours from being contracted, and a sentence with what clears it."""
+    """A daemon that keeps our tables from being contracted, and a sentence with what clears it."""
 
-    tree: OwnTree
-    release: str
     daemon: Daemon
     is_expired: bool
     sentence: str
@@ -146,13 +144,14 @@ class Daemons:
         """Who keeps our tables from being contracted."""
 
         def work(tx: Transaction) -> tuple[Wait, ...]:
-            return tuple(
-                _wait(daemon, tree, release.name, tx.now)
-                for tree, releases in self.me.trees.items()
-                for release in releases.ordered
-                if release.has_contract and not may_be_contracted(tx.own_tree(tree), release.name, releases)
-                for daemon in self._older(tx, tree, release.name)
-            )
+            kept: dict[Daemon, list[str]] = {}
+            for tree, releases in self.me.trees.items():
+                for release in releases.ordered:
+                    if not release.has_contract or may_be_contracted(tx.own_tree(tree), release.name, releases):
+                        continue
+                    for daemon in self._older(tx, tree, release.name):
+                        kept.setdefault(daemon, []).append(f"release {release.name} of the {tree.value} tables")
+            return tuple(_wait(daemon, kept[daemon], tx.now) for daemon in kept)
 
         has_contract = any(release.has_contract for tree in self.me.trees.values() for release in tree.ordered)
         return self._store.read(work) if has_contract else ()
@@ -272,13 +271,12 @@ def _status(daemon: Daemon, leadership: Leadership | None, now: float) -> Daemon
     return DaemonStatus(daemon, daemon.is_expired(now), leads, since)
 
 
-def _wait(daemon: Daemon, tree: OwnTree, release: str, now: float) -> Wait:
+def _wait(daemon: Daemon, kept: Sequence[str], now: float) -> Wait:
     is_expired = daemon.is_expired(now)
-    how = f"it knows release {daemon.knows(tree)} at most"
     if is_expired:
-        how += f", and stopped renewing {round(now - daemon.renewed_at)} s ago; it may still be alive"
+        how = f", which stopped renewing {round(now - daemon.renewed_at)} s ago and may still be alive"
         clears = f"when you know that it is dead: orchestrator daemon evict {daemon.id} --attest-dead --reason ..."
     else:
-        clears = "stop it, or start this version in its place"
-    kept = f"the {tree.value} tables keep what release {release} removes"
-    return Wait(tree, release, daemon, is_expired, f"{kept} for {daemon.label}: {how}. To clear it: {clears}")
+        how, clears = "", "stop it, or start this version in its place"
+    sentence = f"what {' and '.join(kept)} removes is kept for {daemon.label}{how}. To clear it: {clears}"
+    return Wait(daemon, is_expired, sentence)
