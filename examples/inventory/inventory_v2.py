@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from sqlalchemy import Column, Engine, ForeignKey, Integer, MetaData, String, Table, insert, select, update
 
-from service import Behaviour, Membership
+from service import Behaviour, Membership, repeated
 
 RELEASE = "2"
 
@@ -65,18 +65,21 @@ class Inventory:
         self.engine = engine
         self.member = member
 
+    @repeated
     def add_customer(self, name: str) -> int:
         """Store a customer and return its id."""
         with self.member.transaction() as behaviour, self.engine.begin() as connection:
             statement = insert(customers).values(name_columns(behaviour, name))
             return connection.execute(statement.returning(customers.c.id)).scalar_one()
 
+    @repeated
     def rename_customer(self, customer_id: int, name: str) -> None:
         """Give a customer another name."""
         with self.member.transaction() as behaviour, self.engine.begin() as connection:
             statement = update(customers).where(customers.c.id == customer_id)
             connection.execute(statement.values(name_columns(behaviour, name)))
 
+    @repeated
     def customer_name(self, customer_id: int) -> str | None:
         """The full name of a customer, or None when there is no such customer."""
         with self.member.transaction() as behaviour, self.engine.connect() as connection:
@@ -87,18 +90,21 @@ class Inventory:
             row = connection.execute(new).one_or_none()
             return None if row is None else f"{row.first_name} {row.last_name}".rstrip()
 
+    @repeated
     def add_item(self, title: str, status: str) -> int:
         """Store an item and return its id."""
         with self.member.transaction() as behaviour, self.engine.begin() as connection:
             statement = insert(items).values(title=title, **status_columns(behaviour, status))
             return connection.execute(statement.returning(items.c.id)).scalar_one()
 
+    @repeated
     def set_status(self, item_id: int, status: str) -> None:
         """Move an item to another status."""
         with self.member.transaction() as behaviour, self.engine.begin() as connection:
             statement = update(items).where(items.c.id == item_id)
             connection.execute(statement.values(**status_columns(behaviour, status)))
 
+    @repeated
     def item_status(self, item_id: int) -> str | None:
         """The status of an item, or None when there is no such item."""
         with self.member.transaction() as behaviour, self.engine.connect() as connection:

