@@ -51,6 +51,10 @@ _SETTINGS = (
     f" lock_wait_timeout = {LOCK_TIMEOUT_SECONDS}, innodb_lock_wait_timeout = {LOCK_TIMEOUT_SECONDS}"
 )
 
+# A transaction on a node of Galera first waits for what the cluster has committed (reading 1, changing and deleting 2,
+# inserting 4): whoever was told something by one node finds it on every other one.
+_SYNC_WAIT = "SET SESSION wsrep_sync_wait = 7"
+
 _GALERA = text("SHOW GLOBAL STATUS LIKE 'wsrep_cluster_state_uuid'")
 
 _SESSION = """
@@ -332,6 +336,9 @@ def _prepare_connection(connection: Any, _record: object) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
         cursor.execute(_SETTINGS)
+        cursor.execute("SHOW SESSION VARIABLES LIKE 'wsrep_on'")
+        if cursor.fetchone() == ("wsrep_on", "ON"):
+            cursor.execute(_SYNC_WAIT)
 
 
 def _reset_lock_timeout(connection: Any, record: Any, _state: object) -> None:
