@@ -13,13 +13,14 @@ RUN := $(VENV)/.installed-demo
 DEVELOP := $(VENV)/.installed-all
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-real test-kill lint bench clean
+.PHONY: help demo test test-real test-kill test-galera lint bench clean
 
 help:
 	@echo "make demo       upgrade an example service under traffic, live in this terminal"
 	@echo "make test       all tests, on real SQLite, PostgreSQL and MariaDB"
 	@echo "make test-real  drive real services of other projects through an upgrade"
 	@echo "make test-kill  a whole upgrade on each database under 30 SIGKILLs; SEED=... repeats one"
+	@echo "make test-galera  a cluster of two nodes: races, certification, nodes that are killed"
 	@echo "make lint       ruff, mypy strict, import-linter"
 	@echo "make bench      measure; writes build/bench.json"
 	@echo "make clean      remove the virtual environment and what builds leave"
@@ -29,7 +30,7 @@ demo: $(RUN)
 
 test: $(DEVELOP)
 	@bash .ci/mariadb
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not real and not kill" $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not real and not kill and not galera" $(ARGS)
 
 test-real: $(DEVELOP)
 	@$(BIN)/python -m pytest -m real -s tests/real $(ARGS)
@@ -38,6 +39,11 @@ test-real: $(DEVELOP)
 test-kill: $(DEVELOP)
 	@bash .ci/mariadb
 	@SEED="$(SEED)" $(BIN)/python -m pytest -m kill -s tests/kill tests/daemon $(ARGS)
+
+# Two real nodes on this machine, killed and brought back. Four minutes.
+test-galera: $(DEVELOP)
+	@bash .ci/mariadb
+	@$(BIN)/python -m pytest -m galera tests/galera $(ARGS)
 
 # All three always run: one report, not three rounds.
 lint: $(DEVELOP)
