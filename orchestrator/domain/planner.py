@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from orchestrator.domain.guards import GUARDS
 from orchestrator.domain.ladder import EVERY_MOVE, POINT_OF_NO_RETURN, RUNG_OF, Phase, Step
 from orchestrator.domain.upgrades import Move, Status
-from orchestrator.domain.view import Blocker, StepState, View
+from orchestrator.domain.view import Blocker, DatabaseFacts, StepState, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,8 @@ def _decide_fenced(view: View, target: Phase | None) -> Decision:
 def _decide_stepping(view: View) -> Decision:
     """A step under way is abandoned only where it added things: what removes them is past the point of no return.
 
-    The first listed database takes the step alone before the others.
+    The first listed database takes the step alone before the others. One that cannot be read is not asked to take it
+    just now: it might take the others' place for as long as it does not answer.
     """
     upgrade = view.upgrade
     if upgrade.target != upgrade.fence and not upgrade.is_past_return:
@@ -137,21 +138,26 @@ def _decide_stepping(view: View) -> Decision:
         return Refusal(upgrade.fence, unverified) if unverified else Publish(upgrade.fence)
     canary = view.databases[0].name
     allowed = [canary] if canary in left else left
-    runnable = tuple(name for name in allowed if state.get(name) is not StepState.FAILED)
+    pending = tuple(name for name in allowed if state.get(name) is not StepState.FAILED)
+    unread = tuple(facts for facts in view.databases if facts.error is not None and facts.name in pending)
+    runnable = tuple(name for name in pending if name not in {facts.name for facts in unread})
     if runnable:
         return ContinueStep(upgrade.fence, upgrade.step, runnable)
     failed = [record for record in view.steps if record.state is StepState.FAILED]
     return Refusal(
         upgrade.fence,
-        tuple(
-            Blocker(
-                "step_failed",
-                f"the {upgrade.step.value} step failed in {record.database}: {record.error}",
-                f"{record.remedy or 'Mend what it names.'} Then: "
-                f"orchestrator upgrade retry {upgrade.schema} --database {record.database}",
-                (record.database,),
-            )
-            for record in failed
+        (
+            *(_unreachable(facts) for facts in unread),
+            *(
+                Blocker(
+                    "step_failed",
+                    f"the {upgrade.step.value} step failed in {record.database}: {record.error}",
+                    f"{record.remedy or 'Mend what it names.'} Then: "
+                    f"orchestrator upgrade retry {upgrade.schema} --database {record.database}",
+                    (record.database,),
+                )
+                for record in failed
+            ),
         ),
     )
 
@@ -161,12 +167,7 @@ def _unverified(view: View) -> Iterator[Blocker]:
     for facts in view.databases:
         seen = facts.expanded if view.upgrade.step is Step.EXPAND else facts.contracted
         if facts.error is not None:
-            yield Blocker(
-                "database_unreachable",
-                f"database {facts.name} cannot be read: {facts.error}",
-                facts.remedy or "It is asked again by itself; mend the database or its connection.",
-                (facts.name,),
-            )
+            yield _unreachable(facts)
         elif not seen:
             yield Blocker(
                 "step_unverified",
@@ -176,6 +177,15 @@ def _unverified(view: View) -> Iterator[Blocker]:
                 f"--database {facts.name}",
                 (facts.name,),
             )
+
+
+def _unreachable(facts: DatabaseFacts) -> Blocker:
+    return Blocker(
+        "database_unreachable",
+        f"database {facts.name} cannot be read: {facts.error}",
+        facts.remedy or "It is asked again by itself; mend the database or its connection.",
+        (facts.name,),
+    )
 
 
 def explain(view: View) -> tuple[Blocker, ...]:

@@ -17,6 +17,7 @@ from orchestrator.domain.records import DatabaseReading, SchemaState
 from orchestrator.domain.upgrades import Move, Status, Upgrade
 from orchestrator.domain.view import Copy, DatabaseFacts, StepRecord, StepState
 from orchestrator.ports import ManagedSchema, Transaction
+from orchestrator.services import looking
 from orchestrator.services.context import Context, event, view_of
 
 DAEMON = "orchestrator"
@@ -57,11 +58,19 @@ class _Look:
 
 
 class Advancing:
-    """Performs what the planner decides. `parallel` is how many databases take a step at the same time."""
+    """Performs what the planner decides.
 
-    def __init__(self, context: Context, *, parallel: int = 8) -> None:
+    `parallel` is how many databases of a schema are looked at, or take a step, at the same time. One that does not
+    answer a look within `patience_seconds` counts as unreachable until it does.
+    """
+
+    def __init__(
+        self, context: Context, *, parallel: int = 8, patience_seconds: float = looking.PATIENCE_SECONDS
+    ) -> None:
         self._context = context
         self._parallel = parallel
+        self._patience_seconds = patience_seconds
+        self._looks: dict[str, looking.Looks] = {}
         self._rested: dict[str, tuple[Upgrade | None, float]] = {}
 
     def advance(self, schema: str, *, leader_epoch: int) -> Outcome:
@@ -123,8 +132,9 @@ class Advancing:
                 facts = managed.observe(database, release)
             return facts
 
-        with ThreadPoolExecutor(self._parallel, thread_name_prefix=f"observe-{managed.name}") as pool:
-            databases = tuple(pool.map(read, managed.databases))
+        fresh = looking.Looks(self._parallel, patience_seconds=self._patience_seconds)
+        looks = self._looks.setdefault(managed.name, fresh)
+        databases = looks.at(managed.databases, (upgrade, look.verify), read)
 
         known = {
             reading.database: reading.facts

@@ -289,3 +289,14 @@ def test_the_goal_is_a_place_to_rest() -> None:
 def test_a_cancelled_upgrade_ends_at_base() -> None:
     assert planner.decide(a_view(an_upgrade(goal=Phase.BASE, cancelling=True))) == planner.EndAtBase()
     assert isinstance(planner.decide(a_view(an_upgrade(goal=Phase.BASE))), planner.Idle)
+
+
+def test_a_database_that_cannot_be_read_is_not_asked_to_take_the_step() -> None:
+    view = stepping({"one": DONE, "two": PENDING, "three": PENDING})
+    silent = replace(view.databases[1], error="no answer")
+    view = replace(view, databases=(view.databases[0], silent, view.databases[2]))
+    assert planner.decide(view) == planner.ContinueStep(Phase.EXPANDED, Step.EXPAND, ("three",))
+    ended = tuple(replace(step, state=DONE if step.database == "three" else step.state) for step in view.steps)
+    decision = planner.decide(replace(view, steps=ended))
+    assert isinstance(decision, planner.Refusal)
+    assert [(each.code, each.culprits) for each in decision.blockers] == [("database_unreachable", ("two",))]
