@@ -15,11 +15,19 @@ ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENTS = ROOT / "build" / "real"
 
 
+@pytest.fixture(params=["sqlite", "postgresql", pytest.param("mysql", id="mariadb")])
+def new_database_url(request: pytest.FixtureRequest) -> Callable[[], str]:
+    """Makes new, empty databases of one kind; the test runs once per kind."""
+    create: Callable[[], str] = request.getfixturevalue(f"new_{request.param}_url")
+    return create
+
+
 @pytest.fixture(scope="session")
 def tools() -> Path:
     """A directory with one environment for each release of Keystone, named as in the manifest."""
-    environment("2023.1", "keystone==23.0.2", "psycopg2-binary", "setuptools", constraints="keystone-23.0.2.txt")
-    environment("2026.2", "keystone==30.0.0", "psycopg2-binary", constraints="keystone-30.0.0.txt")
+    drivers = ("psycopg2-binary", "PyMySQL")
+    environment("2023.1", "keystone==23.0.2", *drivers, "setuptools", constraints="keystone-23.0.2.txt")
+    environment("2026.2", "keystone==30.0.0", *drivers, constraints="keystone-30.0.0.txt")
     return ENVIRONMENTS
 
 
