@@ -18,7 +18,7 @@ from orchestrator.demo.reports import State, TrafficReport
 from orchestrator.demo.workload import Workload
 from tests.kill.rows import Journal, JournalledInventory, Rows, chain
 
-PAUSE_SECONDS = 0.02
+PAUSE_SECONDS = 0.04
 REPORT_SECONDS = 0.1
 NO_FIELDS = {"code": "", "reason": ""}
 

@@ -21,8 +21,8 @@ from tests.kill.rows import settled
 from tests.kill.wards import Daemons, Fleets
 
 CONFIGURATION: Mapping[str, Mapping[str, object]] = {
-    "leadership": {"ttl_seconds": 1.0},
-    "cycle": {"interval_seconds": 0.1},
+    "leadership": {"ttl_seconds": 1.2},
+    "cycle": {"interval_seconds": 0.2},
     "policy": {"approve": "contracted"},
 }
 

@@ -45,6 +45,10 @@ class Daemons:
         """One that answers just now."""
         return next((each for each in self._running.values() if _answers(each)), next(iter(self._running.values())))
 
+    def account(self) -> str:
+        """How they are, for a test that fails."""
+        return self.any.account() if not self._stopping else "the daemons were stopped"
+
     def victims(self) -> Sequence[_DaemonVictim]:
         """The leader first."""
         if not all(_answers(each) for each in self._running.values()):
@@ -213,7 +217,7 @@ class Fleets:
         logs = [
             f"{each.told.instance}: {each.exit_code}\n{each.log.read_text()}" for each in owners if each.log.exists()
         ]
-        return "\n".join((*logs, self._daemons.any.account()))
+        return "\n".join((*logs, self._daemons.account()))
 
     def _start(self, slot: Slot) -> None:
         name = f"{slot.fleet}-{slot.number}-{len(slot.owners)}"
