@@ -29,7 +29,7 @@ demo: $(RUN)
 	@$(BIN)/orchestrator demo $(ARGS)
 
 test: $(DEVELOP)
-	@bash .ci/mariadb
+	@bash .ci/servers
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not real and not kill and not galera" $(ARGS)
 
 test-real: $(DEVELOP)
@@ -37,12 +37,12 @@ test-real: $(DEVELOP)
 
 # A whole upgrade on each database while daemons and services are killed. The seed is printed: SEED=... repeats it.
 test-kill: $(DEVELOP)
-	@bash .ci/mariadb
+	@bash .ci/servers
 	@SEED="$(SEED)" $(BIN)/python -m pytest -m kill -s tests/kill tests/daemon $(ARGS)
 
 # Two real nodes on this machine, killed and brought back. Four minutes.
 test-galera: $(DEVELOP)
-	@bash .ci/mariadb
+	@bash .ci/servers
 	@$(BIN)/python -m pytest -m galera tests/galera $(ARGS)
 
 # All three always run: one report, not three rounds.

@@ -73,7 +73,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    for name in ("PostgreSQL", "MariaDB"):
+    for name in ("PostgreSQL", "MariaDB", "PgBouncer"):
         missing = Path(os.environ.get(RUN_DIRECTORY, "")) / f"{name.lower()}-missing"
         if missing.is_file():
             terminalreporter.write_line(f"NOT TESTED ON {name.upper()}: {missing.read_text()}", red=True, bold=True)

@@ -42,6 +42,8 @@ ERROR_CODES = frozenset(
         # somebody else did not answer, or was faster
         "daemon_unhealthy",
         "database_busy",
+        "database_pooled",
+        "database_read_only",
         "database_unreachable",
         "instance_id_taken",
         "stale_revision",

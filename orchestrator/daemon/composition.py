@@ -80,6 +80,7 @@ def compose(settings: Settings, stopping: threading.Event) -> Services:
     )
     _make_directory(settings.state_dir)
     with explained(state), _private_files():
+        _refuse_unfit(state)
         own_tables.open_door()
         daemons.join()
         try:
@@ -114,9 +115,16 @@ def prepare_state(settings: Settings) -> Prepared:
     state, own_tables, _, daemons = _begin(settings)
     _make_directory(settings.state_dir)
     with explained(state), _private_files():
+        _refuse_unfit(state)
         own_tables.open_door()
         own_tables.bring_forward(daemons.may_contract)
         return Prepared(state, daemons.waiting())
+
+
+def _refuse_unfit(state: Database) -> None:
+    """Refuse a state database that takes no writes, or in which a session is none. Raises `Unavailable`, `Conflict`."""
+    state.refuse_read_only()
+    state.refuse_pooler()
 
 
 def _begin(settings: Settings) -> tuple[Database, OwnTables, SqlStore, Daemons]:

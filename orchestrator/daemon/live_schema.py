@@ -128,6 +128,7 @@ class LiveSchema:
     def observe(self, database: str, release: Release | None, *, verify: bool = False) -> DatabaseFacts:
         try:
             with self._working_on(database) as handle:
+                handle.refuse_read_only()
                 with handle.reading() as connection:
                     incarnation = handle.dialect.incarnation(connection)
                     copy = read_copy(connection, self.name)
@@ -143,7 +144,7 @@ class LiveSchema:
                 position = self._position(handle, release.name, incarnation, verify=verify)
         except OrchestratorError as error:
             self._seen.pop(database, None)
-            return DatabaseFacts(database, error=error.message, remedy=error.remedy)
+            return DatabaseFacts(database, error=error.message, remedy=error.remedy, code=error.code)
         return replace(facts, heads=position.heads, expanded=position.expanded, contracted=position.contracted)
 
     def write_copy(self, database: str, copy: Copy) -> None:
@@ -213,6 +214,8 @@ class LiveSchema:
         with explained(handle):
             with self._preparing[database]:
                 if database not in self._prepared:
+                    handle.refuse_read_only()
+                    handle.refuse_pooler()
                     prepare(handle, may_contract=self._may_contract)
                     with handle.writing() as connection:
                         handle.dialect.incarnation(connection)  # some write it down when they are first asked

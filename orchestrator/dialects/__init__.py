@@ -14,11 +14,12 @@ from sqlalchemy import URL, Column, ColumnElement, Connection, Engine, Table, ma
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from orchestrator.dialects.driver_errors import reason
+from orchestrator.dialects.endpoints import ReadOnly
 from orchestrator.dialects.holders import Holder
 from orchestrator.dialects.mysql import MySQL
 from orchestrator.dialects.postgresql import PostgreSQL
 from orchestrator.dialects.sqlite import SQLite
-from orchestrator.domain.errors import Invalid, OrchestratorError, Unavailable
+from orchestrator.domain.errors import Conflict, Invalid, OrchestratorError, Unavailable
 
 __all__ = ["Database", "Dialect", "Holder", "open_database", "reason"]
 
@@ -35,6 +36,22 @@ class Dialect(Protocol):
 
     def prepare_engine(self, engine: Engine) -> None:
         """Settings that every connection gets. Does not connect."""
+        ...
+
+    def is_pooled(self, engine: Engine) -> bool:
+        """Whether a pooler gives the statements of one connection to several sessions."""
+        ...
+
+    def why_read_only(self, engine: Engine) -> ReadOnly | None:
+        """Why nothing can be written, and what to do about it; None where it can."""
+        ...
+
+    def says_pooled(self, error: BaseException) -> bool:
+        """Whether a pooler refused what only a session of one's own can do."""
+        ...
+
+    def says_read_only(self, error: BaseException) -> bool:
+        """Whether a write was refused because nothing can be written."""
         ...
 
     def never_null(self, connection: Connection, table: Table, column: str) -> bool:
@@ -184,6 +201,20 @@ class Database:
         socket = {name: url.query[name] for name in ("host", "unix_socket") if name in url.query}
         return url.set(drivername=url.get_backend_name(), query=socket).render_as_string(hide_password=True)
 
+    def refuse_pooler(self) -> None:
+        """Raise `Conflict` (code `database_pooled`) where locks and sessions would mean nothing. Some queries long."""
+        with self._explained():
+            is_pooled = self.dialect.is_pooled(self.engine)
+        if is_pooled:
+            raise self._pooled()
+
+    def refuse_read_only(self) -> None:
+        """Raise `Unavailable` (code `database_read_only`) where nothing can be written now: a replica, most often."""
+        with self._explained():
+            found = self.dialect.why_read_only(self.engine)
+        if found is not None:
+            raise self._read_only(found)
+
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A transaction that only reads; rolled back at the end. Raises `Unavailable` where there is no connection."""
@@ -203,7 +234,12 @@ class Database:
             yield connection
 
     def explain(self, error: BaseException) -> OrchestratorError | None:
-        """`Unavailable` for an error that says the database is away or busy; None for every other error."""
+        """The error in our words, where it says that the database is away, busy, read-only, or behind a pooler; None
+        for every other error."""
+        if self.dialect.says_pooled(error):
+            return self._pooled()
+        if self.dialect.says_read_only(error):
+            return self._read_only(ReadOnly(reason(error, self.engine.url)))
         if self.dialect.is_disconnect(error):
             return Unavailable(
                 "database_unreachable",
@@ -219,6 +255,23 @@ class Database:
                 database=self.name,
             )
         return None
+
+    def _pooled(self) -> Conflict:
+        return Conflict(
+            "database_pooled",
+            f"database {self.name} at {self.place} is behind a pooler that gives each transaction another session: "
+            "locks and the end of a session mean nothing there",
+            remedy="Let its URL name the server itself, or a pool with pool_mode = session.",
+            database=self.name,
+        )
+
+    def _read_only(self, found: ReadOnly) -> Unavailable:
+        return Unavailable(
+            "database_read_only",
+            f"database {self.name} at {self.place} takes no writes: {found.why}",
+            remedy=found.remedy,
+            database=self.name,
+        )
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

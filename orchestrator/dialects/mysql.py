@@ -17,7 +17,9 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.types import NULLTYPE, TypeEngine
 
+from orchestrator.dialects import dead_servers
 from orchestrator.dialects.driver_errors import layers, says_disconnected
+from orchestrator.dialects.endpoints import ReadOnly
 from orchestrator.dialects.holders import RUNNING, Holder, describe, shortened
 from orchestrator.domain.errors import Conflict, Forbidden, Invalid
 
@@ -37,6 +39,7 @@ _DISCONNECTED_CODES = frozenset(
         *(1184, 1203, 1226, 1251, 1698, 1927, 3118, 3159, 4031),
     }
 )
+_READ_ONLY_CODES = frozenset({1290, 1792, 1836})
 _NO_SUCH_SESSION = 1094
 _MAY_NOT_END = frozenset({1095, 1227})
 _DENIED_OR_MISSING = frozenset({1044, 1109, 1142, 1143, 1146, 1227})
@@ -95,6 +98,10 @@ _OPEN_TRANSACTIONS = f"""
       AND (trx.trx_id IS NOT NULL OR list.info IS NOT NULL) AND COALESCE(list.state, '') NOT LIKE 'Waiting for %'
     ORDER BY 7 DESC, 1
 """
+_WRITABLE = text(
+    "SHOW SESSION VARIABLES WHERE variable_name IN "
+    "('read_only', 'super_read_only', 'innodb_read_only', 'tx_read_only', 'transaction_read_only')"
+)
 _STILL_IDLE = text(
     "SELECT COUNT(*) FROM information_schema.processlist WHERE id = :id AND command = 'Sleep' AND time >= :seconds"
 )
@@ -129,6 +136,34 @@ class MySQL:
         for moment in ("connect", "first_connect"):
             event.listen(engine, moment, _prepare_connection, insert=True)
         event.listen(engine, "reset", _reset_lock_timeout)
+        event.listen(engine, "do_connect", dead_servers.limit_pymysql_greeting)
+        own = engine.url.query.get("read_timeout")
+        limit = float(own) if isinstance(own, str) else None
+        event.listen(engine, "connect", lambda connection, _record: dead_servers.watch_pymysql(connection, limit))
+
+    def is_pooled(self, engine: Engine) -> bool:
+        """Not known of any proxy."""
+        return False
+
+    def why_read_only(self, engine: Engine) -> ReadOnly | None:
+        """Also for a user who could write in spite of it: a replica that is written to has gone its own way."""
+        with engine.connect() as connection:
+            found = {row[0].lower(): str(row[1]).upper() for row in connection.execute(_WRITABLE)}
+        names = [name for name, value in found.items() if value not in ("OFF", "0")]
+        if any(name.endswith("read_only") and not name.startswith(("tx_", "transaction_")) for name in names):
+            return ReadOnly(
+                f"{names[0]} is on, as on a replica",
+                "Let its URL name the server that takes writes. If this is it: SET GLOBAL read_only = OFF;",
+            )
+        if names:
+            return ReadOnly(f"{names[0]} is on", f"SET GLOBAL {names[0]} = OFF; and in the server's configuration.")
+        return None
+
+    def says_pooled(self, error: BaseException) -> bool:
+        return False
+
+    def says_read_only(self, error: BaseException) -> bool:
+        return any(_code(layer) in _READ_ONLY_CODES for layer in layers(error))
 
     def never_null(self, connection: Connection, table: Table, column: str) -> bool:
         return not table.c[column].nullable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from decimal import Decimal
 from typing import Any
 
@@ -16,7 +16,9 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import NULLTYPE, TypeEngine
 
+from orchestrator.dialects.dead_servers import LIBPQ_OPTIONS
 from orchestrator.dialects.driver_errors import layers, says_disconnected
+from orchestrator.dialects.endpoints import ReadOnly
 from orchestrator.dialects.holders import RUNNING, Holder, describe, shortened
 from orchestrator.dialects.row_order import whole
 from orchestrator.domain.errors import Conflict, Forbidden, Invalid
@@ -24,13 +26,16 @@ from orchestrator.domain.errors import Conflict, Forbidden, Invalid
 TRANSIENT_STATES = frozenset({"55P03", "40P01", "40001"})
 """Lock not available in time, deadlock, serialization failure."""
 
+_PROTOCOL_VIOLATION = "08P01"
+_READ_ONLY = "25006"
 _INSUFFICIENT_PRIVILEGE = "42501"
 _DISCONNECTED_STATES = frozenset({"57P01", "57P02", "57P03"})
-_CONNECT_DEFAULTS = {"application_name": "orchestrator", "connect_timeout": "10"}
+_CONNECT_DEFAULTS = {"application_name": "orchestrator", "connect_timeout": "10", **LIBPQ_OPTIONS}
 LOCK_TIMEOUT_SECONDS = 5.0
 """No session waits longer for a lock unless it says so: also who only reads a catalog waits for a locked table."""
 
 _TIMEOUT_SET = "orchestrator_lock_timeout"
+_ROUNDS = 8
 _MAX_PARAMETERS = 30_000  # the protocol's limit is 65535
 
 _INCARNATION = text("""
@@ -83,6 +88,8 @@ _END_IDLE = text("""
       AND extract(epoch FROM clock_timestamp() - state_change) >= :seconds
 """)
 
+_WRITABLE = text("SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on'")
+
 _UNIQUE_INDEXES = text("""
     SELECT array_agg(attribute.attname::text ORDER BY part.position) AS names
     FROM pg_index AS index
@@ -116,8 +123,51 @@ class PostgreSQL:
         return url.set(drivername="postgresql+psycopg").update_query_dict(missing)
 
     def prepare_engine(self, engine: Engine) -> None:
-        event.listen(engine, "connect", _prepare_connection)
+        # Before those who look at a new connection: they hide what a pooler says that lets nobody begin a transaction.
+        event.listen(engine, "connect", _prepare_connection, insert=True)
         event.listen(engine, "reset", _reset_lock_timeout)
+
+    def is_pooled(self, engine: Engine) -> bool:
+        """A pooler tells its clients a session number of its own. If there is one: two connections that are open at
+        once, one of which finds itself in the other's session or changes its own, do not have a session each.
+
+        In the pool's modes transaction and statement a connection takes whichever session was used last, or the next
+        in turn: that both keep theirs through all rounds takes somebody else who borrows the right one each time.
+        """
+        with ExitStack() as opened:
+            connections = [opened.enter_context(engine.connect()) for _ in range(2)]
+            drivers = [connection.connection.driver_connection for connection in connections]
+            found = [[self.session_number(each) for each in connections]]
+            if all(driver.info.backend_pid == number for driver, number in zip(drivers, found[0], strict=True)):  # type: ignore[union-attr]
+                return False
+            found += [[self.session_number(each) for each in connections] for _ in range(_ROUNDS)]
+        return found[0][0] == found[0][1] or any(numbers != found[0] for numbers in found)
+
+    def why_read_only(self, engine: Engine) -> ReadOnly | None:
+        with engine.connect() as connection:
+            is_replica, is_read_only = connection.execute(_WRITABLE).one()
+        if is_replica:
+            return ReadOnly(
+                "it is a replica of another server",
+                "Let its URL name the primary. With several hosts it is found after a failover too: "
+                "postgresql://user:password@/name?host=db1:5432&host=db2:5432&target_session_attrs=read-write",
+            )
+        if is_read_only:
+            return ReadOnly(
+                "default_transaction_read_only is on",
+                f"ALTER DATABASE {engine.url.database} RESET default_transaction_read_only; or the same for the role, "
+                "or the server.",
+            )
+        return None
+
+    def says_pooled(self, error: BaseException) -> bool:
+        return any(
+            getattr(layer, "sqlstate", None) == _PROTOCOL_VIOLATION and "pooling mode" in str(layer)
+            for layer in layers(error)
+        )
+
+    def says_read_only(self, error: BaseException) -> bool:
+        return any(getattr(layer, "sqlstate", None) == _READ_ONLY for layer in layers(error))
 
     def never_null(self, connection: Connection, table: Table, column: str) -> bool:
         return not table.c[column].nullable

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import pwd
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ from sqlalchemy import URL, Column, ColumnElement, Connection, Engine, Table, ev
 from sqlalchemy.types import NULLTYPE
 
 from orchestrator.dialects.driver_errors import layers, says_disconnected
+from orchestrator.dialects.endpoints import ReadOnly
 from orchestrator.dialects.holders import Holder
 from orchestrator.dialects.row_order import whole
 from orchestrator.domain.errors import Conflict, Invalid
@@ -24,6 +26,7 @@ from orchestrator.domain.errors import Conflict, Invalid
 BUSY_TIMEOUT_SECONDS = 10.0
 _BUSY = 5
 _LOCKED = 6
+_READ_ONLY = 8
 _CANNOT_OPEN = 14
 _PRIMARY_CODE = 0xFF  # SQLite's extended result codes carry the primary one in their lowest byte
 
@@ -58,6 +61,36 @@ class SQLite:
         event.listen(engine, "connect", _prepare_connection)
         # Before oslo.db's own listener, which then finds a transaction begun and leaves it alone.
         event.listen(engine, "begin", _begin, insert=True)
+
+    def is_pooled(self, engine: Engine) -> bool:
+        return False
+
+    def why_read_only(self, engine: Engine) -> ReadOnly | None:
+        """The file, and its directory: what protects a transaction from a crash is written beside the file."""
+        name = engine.url.database
+        if not name or name == ":memory:":
+            return None
+        options = {key: value for key, value in engine.url.query.items() if key in ("mode", "immutable")}
+        if options.get("mode") == "ro" or "immutable" in options:
+            return ReadOnly("its URL asks for that", "Take the options mode and immutable out of its URL.")
+        file = os.path.abspath(name.removeprefix("file:"))
+        directory = os.path.dirname(file)
+        if not os.path.isdir(directory):
+            return None  # it is unreachable, which opening it says
+        for path, what in ((directory, "the directory"), (file, "the file")):
+            if os.path.exists(path) and not os.access(path, os.W_OK):
+                user = _user()
+                return ReadOnly(
+                    f"{what} {path} cannot be written by user {user}",
+                    f"Let it write there: chown {user} {path}. If the disk went read-only, mount it anew.",
+                )
+        return None
+
+    def says_pooled(self, error: BaseException) -> bool:
+        return False
+
+    def says_read_only(self, error: BaseException) -> bool:
+        return any(_primary_code(layer) == _READ_ONLY for layer in layers(error))
 
     def never_null(self, connection: Connection, table: Table, column: str) -> bool:
         """By SQLite's old mistake a primary key may hold NULL, unless it is the row's own number."""
@@ -255,6 +288,14 @@ def _begin(connection: Connection) -> None:
     how = connection.get_execution_options().get("sqlite_begin", "DEFERRED")
     connection.exec_driver_sql(f"BEGIN {how}")
     connection.info["in_transaction"] = True  # tells oslo.db's listener that there is nothing left to do
+
+
+def _user() -> str:
+    """Who we are, by name or else by number."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
 
 
 def _primary_code(error: BaseException) -> int | None:

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from orchestrator.domain.guards import GUARDS
+from orchestrator.domain.guards.databases_fenced import unfit
 from orchestrator.domain.ladder import EVERY_MOVE, POINT_OF_NO_RETURN, RUNG_OF, Phase, Step
 from orchestrator.domain.upgrades import Move, Status
-from orchestrator.domain.view import Blocker, DatabaseFacts, StepState, View
+from orchestrator.domain.view import Blocker, StepState, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +148,7 @@ def _decide_stepping(view: View) -> Decision:
     return Refusal(
         upgrade.fence,
         (
-            *(_unreachable(facts) for facts in unread),
+            *(unfit(facts) for facts in unread),
             *(
                 Blocker(
                     "step_failed",
@@ -167,7 +168,7 @@ def _unverified(view: View) -> Iterator[Blocker]:
     for facts in view.databases:
         seen = facts.expanded if view.upgrade.step is Step.EXPAND else facts.contracted
         if facts.error is not None:
-            yield _unreachable(facts)
+            yield unfit(facts)
         elif not seen:
             yield Blocker(
                 "step_unverified",
@@ -177,15 +178,6 @@ def _unverified(view: View) -> Iterator[Blocker]:
                 f"--database {facts.name}",
                 (facts.name,),
             )
-
-
-def _unreachable(facts: DatabaseFacts) -> Blocker:
-    return Blocker(
-        "database_unreachable",
-        f"database {facts.name} cannot be read: {facts.error}",
-        facts.remedy or "It is asked again by itself; mend the database or its connection.",
-        (facts.name,),
-    )
 
 
 def explain(view: View) -> tuple[Blocker, ...]:

@@ -65,7 +65,7 @@ class MigrationFacts:
 
 @dataclass(frozen=True, slots=True)
 class DatabaseFacts:
-    """What was read of one managed database. With `error` set nothing else is known."""
+    """What was read of one managed database. With `error` set nothing else is known; `code` is that error's."""
 
     name: str
     error: str | None = None
@@ -76,6 +76,7 @@ class DatabaseFacts:
     expanded: bool = False
     contracted: bool = False
     migrations: tuple[MigrationFacts, ...] = ()
+    code: str | None = None
 
 
 class StepState(StrEnum):

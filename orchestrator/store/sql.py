@@ -59,11 +59,14 @@ class SqlStore:
         try:
             outcome: T = self._retried(begin, self._now, work)
         except (oslo_db_exception.DBError, SQLAlchemyError) as error:
+            takes_no_writes = self._database.dialect.says_read_only(error)
             raise Unavailable(
                 "state_database_unavailable",
-                f"the state database {self._database.place} does not do its work: "
+                f"the state database {self._database.place} "
+                f"{'takes no writes' if takes_no_writes else 'does not do its work'}: "
                 f"{reason(error, self._database.engine.url)}",
-                remedy="Nothing was changed. Look at [database] connection and at the server.",
+                remedy="Nothing was changed. Look at [database] connection and at the server"
+                + (": is it a replica now?" if takes_no_writes else "."),
             ) from error
         return outcome
 

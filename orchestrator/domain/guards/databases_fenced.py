@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 from orchestrator.domain.ladder import Phase
 from orchestrator.domain.upgrades import Move
-from orchestrator.domain.view import Blocker, View
+from orchestrator.domain.view import Blocker, DatabaseFacts, View
+
+_SAYS_ITSELF = ("database_read_only", "database_pooled")
 
 
 def blockers(view: View, target: Phase) -> Iterator[Blocker]:
@@ -25,12 +27,7 @@ def blockers(view: View, target: Phase) -> Iterator[Blocker]:
         )
     for facts in view.databases:
         if facts.error is not None:
-            yield Blocker(
-                "database_unreachable",
-                f"database {facts.name} cannot be read: {facts.error}",
-                facts.remedy or "It is asked again by itself; mend the database or its connection.",
-                (facts.name,),
-            )
+            yield unfit(facts)
         elif facts.copy is not None and facts.copy.revision > upgrade.revision:
             yield Blocker(
                 "copy_ahead",
@@ -46,6 +43,15 @@ def blockers(view: View, target: Phase) -> Iterator[Blocker]:
                 "It is written again by itself.",
                 (facts.name,),
             )
+
+
+def unfit(facts: DatabaseFacts) -> Blocker:
+    """The blocker for a database that could not be read, or nothing can be done in."""
+    remedy = facts.remedy or "It is asked again by itself; mend the database or its connection."
+    if facts.code in _SAYS_ITSELF:
+        return Blocker(facts.code, str(facts.error), remedy, (facts.name,))
+    sentence = f"database {facts.name} cannot be read: {facts.error}"
+    return Blocker("database_unreachable", sentence, remedy, (facts.name,))
 
 
 def _holds_fence(view: View, name: str) -> bool:
