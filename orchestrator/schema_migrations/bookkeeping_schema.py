@@ -18,7 +18,7 @@ from typing import TypeVar
 from orchestrator.bookkeeping import journal
 from orchestrator.bookkeeping.tables import VERSION_TABLE
 from orchestrator.dialects import Database
-from orchestrator.domain.errors import Conflict, MigrationRefused, Never, NotYet
+from orchestrator.domain.errors import Conflict, MigrationRefused, Never, NotYet, StepFailed
 from orchestrator.domain.ladder import Stage, Step
 from orchestrator.domain.releases import Release
 from orchestrator.resources import bookkeeping_migrations_directory
@@ -27,6 +27,7 @@ from orchestrator.schema_migrations.alembic_driver import AlembicDriver
 BOOKKEEPING_SCHEMA = "orchestrator_bookkeeping"
 
 _ATTEMPTS = 60
+_STUMBLES = 6
 _PAUSE_SECONDS = 0.5
 
 T = TypeVar("T")
@@ -146,14 +147,21 @@ def _run(
 
 
 def _when_free(work: Callable[[], tuple[str, ...]], sleep: Callable[[float], None]) -> tuple[str, ...]:
-    for _ in range(_ATTEMPTS - 1):
+    """Do the work when nobody else is doing it.
+
+    On a Galera cluster, whose nodes know nothing of each other's locks, two daemons may be doing it at once. Nothing is
+    done twice there either, but each stumbles over what the other one has just done; looking anew, it finds it done.
+    """
+    attempts = stumbles = 0
+    while True:
         try:
             return work()
-        except Conflict as conflict:
-            if conflict.code != "lock_busy":
+        except (Conflict, StepFailed) as error:
+            is_busy = error.code == "lock_busy"
+            attempts, stumbles = attempts + is_busy, stumbles + (not is_busy)
+            if attempts >= _ATTEMPTS or stumbles >= _STUMBLES:
                 raise
         sleep(_PAUSE_SECONDS * (0.5 + random.random()))
-    return work()
 
 
 _lock = threading.Lock()
