@@ -13,7 +13,7 @@ from oslo_db.sqlalchemy import engines
 from sqlalchemy import URL, Column, ColumnElement, Connection, Engine, Table, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
-from orchestrator.dialects.driver_errors import reason
+from orchestrator.dialects.driver_errors import OUT_OF_CLUSTER_REMEDY, reason, says_out_of_cluster
 from orchestrator.dialects.endpoints import ReadOnly
 from orchestrator.dialects.holders import Holder
 from orchestrator.dialects.mysql import MySQL
@@ -234,12 +234,20 @@ class Database:
             yield connection
 
     def explain(self, error: BaseException) -> OrchestratorError | None:
-        """The error in our words, where it says that the database is away, busy, read-only, or behind a pooler; None
-        for every other error."""
+        """The error in our words, where it says that the database is away, busy, read-only, out of its cluster, or
+        behind a pooler; None for every other error."""
         if self.dialect.says_pooled(error):
             return self._pooled()
         if self.dialect.says_read_only(error):
             return self._read_only(ReadOnly(reason(error, self.engine.url)))
+        if says_out_of_cluster(error):
+            return Unavailable(
+                "database_unreachable",
+                f"database {self.name} at {self.place} does not work: this node is not in the primary component of its "
+                f"cluster ({reason(error, self.engine.url)})",
+                remedy=OUT_OF_CLUSTER_REMEDY,
+                database=self.name,
+            )
         if self.dialect.is_disconnect(error):
             return Unavailable(
                 "database_unreachable",

@@ -8,6 +8,14 @@ from oslo_db import exception as oslo_exception
 from sqlalchemy import URL
 from sqlalchemy.exc import DBAPIError
 
+NOT_IN_CLUSTER = 1047
+"""The number of what a node of Galera answers that does not belong to the part of its cluster that may work."""
+
+OUT_OF_CLUSTER_REMEDY = (
+    "Let its URL lead to a node that is in it, or bring the other nodes back; it is tried again. Only if those are "
+    "lost for good, on one node: SET GLOBAL wsrep_provider_options = 'pc.bootstrap=YES';"
+)
+
 
 def layers(error: BaseException) -> Iterator[BaseException]:
     """The error and everything it was raised from, outermost first."""
@@ -29,6 +37,12 @@ def says_disconnected(error: BaseException) -> bool:
         or (isinstance(layer, DBAPIError) and layer.connection_invalidated)
         for layer in layers(error)
     )
+
+
+def says_out_of_cluster(error: BaseException) -> bool:
+    """Whether a node of Galera answered that does not belong to the part of its cluster that may work."""
+    answers = (layer.args for layer in layers(error) if type(layer).__module__ == "pymysql.err")
+    return any(answer[:1] == (NOT_IN_CLUSTER,) for answer in answers)
 
 
 def reason(error: BaseException, url: URL) -> str:

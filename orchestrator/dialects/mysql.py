@@ -6,19 +6,19 @@ import hashlib
 import math
 import operator
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pymysql
 import sqlalchemy as sa
 from oslo_db.exception import DBError
-from sqlalchemy import URL, Column, ColumnElement, Connection, Engine, Table, event, text
+from sqlalchemy import URL, Column, ColumnElement, Connection, Engine, ExceptionContext, Table, event, text
 from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.types import NULLTYPE, TypeEngine
 
 from orchestrator.dialects import dead_servers
-from orchestrator.dialects.driver_errors import layers, says_disconnected
+from orchestrator.dialects.driver_errors import NOT_IN_CLUSTER, layers, says_disconnected
 from orchestrator.dialects.endpoints import ReadOnly
 from orchestrator.dialects.holders import RUNNING, Holder, describe, shortened
 from orchestrator.domain.errors import Conflict, Forbidden, Invalid
@@ -40,6 +40,8 @@ _DISCONNECTED_CODES = frozenset(
     }
 )
 _READ_ONLY_CODES = frozenset({1290, 1792, 1836})
+_LOCK_TIMEOUT = 1205
+_LOST_CLUSTER = "WSREP has not yet prepared node for application use"
 _NO_SUCH_SESSION = 1094
 _MAY_NOT_END = frozenset({1095, 1227})
 _DENIED_OR_MISSING = frozenset({1044, 1109, 1142, 1143, 1146, 1227})
@@ -57,6 +59,7 @@ _SETTINGS = (
 # A transaction on a node of Galera first waits for what the cluster has committed (reading 1, changing and deleting 2,
 # inserting 4): whoever was told something by one node finds it on every other one.
 _SYNC_WAIT = "SET SESSION wsrep_sync_wait = 7"
+_NODE_OF_CLUSTER = "orchestrator_node_of_cluster"
 
 _GALERA = text("SHOW GLOBAL STATUS LIKE 'wsrep_cluster_state_uuid'")
 
@@ -136,6 +139,7 @@ class MySQL:
         for moment in ("connect", "first_connect"):
             event.listen(engine, moment, _prepare_connection, insert=True)
         event.listen(engine, "reset", _reset_lock_timeout)
+        event.listen(engine, "handle_error", _name_lost_cluster, insert=True)  # before oslo.db looks at it
         event.listen(engine, "do_connect", dead_servers.limit_pymysql_greeting)
         own = engine.url.query.get("read_timeout")
         limit = float(own) if isinstance(own, str) else None
@@ -367,13 +371,31 @@ class MySQL:
         return sa.type_coerce(column, NULLTYPE).is_distinct_from(_as_stored(value, kind))
 
 
-def _prepare_connection(connection: Any, _record: object) -> None:
+def _prepare_connection(connection: Any, record: Any) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
         cursor.execute(_SETTINGS)
         cursor.execute("SHOW SESSION VARIABLES LIKE 'wsrep_on'")
         if cursor.fetchone() == ("wsrep_on", "ON"):
+            if _has_lost_cluster(cursor):
+                raise pymysql.err.OperationalError(NOT_IN_CLUSTER, _LOST_CLUSTER)
             cursor.execute(_SYNC_WAIT)
+            record.info[_NODE_OF_CLUSTER] = True
+
+
+def _name_lost_cluster(context: ExceptionContext) -> None:
+    """A node that has lost its cluster cannot wait for it, and may call that a lock timeout: give it its right name."""
+    error, connection = context.original_exception, context.connection
+    if _code(error) != _LOCK_TIMEOUT or connection is None or not connection.info.get(_NODE_OF_CLUSTER):
+        return
+    with suppress(pymysql.err.MySQLError):
+        if _has_lost_cluster(connection.connection.cursor()):
+            error.args = (NOT_IN_CLUSTER, _LOST_CLUSTER)
+
+
+def _has_lost_cluster(cursor: Any) -> bool:
+    cursor.execute("SHOW GLOBAL STATUS LIKE 'wsrep_ready'")
+    return bool(cursor.fetchone() == ("wsrep_ready", "OFF"))
 
 
 def _reset_lock_timeout(connection: Any, record: Any, _state: object) -> None:

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, and_, delete, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.dialects import Database, reason
+from orchestrator.dialects.driver_errors import OUT_OF_CLUSTER_REMEDY, says_out_of_cluster
 from orchestrator.domain.errors import Unavailable
 from orchestrator.ports import Transaction
 from orchestrator.store.rows import Kind, R, from_row, to_row
@@ -60,13 +61,15 @@ class SqlStore:
             outcome: T = self._retried(begin, self._now, work)
         except (oslo_db_exception.DBError, SQLAlchemyError) as error:
             takes_no_writes = self._database.dialect.says_read_only(error)
+            out_of_cluster = says_out_of_cluster(error)
             raise Unavailable(
                 "state_database_unavailable",
                 f"the state database {self._database.place} "
                 f"{'takes no writes' if takes_no_writes else 'does not do its work'}: "
                 f"{reason(error, self._database.engine.url)}",
                 remedy="Nothing was changed. Look at [database] connection and at the server"
-                + (": is it a replica now?" if takes_no_writes else "."),
+                + (": is it a replica now?" if takes_no_writes else ".")
+                + (f" This node is not in the primary component. {OUT_OF_CLUSTER_REMEDY}" if out_of_cluster else ""),
             ) from error
         return outcome
 

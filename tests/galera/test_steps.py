@@ -93,7 +93,7 @@ def test_a_lock_of_one_node_is_not_known_to_the_other(databases: Databases) -> N
 
 @pytest.mark.parametrize("_", range(5))
 def test_two_daemons_that_start_on_different_nodes_make_their_tables_together(databases: Databases, _: int) -> None:
-    for ended in both_at_once(*(lambda each=each: prepare(each) for each in databases)):  # type: ignore[misc]
+    for ended in both_at_once(*(lambda each=each: prepare(each) for each in databases)):
         ended.result()
     for database in databases:
         assert set(bookkeeping.tables) <= tables(database)
