@@ -228,8 +228,12 @@ class ManagedSchema(Protocol):
         """
         ...
 
-    def run_batch(self, database: str, migration: str, upgrade_id: int) -> MigrationFacts:
-        """Move or verify one batch of rows. Raises `LostCursor`, `Conflict`, `Unavailable`."""
+    def run_batch(self, database: str, migration: str, upgrade_id: int, *, leads: bool) -> MigrationFacts:
+        """Move or verify one batch of rows. Any number of daemons may try; one at a time does.
+
+        Raises `LostCursor`, `Conflict` (codes `batch_claimed`, `batch_too_soon`), `Unavailable`; and `Invalid` where
+        the files of a daemon that does not lead are not those that the data migration was entered with.
+        """
         ...
 
     def retry_migration(self, database: str, migration: str) -> None:

@@ -178,7 +178,7 @@ class FakeSchema:
                 found.contracted_to = release.name
             return (f"{step.value}-{release.name}",)
 
-    def run_batch(self, database: str, migration: str, upgrade_id: int) -> MigrationFacts:
+    def run_batch(self, database: str, migration: str, upgrade_id: int, *, leads: bool) -> MigrationFacts:
         with self._lock:
             found = self._reachable(database)
             self.calls.append(("run_batch", database, migration))

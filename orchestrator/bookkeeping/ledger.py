@@ -22,7 +22,8 @@ class LedgerEntry:
     """One data migration in one database.
 
     `cursor` and `verify_cursor` are the last key done, as text of its own (see `data_migrations.keyset`); None means
-    the start. `witness_incarnation` is the incarnation of the database in which it was proven complete.
+    the start. `witness_incarnation` is the incarnation of the database in which it was proven complete. `batch_at` is
+    when the last batch ended, where there is to be a pause after it.
     """
 
     schema_name: str
@@ -41,6 +42,7 @@ class LedgerEntry:
     first_differences: str | None = None
     witness_incarnation: str | None = None
     error: str | None = None
+    batch_at: float | None = None
     started_at: float | None = None
     finished_at: float | None = None
 

@@ -91,6 +91,7 @@ data_migrations = Table(
     Column("first_differences", Text),
     Column("witness_incarnation", String(255)),
     Column("error", Text),
+    Column("batch_at", Double),
     Column("started_at", Double),
     Column("finished_at", Double),
     **IN_MYSQL,

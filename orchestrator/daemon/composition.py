@@ -171,7 +171,10 @@ def _live_schema(
     runners = {}
     if schema.driver == "alembic":
         runners = {
-            name: DataMigrationRunner(database, schema.name, schema.migrations) for name, database in databases.items()
+            name: DataMigrationRunner(
+                database, schema.name, schema.migrations, pause_seconds=settings.batch_pause_seconds
+            )
+            for name, database in databases.items()
         }
     return LiveSchema(
         schema.name, driver, databases, runners, batch_rows=settings.batch_rows, may_contract=may_contract

@@ -37,7 +37,7 @@ _STEERING, _ROWS = "steering", "rows"
 
 
 class Jobs:
-    """Starts and stops the recurring work of one daemon. Nothing but leadership is done while another one leads.
+    """Starts and stops the recurring work of one daemon. While another one leads, it only campaigns and moves rows.
 
     Moving rows may take days, so it has threads of its own: whoever steers never waits for one. `stopping` is set by
     `stop`, for work that waits meanwhile. `end` ends this daemon, which is called when it was evicted.
@@ -206,7 +206,7 @@ class Jobs:
         self._say(schema, "; ".join(each.sentence for each in blockers[:MOST_SENTENCES]) + more, logging.INFO, news)
 
     def _move_rows(self, schema: str, database: str) -> None:
-        if self._epoch is not None and self._data_migrations.run(schema, database, may_go_on=self._may_go_on):
+        if self._data_migrations.run(schema, database, may_go_on=self._may_go_on, leads=self._leads):
             self.nudge(schema)
 
     def _sweep_leases(self) -> None:
@@ -221,7 +221,10 @@ class Jobs:
 
     def _may_go_on(self) -> bool:
         """Asked between two batches; takes the pause between them."""
-        return self._epoch is not None and not self._stopping.wait(self._batch_pause_seconds)
+        return not self._stopping.wait(self._batch_pause_seconds)
+
+    def _leads(self) -> bool:
+        return self._epoch is not None
 
     def _say(self, subject: str, sentence: str, level: int, news: Hashable | None = None) -> None:
         """Log a sentence when it is news: when `news`, or else the sentence, differs from the last time."""

@@ -180,9 +180,9 @@ class LiveSchema:
                 runner.enrol(release, upgrade_id)
             return done
 
-    def run_batch(self, database: str, migration: str, upgrade_id: int) -> MigrationFacts:
+    def run_batch(self, database: str, migration: str, upgrade_id: int, *, leads: bool) -> MigrationFacts:
         with self._working_on(database):
-            return self._runners[database].run_batch(migration, upgrade_id, self._batch_rows)
+            return self._runners[database].run_batch(migration, upgrade_id, self._batch_rows, leads=leads)
 
     def retry_migration(self, database: str, migration: str) -> None:
         with self._working_on(database):

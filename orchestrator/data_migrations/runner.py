@@ -34,10 +34,14 @@ _UNDER_WAY = (MigrationState.RUNNING, MigrationState.VERIFYING)
 
 
 class DataMigrationRunner:
-    """Runs the data migrations of one schema in one database. Holds nothing that its ledger does not hold."""
+    """Runs the data migrations of one schema in one database. Holds nothing that its ledger does not hold.
 
-    def __init__(self, database: Database, schema: str, directory: Path) -> None:
+    `pause_seconds` is the shortest time between two batches of a data migration, whoever runs them.
+    """
+
+    def __init__(self, database: Database, schema: str, directory: Path, *, pause_seconds: float = 0.0) -> None:
         self.database = database
+        self.pause_seconds = pause_seconds
         self.schema = schema
         self.directory = directory
         self._prepared: dict[str, tuple[Definition, Target]] = {}
@@ -87,9 +91,11 @@ class DataMigrationRunner:
         with self.database.reading() as connection:
             return tuple(entry.facts() for entry in ledger.entries(connection, self.schema))
 
-    def run_batch(self, name: str, upgrade_id: int, batch_rows: int) -> MigrationFacts:
+    def run_batch(self, name: str, upgrade_id: int, batch_rows: int, *, leads: bool = True) -> MigrationFacts:
         """Move, or verify, the next `batch_rows` rows. One that is complete or has failed stays as it is.
 
+        Without `leads`, a file that is not there, not as it was, or cannot be loaded is only this worker's fault:
+        `Invalid` is raised, and others may go on.
         A fault of the data migration itself makes it `failed`, with a sentence; its batch is rolled back. Raises
         `Conflict` where it is not its turn (`not_in_backfill`, `batch_claimed`), `LostCursor`, `NotFound`,
         `Unavailable`; those change nothing.
@@ -99,9 +105,9 @@ class DataMigrationRunner:
         if entry is None:
             raise self._unknown(name)
         if entry.state is MigrationState.PENDING:
-            return self._start(entry, upgrade_id).facts()
+            return self._start(entry, upgrade_id, leads=leads).facts()
         if entry.state in _UNDER_WAY:
-            return self._run(entry, upgrade_id, batch_rows).facts()
+            return self._run(entry, upgrade_id, batch_rows, leads=leads).facts()
         return entry.facts()
 
     def retry(self, name: str, *, followers: Sequence[str] = ()) -> MigrationFacts:
@@ -220,6 +226,20 @@ class DataMigrationRunner:
             data_migration=entry.name,
         )
 
+    def _require_pause(self, connection: Connection, entry: LedgerEntry) -> None:
+        """Refuse a batch too soon after the last one, which another worker may have run."""
+        if not self.pause_seconds or entry.batch_at is None:
+            return
+        since = self.database.dialect.now(connection) - entry.batch_at
+        if 0 <= since < self.pause_seconds:
+            raise Conflict(
+                "batch_too_soon",
+                f"the last batch of data migration {entry.name} in database {self.database.name} ended a moment ago",
+                remedy="Nothing to do: it goes on after the pause.",
+                schema=self.schema,
+                data_migration=entry.name,
+            )
+
     def _at_start(self, entry: LedgerEntry) -> LedgerEntry:
         file_hash = hash_of(file_of(self.directory, entry.name), entry.name)
         return entry.at_start(upgrade_id=entry.upgrade_id, file_hash=file_hash)
@@ -234,14 +254,18 @@ class DataMigrationRunner:
 
     # -- one batch ---------------------------------------------------------------------------------------------------
 
-    def _start(self, entry: LedgerEntry, upgrade_id: int) -> LedgerEntry:
+    def _start(self, entry: LedgerEntry, upgrade_id: int, *, leads: bool) -> LedgerEntry:
         """Check it against the database as it now is, and count its rows, once; no row is moved yet."""
         with self._transaction() as connection:
             entry = self._claim(connection, entry.name, upgrade_id)
         try:
             definition, target = self._load(entry.name)
         except Invalid as fault:
+            if not leads:
+                raise
             return self._stop(entry, fault)
+        if not leads and definition.file_hash != entry.file_hash:
+            raise _changed(definition.path, entry.name)
         with self.database.reading() as connection:  # not in the claim's transaction: counting may take a while
             rows_total = connection.execute(sa.select(sa.func.count()).select_from(target.table)).scalar_one()
         with self._transaction() as connection:
@@ -254,17 +278,26 @@ class DataMigrationRunner:
             )
             return ledger.save(connection, started)
 
-    def _run(self, seen: LedgerEntry, upgrade_id: int, batch_rows: int) -> LedgerEntry:
+    def _run(self, seen: LedgerEntry, upgrade_id: int, batch_rows: int, *, leads: bool) -> LedgerEntry:
         mine = seen
         try:
             definition, target = self._prepare(seen)
+        except Invalid as fault:
+            if not leads:
+                raise
+            return self._stop(seen, fault)
+        try:
             snapshot = seen.state is MigrationState.VERIFYING and definition.transform is not None
             with self._transaction(snapshot=snapshot) as connection:
                 mine = self._claim(connection, seen.name, upgrade_id)
                 if (mine.state, mine.file_hash) != (seen.state, seen.file_hash):
                     return mine
+                self._require_pause(connection, mine)
                 advance = self._move if mine.state is MigrationState.RUNNING else self._verify
-                return ledger.save(connection, advance(connection, mine, definition, target, batch_rows))
+                advanced = advance(connection, mine, definition, target, batch_rows)
+                if self.pause_seconds:
+                    advanced = replace(advanced, batch_at=self.database.dialect.now(connection))
+                return ledger.save(connection, advanced)
         except (Invalid, StepFailed) as fault:
             return self._stop(mine, fault)
 

@@ -1,4 +1,9 @@
-"""Data migrations: move rows in batches while the upgrade is in backfill, and show how far they are."""
+"""Data migrations: move rows in batches while the upgrade is in backfill, and show how far they are.
+
+Every daemon moves rows: a batch claims its cursor by a lock in the managed database, so that no two work on one, and
+who finds it claimed goes elsewhere. What was moved is in that database; only the leading daemon writes down what it
+reads of it there, so that no reading is older than the one before.
+"""
 
 from __future__ import annotations
 
@@ -31,9 +36,17 @@ class DataMigrations:
     def __init__(self, context: Context) -> None:
         self._context = context
 
-    def run(self, schema: str, database: str, *, may_go_on: Callable[[], bool]) -> bool:
+    def run(
+        self,
+        schema: str,
+        database: str,
+        *,
+        may_go_on: Callable[[], bool],
+        leads: Callable[[], bool] = lambda: True,
+    ) -> bool:
         """Move and verify rows in one database until there is nothing left, the phase ends or somebody else does it.
 
+        Only the daemon that `leads` judges the files of data migrations: where another one has others, that is said.
         Each batch is one transaction there, which a fence takes away: it is safe to call this from anywhere. Returns
         whether there was something to do. Raises `Unavailable` when the database does not answer.
         """
@@ -45,9 +58,11 @@ class DataMigrations:
                 if upgrade is None or not may_go_on():
                     return has_moved
                 try:
-                    facts = managed.run_batch(database, name, upgrade.id)
-                except (LostCursor, Conflict):
-                    return has_moved  # fenced or taken over: the next call finds out anew
+                    facts = managed.run_batch(database, name, upgrade.id, leads=leads())
+                except (LostCursor, Conflict) as conflict:
+                    if conflict.code == "batch_too_soon":
+                        continue  # after a pause
+                    return has_moved  # fenced, or another daemon is at it: the next call finds out anew
                 if facts.state is MigrationState.FAILED:
                     return has_moved  # the ones that follow may need it
                 if facts.state in _ENDED:

@@ -129,9 +129,10 @@ def assert_migrated(stock: Stock) -> None:
     assert stock.columns("customers") == {"id", "first_name", "last_name"}
     assert stock.columns("items") == {"id", "title", "status_id"}
     with stock.engine.connect() as connection:
-        names = connection.exec_driver_sql("SELECT id, rtrim(first_name || ' ' || last_name) FROM customers").all()
+        rows = connection.exec_driver_sql("SELECT id, first_name, last_name FROM customers").all()
         statuses = connection.exec_driver_sql(
             "SELECT items.id, statuses.name FROM items JOIN statuses ON statuses.id = items.status_id"
         ).all()
-    assert set(map(tuple, names)) ^ set(stock.names.items()) == set()
+    names = {(number, f"{first} {last}".rstrip()) for number, first, last in rows}
+    assert names ^ set(stock.names.items()) == set()
     assert set(map(tuple, statuses)) ^ set(stock.statuses.items()) == set()

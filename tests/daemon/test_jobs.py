@@ -37,10 +37,10 @@ class Slow(FakeSchema):
         self.under_way = 0
         self.let_go = threading.Event()
 
-    def run_batch(self, database: str, migration: str, upgrade_id: int) -> MigrationFacts:
+    def run_batch(self, database: str, migration: str, upgrade_id: int, *, leads: bool) -> MigrationFacts:
         self.under_way += 1
         self.let_go.wait()
-        return super().run_batch(database, migration, upgrade_id)
+        return super().run_batch(database, migration, upgrade_id, leads=leads)
 
 
 class Counted(Elections):

@@ -110,9 +110,9 @@ class PausingSchema:
         self._pauses.cross(f"go on from the {step.value} step in {database}")
         return done
 
-    def run_batch(self, database: str, migration: str, upgrade_id: int) -> MigrationFacts:
+    def run_batch(self, database: str, migration: str, upgrade_id: int, *, leads: bool) -> MigrationFacts:
         self._pauses.cross(f"run a batch in {database}")
-        facts = self._schema.run_batch(database, migration, upgrade_id)
+        facts = self._schema.run_batch(database, migration, upgrade_id, leads=leads)
         self._pauses.cross(f"go on from a batch in {database}")
         return facts
 

@@ -79,6 +79,7 @@ def upgrade() -> None:
         sa.Column("first_differences", sa.Text),
         sa.Column("witness_incarnation", sa.String(255)),
         sa.Column("error", sa.Text),
+        sa.Column("batch_at", sa.Double),
         sa.Column("started_at", sa.Double),
         sa.Column("finished_at", sa.Double),
         **IN_MYSQL,
