@@ -107,7 +107,11 @@ class StatusBoard:
             return Plan(found, ())
         release = managed.releases[found.upgrade.to_release]
         statements: list[str] = []
+        silent = {each.facts.name: each.facts.error for each in found.databases if each.facts.error is not None}
         for database in managed.databases:
+            if database in silent:  # whoever asks for a plan would wait for it, maybe for ever
+                statements.append(f"{database}: {silent[database]}")
+                continue
             try:
                 statements += [f"{database}: {line}" for line in managed.plan(database, release, step)]
             except Unavailable as error:
