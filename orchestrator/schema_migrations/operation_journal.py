@@ -7,7 +7,7 @@ and marked. The others commit together with their mark.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
@@ -61,22 +61,29 @@ class OperationJournal:
         At its end a transaction of rows and marks may be open still: `finish` ends it. An error that nobody may
         swallow is raised again, also if the revision did.
         """
-        event.listen(self._connection, "before_execute", self._before, retval=True)
-        event.listen(self._connection, "after_execute", self._after)
+        listeners: dict[str, Callable[..., Any]] = {
+            "before_execute": self._before,
+            "before_cursor_execute": self._before_text,
+            "after_cursor_execute": self._after,
+        }
+        for name, listener in listeners.items():
+            event.listen(self._connection, name, listener, **({"retval": True} if name.startswith("before") else {}))
         try:
             yield
             if self._refusal is not None:
-                raise self._refusal
+                raise self._refusal  # the revision swallowed it
             try:
                 self._replay.end()
             except Changed as changed:
                 raise self._changed(changed, self._revision.place) from None
         except Exception as error:
             self._break_off(error)
+            if self._refusal is not None:  # within the driver's events it was wrapped as if the driver had said it
+                raise self._refusal from None
             raise
         finally:
-            event.remove(self._connection, "before_execute", self._before)
-            event.remove(self._connection, "after_execute", self._after)
+            for name, listener in listeners.items():
+                event.remove(self._connection, name, listener)
 
     @contextmanager
     def operation(self) -> Iterator[None]:
@@ -106,22 +113,30 @@ class OperationJournal:
     def _before(
         self, _connection: sa.Connection, element: Any, many: Any, one: Any, options: Mapping[str, Any]
     ) -> tuple[Any, Any, Any]:
-        if self._is_aside:
+        if self._is_aside or self._is_wanted(element, many or one, options):
             return element, many, one
+        return (_NO_DDL if isinstance(element, ExecutableDDLElement) else sa.text(_NOTHING)), [], {}
+
+    def _before_text(
+        self, _connection: sa.Connection, _cursor: Any, text: str, parameters: Any, context: Any, _many: bool
+    ) -> tuple[str, Any]:
+        """Text that is handed to the driver as it is passes here only."""
+        is_seen = context.compiled is not None
+        if self._is_aside or is_seen or self._is_wanted(text, parameters, context.execution_options):
+            return text, parameters
+        return _NOTHING, ()
+
+    def _is_wanted(self, element: object, parameters: object, options: Mapping[str, Any]) -> bool:
+        """Whether a statement that the revision sends is to reach the database."""
         place = place_in(self._revision)
-        statement = read_statement(element, self._context.dialect, place, parameters=many or one, options=options)
+        statement = read_statement(element, self._context.dialect, place, parameters=parameters, options=options)
         self._forget_options()
         if statement.kind is Kind.READING:
             self._replay.looks()
         if statement.kind in (Kind.READING, Kind.SESSION):
-            return element, many, one
+            return True
         with self._aside():
-            is_wanted = self._prepare(statement)
-        if is_wanted:
-            return element, many, one
-        if isinstance(element, str):
-            return _NOTHING, [], {}
-        return (_NO_DDL if isinstance(element, ExecutableDDLElement) else sa.text(_NOTHING)), [], {}
+            return self._prepare(statement)
 
     def _forget_options(self) -> None:
         """What Alembic was told about one statement, it leaves on the connection for all that follow."""
