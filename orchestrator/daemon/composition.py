@@ -37,6 +37,12 @@ from orchestrator.services.sweeping import Sweep
 from orchestrator.services.upgrades import Upgrades
 from orchestrator.store.sql import SqlStore
 
+STATE_IDLE_SECONDS = 10
+"""A daemon that is paused in the middle of a transaction keeps the others from the state for no longer than this."""
+
+MANAGED_IDLE_SECONDS = 120
+"""The same in managed databases, where a data migration may compute in Python between the statements of a batch."""
+
 
 @dataclass(frozen=True, slots=True)
 class Services:
@@ -130,6 +136,7 @@ def _refuse_unfit(state: Database) -> None:
 def _begin(settings: Settings) -> tuple[Database, OwnTables, SqlStore, Daemons]:
     """What a daemon is made of before it knows whether it may use the state database's tables. Does not connect."""
     state = open_database("state", settings.state_connection)
+    state.dialect.limit_idle(state.engine, STATE_IDLE_SECONDS)
     own_tables, store = OwnTables(state), SqlStore(state)
     host = socket.gethostname()
     me = Identity(
@@ -167,6 +174,8 @@ def _live_schema(
     schema: SchemaSettings, settings: Settings, stopping: threading.Event, may_contract: MayContract
 ) -> LiveSchema:
     databases = {each.name: open_database(each.name, each.connection) for each in schema.databases}
+    for database in databases.values():
+        database.dialect.limit_idle(database.engine, MANAGED_IDLE_SECONDS)
     driver = _driver_of(schema, sleep=partial(_pause, stopping))
     runners = {}
     if schema.driver == "alembic":

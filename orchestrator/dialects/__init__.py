@@ -38,6 +38,13 @@ class Dialect(Protocol):
         """Settings that every connection gets. Does not connect."""
         ...
 
+    def limit_idle(self, engine: Engine, seconds: int) -> None:
+        """From now on, let the server end a session of ours that does nothing in an open transaction for so long.
+
+        Whoever is paused then holds no locks for longer. Not where the server has no such limit. Does not connect.
+        """
+        ...
+
     def is_pooled(self, engine: Engine) -> bool:
         """Whether a pooler gives the statements of one connection to several sessions."""
         ...

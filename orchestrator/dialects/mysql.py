@@ -145,6 +145,16 @@ class MySQL:
         limit = float(own) if isinstance(own, str) else None
         event.listen(engine, "connect", lambda connection, _record: dead_servers.watch_pymysql(connection, limit))
 
+    def limit_idle(self, engine: Engine, seconds: int) -> None:
+        """MySQL has no such limit: there a session ends when it is idle, in a transaction or not."""
+
+        def limit(connection: Any, _record: object) -> None:
+            if "mariadb" in connection.get_server_info().lower():
+                with connection.cursor() as cursor:
+                    cursor.execute(f"SET SESSION idle_transaction_timeout = {seconds}")
+
+        event.listen(engine, "connect", limit)
+
     def is_pooled(self, engine: Engine) -> bool:
         """Not known of any proxy."""
         return False

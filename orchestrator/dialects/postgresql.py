@@ -127,6 +127,13 @@ class PostgreSQL:
         event.listen(engine, "connect", _prepare_connection, insert=True)
         event.listen(engine, "reset", _reset_lock_timeout)
 
+    def limit_idle(self, engine: Engine, seconds: int) -> None:
+        def limit(connection: Any, _record: object) -> None:
+            connection.execute(f"SET idle_in_transaction_session_timeout = '{seconds}s'")
+            connection.commit()
+
+        event.listen(engine, "connect", limit)
+
     def is_pooled(self, engine: Engine) -> bool:
         """A pooler tells its clients a session number of its own. If there is one: two connections that are open at
         once, one of which finds itself in the other's session or changes its own, do not have a session each.

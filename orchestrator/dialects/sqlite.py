@@ -60,6 +60,9 @@ class SQLite:
             )
         return url
 
+    def limit_idle(self, engine: Engine, seconds: int) -> None:
+        """Nobody could end a session here but its own process."""
+
     def prepare_engine(self, engine: Engine) -> None:
         event.listen(engine, "connect", _prepare_connection)
         # Before oslo.db's own listener, which then finds a transaction begun and leaves it alone.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -24,6 +25,9 @@ T = TypeVar("T")
 Begin = Callable[[], AbstractContextManager[Connection]]
 
 RETRIES = 12
+
+# oslo.db logs the traceback of what it does not retry any more, and raises it too. Raising is enough.
+logging.getLogger("oslo_db.api").setLevel(logging.CRITICAL)
 
 
 class SqlStore:

@@ -99,7 +99,7 @@ class Server:
             }
 
 
-@pytest.fixture(params=["postgresql", pytest.param("mysql", id="mariadb")])
+@pytest.fixture(params=["postgresql", pytest.param("mysql", id="mariadb", marks=pytest.mark.kill)])
 def server(request: pytest.FixtureRequest) -> Server:
     return Server(request.param, request.getfixturevalue(f"new_{request.param}_url"))
 

@@ -18,7 +18,13 @@ from tests.daemon.inventory import API, FLEETS, stocks
 INSTANCES = f"/v1/schemas/{SCHEMA}/fleets/{API}/instances"
 
 
-@pytest.fixture(params=["sqlite", "postgresql", pytest.param("mysql", id="mariadb")])
+@pytest.fixture(
+    params=[
+        "sqlite",
+        pytest.param("postgresql", marks=pytest.mark.kill),
+        pytest.param("mysql", id="mariadb", marks=pytest.mark.kill),
+    ]
+)
 def two_version_site(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Site]:
     new_url: Callable[[], str] = request.getfixturevalue(f"new_{request.param}_url")
 

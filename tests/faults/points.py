@@ -29,6 +29,7 @@ DIRECTORY = "ORCHESTRATOR_TESTS_POINT_DIRECTORY"
 
 POLL_SECONDS = 0.01
 PATIENCE_SECONDS = 120.0
+STOPPING_SECONDS = 0.1
 
 _SYNTAX = re.compile(r"(before|after) (execute|commit)(?: (\d+))?(?: of '([^']*)')?(?: after '([^']*)')?")
 _STATEMENTS = "orchestrator_tests_statements"
@@ -180,6 +181,7 @@ class _Watch:
             os.kill(os.getpid(), signal.SIGKILL)
         elif self._then is Then.STOP:
             os.kill(os.getpid(), signal.SIGSTOP)
+            time.sleep(STOPPING_SECONDS)  # a process of several threads does not stop at once
         elif self._then is Then.WAIT:
             while not (self._directory / "go").exists():
                 time.sleep(POLL_SECONDS)
