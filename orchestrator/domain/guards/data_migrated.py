@@ -80,7 +80,7 @@ def _blocker(
         return Blocker(
             "witness_stale",
             f"data migration {name} was verified on another incarnation of {database.name}",
-            f"orchestrator data-migration retry {schema} {name}",
+            f"orchestrator data-migration retry {schema} {name} --database {database.name}",
             place,
         )
     total = "" if found.rows_total is None else f" of {found.rows_total}"

@@ -1,0 +1,44 @@
+"""A place for each test, and the proof that its entry of docs/recovery.md was produced and mended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.daemon.daemons import Site
+from tests.recovery.entries import Entry
+from tests.recovery.place import Place
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    """A place on SQLite, not open yet."""
+    place = Place(Site(tmp_path))
+    yield place
+    place.close()
+
+
+@pytest.fixture
+def server_place(place: Place, new_postgresql_url: Callable[[], str]) -> Place:
+    """The same with its managed database on PostgreSQL."""
+    place.site.databases = {"main": new_postgresql_url()}
+    return place
+
+
+@pytest.fixture(autouse=True)
+def entry_was_produced(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What the page shows was shown, and what it says to type was typed."""
+    yield
+    entry = request.node.callspec.params.get("entry") if hasattr(request.node, "callspec") else None
+    if isinstance(entry, Entry) and getattr(request.node, "reported", None) != "failed":
+        assert entry.was_shown, f"nobody asked whether {entry.title!r} is shown"
+        assert entry.was_typed or not (entry.types or entry.sql), f"nobody typed what {entry.title!r} says"
+
+
+@pytest.fixture(autouse=True)
+def no_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of whoever runs the tests gets in."""
+    for name in ("ORCHESTRATOR_URL", "ORCHESTRATOR_TOKEN", "NOTIFY_SOCKET"):
+        monkeypatch.delenv(name, raising=False)

@@ -1,0 +1,89 @@
+"""Databases that are away, read-only, behind a pooler, closed to us, or forgotten."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from orchestrator.demo.example import SCHEMA
+from tests.faults.proxy import Proxy
+from tests.poolers import pooling
+from tests.recovery.entries import Entry, mends
+from tests.recovery.place import END_OTHERS, Place, execute
+
+
+@mends("A database does not answer")
+def test_database_that_does_not_answer(server_place: Place, entry: Entry) -> None:
+    place = server_place
+    url = sa.make_url(place.site.databases["main"])
+    with Proxy.before(url) as proxy:
+        place.site.databases["main"] = proxy.url(url)
+        place.open().begin().nobody_runs()
+        proxy.refuse()
+        place.work()
+        entry.assert_shown(place.status())
+        proxy.accept()
+        place.work()
+        assert place.phase() == "write_new"
+        place.close()
+
+
+@mends("A database takes no writes")
+def test_database_that_takes_no_writes(server_place: Place, entry: Entry) -> None:
+    """It is noticed between two looks at it, without a restart."""
+    place = server_place.open().begin().nobody_runs()
+    name = sa.make_url(place.site.databases["main"]).database
+    place.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on", END_OTHERS)
+    place.work()
+    entry.assert_shown(place.status())
+    assert '"database_read_only"' in place.orchestrator("upgrade", "plan", SCHEMA, "-f", "json", code=None)
+    (statement,) = entry.statements()
+    place.execute("SET default_transaction_read_only = off", statement.replace("inventory", str(name)), autocommit=True)
+    place.execute("SET default_transaction_read_only = off", END_OTHERS, autocommit=True)
+    place.work()
+    assert place.phase() == "write_new"
+
+
+@mends("A database is behind a pooler")
+def test_database_behind_a_pooler(server_place: Place, entry: Entry) -> None:
+    place = server_place.open().begin().nobody_runs()
+    direct = place.site.databases["main"]
+    with pooling(direct, "transaction") as pooled:
+        place.site.databases["main"] = pooled
+        place.reopen().work()
+        entry.assert_shown(place.status())
+        place.close()
+    place.site.databases["main"] = direct
+    place.open().work()
+    assert place.phase() == "write_new"
+
+
+@mends("A database refuses what the orchestrator needs")
+def test_database_that_refuses_us(server_place: Place, entry: Entry) -> None:
+    place = server_place.open().begin().nobody_runs()
+    owner = place.site.databases["main"]
+    url = sa.make_url(owner)
+    role = f"plain_{url.database}"
+    place.execute(f"CREATE ROLE {role} LOGIN")
+    try:
+        place.site.databases["main"] = url.set(username=role).render_as_string(hide_password=False)
+        place.reopen().work()
+        entry.assert_shown(place.status())
+        (statement,) = entry.statements()
+        execute(owner, statement.replace("TO orchestrator", f"TO {role}"))
+        place.work()
+        assert not entry.is_shown(place.status())
+    finally:
+        place.close()
+        execute(owner, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
+
+
+@mends("A database was taken out of the configuration")
+def test_database_that_was_taken_out(place: Place, entry: Entry) -> None:
+    place.site.databases["cell02"] = f"sqlite:///{place.site.directory}/cell02.sqlite"
+    place.open().begin().nobody_runs().work_until("backfill")
+    del place.site.databases["cell02"]
+    place.reopen().work()
+    entry.assert_shown(place.status())
+    place.type(entry)
+    place.work()
+    assert place.status().startswith("inventory  1  ")

@@ -1,0 +1,54 @@
+"""Data migrations that stop."""
+
+from __future__ import annotations
+
+from orchestrator.demo.example import SCHEMA
+from tests.daemon.daemons import until
+from tests.recovery.entries import Entry, mends
+from tests.recovery.place import Place
+
+ROWS = "INSERT INTO customers (id, name) VALUES (1, 'Ada Lovelace'), (2, '')"
+
+
+def at_backfill(place: Place) -> Place:
+    """Two rows are to be moved, and none has been."""
+    place.open().begin().nobody_runs()
+    place.execute(ROWS)
+    return place.work_until("backfill")
+
+
+@mends("A row cannot be moved")
+def test_row_that_cannot_be_moved(place: Place, entry: Entry) -> None:
+    place.edit("data/split_name.py", 'row["name"].partition', '(1 / len(row["name"]) and row["name"]).partition')
+    at_backfill(place).work()
+    entry.assert_shown(place.status())
+    place.execute(*entry.statements(2))
+    place.type(entry)
+    place.work()
+    assert place.phase() == "write_new"
+    assert place.execute("SELECT first_name FROM customers WHERE id = 2") == [("Grace",)]
+
+
+@mends("Rows differ after they were moved")
+def test_rows_that_differ(place: Place, entry: Entry) -> None:
+    at_backfill(place)
+    place.turn(batches=lambda: place.execute("SELECT first_name FROM customers WHERE id = 1") == [(None,)])
+    assert place.execute("SELECT first_name FROM customers WHERE id = 1") == [("Ada",)]
+    place.execute("UPDATE customers SET name = 'Ada King' WHERE id = 1")
+    until(lambda: entry.is_shown(place.work().status()), "the rows are compared")  # whoever began it has a head start
+    place.type(entry)
+    place.work()
+    assert place.execute("SELECT last_name FROM customers WHERE id = 1") == [("King",)]
+    assert place.phase() == "write_new"
+
+
+@mends("A proof belongs to another incarnation")
+def test_proof_of_another_incarnation(place: Place, entry: Entry) -> None:
+    at_backfill(place)
+    place.services.data_migrations.run(SCHEMA, "main", may_go_on=lambda: True, leads=lambda: True)
+    place.execute("UPDATE orchestrator_incarnation SET value = 'sqlite.restored'")
+    place.work()
+    entry.assert_shown(place.status())
+    place.type(entry)
+    place.work()
+    assert place.phase() == "write_new"

@@ -1,0 +1,140 @@
+"""Steps that fail, and databases and files that were changed behind the orchestrator's back."""
+
+from __future__ import annotations
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import event
+
+from orchestrator.demo.example import SCHEMA
+from tests.recovery.entries import Entry, mends
+from tests.recovery.place import Place
+
+EXPAND = "expand/e002_new_shape.py"
+
+
+class Killed(BaseException):
+    """The daemon dies here."""
+
+
+@mends("A revision fails")
+def test_revision_that_fails(place: Place, entry: Entry) -> None:
+    place.open().begin().nobody_runs()
+    place.execute("CREATE TABLE statuses (id INTEGER)")
+    place.work()
+    entry.assert_shown(place.status())
+    place.execute(*entry.statements())
+    place.type(entry)
+    place.work()
+    assert place.phase() == "write_new"
+
+
+@mends("A revision ran without its effect")
+def test_revision_without_its_effect(place: Place, entry: Entry) -> None:
+    takes_back = """
+    op.get_bind().exec_driver_sql("ALTER TABLE customers DROP COLUMN last_name")
+
+
+acknowledged = "it does not know better"
+"""
+    file = place.own_migrations() / EXPAND
+    text = file.read_text()
+    file.write_text(text + takes_back)
+    place.open().begin().nobody_runs().work()
+    entry.assert_shown(place.status())
+    file.write_text(text)
+    place.reopen().type(entry)
+    place.work()
+    assert place.phase() == "write_new"
+
+
+@mends("Nobody can tell whether a statement took effect")
+def test_statement_in_doubt(place: Place, entry: Entry, mysql_url: str) -> None:
+    place.site.databases = {"main": mysql_url}
+    place.open().begin().nobody_runs()
+    (database,) = place.services.context.schemas[SCHEMA].handles  # type: ignore[attr-defined]  # of the live schema
+
+    sent = [""]
+
+    def die(connection: sa.Connection, cursor: object, statement: str, *others: object) -> None:
+        if "CREATE TABLE statuses" in " ".join(sent[-1].split()):  # it took effect, and is not marked yet
+            connection.connection.dbapi_connection._force_close()  # type: ignore[union-attr]
+            raise Killed
+        sent.append(statement)
+
+    event.listen(database.engine, "before_cursor_execute", die)
+    with pytest.raises(Killed):
+        place.work()
+    place.reopen()
+    place.execute("ALTER TABLE statuses DROP COLUMN name")
+    place.work()
+    shown = place.status()
+    entry.assert_shown(shown)
+    forget = (
+        "DELETE FROM orchestrator_operations WHERE "
+        + shown.partition("DELETE FROM orchestrator_operations WHERE ")[2].partition(";")[0]
+    )
+    place.execute(*entry.statements(), forget)
+    place.type(entry)
+    place.work()
+    assert place.phase() == "write_new"
+
+
+@mends("A revision's file was changed after it ran")
+def test_revision_that_was_changed(place: Place, entry: Entry) -> None:
+    place.own_migrations()
+    place.open().begin().nobody_runs().work()
+    place.orchestrator("upgrade", "approve", SCHEMA, "--phase", "contracted", "--reason", "test")
+    place.edit(EXPAND, "Release 2 beside", "Release two beside")
+    place.reopen().work()
+    entry.assert_shown(place.status())
+    place.edit(EXPAND, "Release two beside", "Release 2 beside")
+    place.reopen().type(entry)
+    place.work()
+    assert "upgraded to 2" in place.status()
+
+
+@mends("The version table was stamped by hand")
+def test_version_table_that_was_stamped(place: Place, entry: Entry) -> None:
+    place.open().begin().nobody_runs()
+    place.execute("UPDATE alembic_version SET version_num = 'e002_new_shape'")
+    place.work()
+    entry.assert_shown(place.status())
+    place.execute(*entry.statements(1))
+    place.type(entry)
+    place.work()
+    assert place.phase() == "write_new"
+
+
+@mends("The version table names an unknown revision")
+def test_version_table_with_an_unknown_revision(place: Place, entry: Entry) -> None:
+    place.open().begin().nobody_runs()
+    place.execute("UPDATE alembic_version SET version_num = 'e005_much_later'")
+    place.work()
+    entry.assert_shown(place.status())
+    place.execute(*entry.statements(1))
+    place.work()
+    assert place.phase() == "write_new"
+
+
+@mends("The new shape is gone")
+def test_new_shape_that_is_gone(place: Place, entry: Entry) -> None:
+    place.open().begin().nobody_runs().work()
+    place.execute("ALTER TABLE customers DROP COLUMN last_name")
+    place.reopen().work()
+    entry.assert_shown(place.status())
+    place.execute(*entry.statements())
+    place.reopen().work()
+    assert not entry.is_shown(place.status())
+
+
+@mends("The manifest was changed")
+def test_manifest_that_was_changed(place: Place, entry: Entry) -> None:
+    place.own_migrations()
+    place.open().begin().nobody_runs().work_until("backfill")
+    place.edit("releases.toml", '["split_name", "link_status"]', '["split_name"]')
+    place.reopen().work()
+    entry.assert_shown(place.status())
+    place.type(entry)
+    place.work()
+    assert not entry.is_shown(place.status())
