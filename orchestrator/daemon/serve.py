@@ -36,7 +36,7 @@ def serve(settings: Settings) -> int:
     """
     stopping = threading.Event()
     signals = _Signals()
-    channel = _listen(settings)
+    channel = _bind(settings)
     with closing(channel):
         tokens = Tokens.read(settings.tokens_file) if settings.tokens_file else None
         services = compose(settings, stopping)
@@ -81,7 +81,10 @@ class _Server(uvicorn.Server):
         self._stopping = stopping
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        try:
+            await super().startup(sockets)
+        except OSError as error:  # two that started together were both let to bind
+            raise _unusable(self.config.host, self.config.port, error) from error
         if self.started:
             notify("READY=1")
             where = {"action": "serve", "host": self.config.host, "port": self.config.port}
@@ -149,14 +152,28 @@ def _jobs(services: Services, stopping: threading.Event, settings: Settings, end
     )
 
 
-def _listen(settings: Settings) -> socket.socket:
-    """The socket that the API is served on, before anything else is begun. Raises `ConfigurationError`."""
-    family = socket.AF_INET6 if ":" in settings.bind else socket.AF_INET
+def _bind(settings: Settings) -> socket.socket:
+    """The socket that the API is served on, before anything else is begun. Raises `ConfigurationError`.
+
+    It does not listen yet: a daemon that is only starting refuses, so that whoever has another one to ask does so at
+    once, instead of waiting for this one.
+    """
+    is_six = ":" in settings.bind
+    channel = socket.socket(socket.AF_INET6 if is_six else socket.AF_INET)
     try:
-        return socket.create_server((settings.bind, settings.port), family=family, backlog=2048)
+        channel.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if is_six:
+            channel.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        channel.bind((settings.bind, settings.port))
     except OSError as error:
-        raise ConfigurationError(
-            "address_unusable",
-            f"cannot listen on {settings.bind} port {settings.port}: {error.strerror}",
-            remedy="Is another daemon running there? Choose another [api] bind or port.",
-        ) from error
+        channel.close()
+        raise _unusable(settings.bind, settings.port, error) from error
+    return channel
+
+
+def _unusable(host: str, port: int, error: OSError) -> ConfigurationError:
+    return ConfigurationError(
+        "address_unusable",
+        f"cannot listen on {host} port {port}: {error.strerror}",
+        remedy="Is another daemon running there? Choose another [api] bind or port.",
+    )

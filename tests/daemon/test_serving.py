@@ -7,8 +7,10 @@ import shutil
 import socket
 from collections.abc import Callable
 
+import pytest
 import sqlalchemy as sa
 
+from orchestrator.client import Unreachable
 from orchestrator.demo.example import SCHEMA, migrations_directory
 from tests.daemon.daemons import Daemon, Site, until
 from tests.daemon.inventory import FLEETS, Stock, assert_migrated, stocks
@@ -211,3 +213,17 @@ def test_daemons_that_start_together_prepare_one_state(any_site: Site) -> None:
         daemon.until_ready()
     assert sorted("this daemon leads" in daemon.log for daemon in daemons) == [False, True]
     assert sorted("another daemon leads" in daemon.log for daemon in daemons) == [False, True]
+
+
+def test_daemon_that_is_only_starting_refuses_so_that_another_one_is_asked(site: Site) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        site.state_url = f"postgresql://orchestrator:secret@127.0.0.1:{silent.getsockname()[1]}/state"
+        daemon = site.start()
+        silent.settimeout(120)
+        connection, _ = silent.accept()  # it is about to read its state
+        with connection, pytest.raises(Unreachable) as refused:
+            daemon.ask("GET", "/healthz")
+        assert not refused.value.maybe_done
+        with socket.socket() as channel, pytest.raises(OSError, match="in use"):
+            channel.bind(("127.0.0.1", daemon.port))
+        daemon.kill()
