@@ -56,8 +56,11 @@ class Lease:
         return replace(self, renew_at=now)
 
     def request_timeout(self, now: float) -> float:
-        """How long a renewal may take: a sixth of the time to live, and not far beyond the deadline."""
-        longest = self.ttl_seconds / 6
+        """How long a renewal may take: a sixth of the time to live, and not far beyond the deadline.
+
+        Up to four times as long after failures: a daemon that is slow would miss every one of many short chances.
+        """
+        longest = self.ttl_seconds / 6 * 2 ** min(self.failures, 2)
         if not self.is_live(now):
             return longest
         return min(longest, max(self.deadline - now, self.ttl_seconds / 60))

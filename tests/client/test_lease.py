@@ -32,3 +32,13 @@ def test_daemons_wish_is_honoured_up_to_one_interval(wish: float | None, wait: f
 
 def test_jitter_is_symmetric() -> None:
     assert (jittered(8, 0.0), jittered(8, 0.5)) == (6, 8)
+
+
+def test_slow_daemon_gets_longer_chances_until_the_deadline() -> None:
+    lease = Lease.granted(GRANT, epoch="e", sent_at=100.0, chance=0.5)
+    assert lease.request_timeout(100.0) == 10.0
+    for longest in (20.0, 40.0, 40.0):
+        lease = lease.missed(101.0, chance=0.5)
+        assert lease.request_timeout(101.0) == longest
+    assert lease.request_timeout(140.0) == 8.0
+    assert lease.request_timeout(150.0) == 40.0
