@@ -9,7 +9,7 @@ from typing import Any, TextIO
 from cliff.formatters.base import ListFormatter
 
 from orchestrator.cli import cells
-from orchestrator.cli.answers import Blocker, Schema, Schemas, Upgrade
+from orchestrator.cli.answers import Blocker, Daemons, Schema, Schemas, Upgrade
 from orchestrator.cli.blockers import lines_of
 from orchestrator.cli.command import LIST_FORMATTERS, Listing
 from orchestrator.cli.connection import path_of
@@ -61,7 +61,24 @@ class Status(Listing):
             found = self.api.get(path_of("schemas"), Schemas).schemas
         if not found:
             self.tell("No schema is configured.")
+        if not parsed_args.schema:
+            for line in daemon_lines(self.api.get(path_of("daemons"), Daemons)):
+                self.tell(line)
         return COLUMNS, [_row(schema) for schema in found]
+
+
+def daemon_lines(found: Daemons) -> Iterator[str]:
+    """Who leads, where there are several daemons; and which of them keep our own tables from being contracted."""
+    if len(found.daemons) > 1:
+        leader = next((each for each in found.daemons if each.leads), None)
+        gone = sum(each.expired for each in found.daemons)
+        leads = (
+            "none leads just now"
+            if leader is None
+            else f"{leader.id} at {leader.address} leads since {cells.moment(leader.leads_since).human_readable()} UTC"
+        )
+        yield f"{len(found.daemons)} daemons{f', of which {gone} stopped renewing' if gone else ''}: {leads}"
+    yield from found.waits
 
 
 def _row(schema: Schema) -> tuple[object, ...]:

@@ -66,6 +66,7 @@ class World:
     policy: Policy = field(default_factory=Policy)
     nudged: list[str] = field(default_factory=list)
     is_healthy: bool = True
+    knows: int = 1
 
     def __post_init__(self) -> None:
         self.store = BreakableStore(self.clock)
@@ -77,7 +78,7 @@ class World:
         self.board = StatusBoard(self.context)
         self.data_migrations = DataMigrations(self.context)
         self._advancing = Advancing(self.context)
-        self.daemons = Daemons(state, identity("this daemon"), ttl_seconds=10)
+        self.daemons = Daemons(state, identity("this daemon", knows=self.knows), ttl_seconds=10)
         self.daemons.join()
         epoch = Elections(state, "this daemon", ttl_seconds=10).campaign()
         assert epoch is not None

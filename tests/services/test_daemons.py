@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from orchestrator.domain.daemons import Daemon, DaemonState, OwnTree
@@ -178,3 +181,27 @@ def test_daemons_that_ended_long_ago_are_forgotten(store: Store, clock: Clock) -
     clock.advance(REMEMBERED_SECONDS + 1)
     newest = joined(store, "newest")
     assert [each.daemon.id for each in newest.list(all_states=True)] == ["newer", "newest"]
+
+
+def test_old_daemon_that_joins_while_a_contract_is_decided_comes_before_or_not_at_all(store: Store) -> None:
+    """In whichever order the two come, an old daemon and the contract that it would not live with never go together."""
+    for number in range(2, 14):
+        new, old = joined(store, f"new-{number}", knows=number), daemon(store, f"old-{number}", knows=number - 1)
+        together = threading.Barrier(2)
+
+        def join(old: Daemons = old, together: threading.Barrier = together) -> bool:
+            together.wait()
+            try:
+                old.join()
+            except Never:
+                return False
+            return True
+
+        with ThreadPoolExecutor(1) as pool:
+            joining = pool.submit(join)
+            together.wait()
+            contracts = new.may_contract(OwnTree.STATE, str(number))
+        assert joining.result() is not contracts
+        old.leave()
+        assert new.may_contract(OwnTree.STATE, str(number))
+        new.leave()
