@@ -6,6 +6,8 @@ moves the cursor if it is still its own. Anything else leaves no trace. Any numb
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -22,13 +24,25 @@ from orchestrator.data_migrations.keyset import decode, encode
 from orchestrator.data_migrations.loading import Definition, file_of, hash_of, load
 from orchestrator.data_migrations.target import Target, find_target, refuse_early
 from orchestrator.dialects import Database
-from orchestrator.domain.errors import Conflict, Invalid, MigrationRefused, NotFound, OrchestratorError, StepFailed
+from orchestrator.dialects.driver_errors import says_given_up
+from orchestrator.domain.errors import (
+    Conflict,
+    Invalid,
+    MigrationRefused,
+    NotFound,
+    OrchestratorError,
+    StepFailed,
+    Unavailable,
+)
 from orchestrator.domain.ladder import Phase
 from orchestrator.domain.releases import Release
 from orchestrator.domain.view import MigrationFacts, MigrationState
 
 LOCK_TIMEOUT_SECONDS = 2.0
 """No statement of a batch waits longer for a lock: who waits in a queue for one stops everybody behind it."""
+
+ATTEMPTS = 10
+PAUSE_SECONDS = 0.02
 
 _UNDER_WAY = (MigrationState.RUNNING, MigrationState.VERIFYING)
 
@@ -98,8 +112,19 @@ class DataMigrationRunner:
         `Invalid` is raised, and others may go on.
         A fault of the data migration itself makes it `failed`, with a sentence; its batch is rolled back. Raises
         `Conflict` where it is not its turn (`not_in_backfill`, `batch_claimed`), `LostCursor`, `NotFound`,
-        `Unavailable`; those change nothing.
+        `Unavailable`; those change nothing. One that was given up in favour of a service's transaction, or of another
+        worker's on another node of a cluster, is tried again a few times.
         """
+        for attempt in range(1, ATTEMPTS):
+            try:
+                return self._run_once(name, upgrade_id, batch_rows, leads=leads)
+            except Unavailable as error:
+                if not says_given_up(error):
+                    raise
+            time.sleep(random.uniform(0.5, 1.5) * PAUSE_SECONDS * attempt)
+        return self._run_once(name, upgrade_id, batch_rows, leads=leads)
+
+    def _run_once(self, name: str, upgrade_id: int, batch_rows: int, *, leads: bool) -> MigrationFacts:
         with self.database.reading() as connection:
             entry = ledger.find(connection, self.schema, name)
         if entry is None:

@@ -45,6 +45,17 @@ def says_out_of_cluster(error: BaseException) -> bool:
     return any(answer[:1] == (NOT_IN_CLUSTER,) for answer in answers)
 
 
+def says_given_up(error: BaseException) -> bool:
+    """Whether a transaction was given up in favour of another one: a deadlock, or a failed certification or
+    serialization. Nobody holds anything for long: it may be repeated at once."""
+    for layer in layers(error):
+        if type(layer).__module__ == "pymysql.err" and layer.args[:1] == (1213,):
+            return True
+        if getattr(layer, "sqlstate", None) in {"40001", "40P01"}:
+            return True
+    return False
+
+
 def reason(error: BaseException, url: URL) -> str:
     """What the driver itself said: the first line of the innermost message, without the password of `url`."""
     innermost = list(layers(error))[-1]
