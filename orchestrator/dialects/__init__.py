@@ -188,6 +188,8 @@ class Dialect(Protocol):
 
 # oslo.db logs the traceback of every error that it has no class for, and raises it too. Raising is enough.
 logging.getLogger("oslo_db.sqlalchemy.exc_filters").setLevel(logging.CRITICAL)
+# A pool shows a traceback of every connection that it finds dead when it is given back. It makes another one.
+logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
 
 _DIALECTS: dict[str, Dialect] = {"sqlite": SQLite(), "postgresql": PostgreSQL(), "mysql": MySQL()}
 _ALIASES = {"postgres": "postgresql", "mariadb": "mysql"}
