@@ -157,9 +157,9 @@ class Node:
         """How much its vote counts when the cluster falls apart."""
         self.run(f"SET GLOBAL wsrep_provider_options = 'pc.weight={weight}'")
 
-    def until(self, holds: Callable[[], bool], what: str) -> None:
+    def until(self, holds: Callable[[], bool], what: str, *, patience_seconds: float = PATIENCE_SECONDS) -> None:
         """Return when it is so."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + patience_seconds
         while True:
             with suppress(pymysql.err.MySQLError, OSError):
                 if holds():
