@@ -48,11 +48,19 @@ class ListedDaemonView(DaemonView, frozen=True, kw_only=True):
     leads_since: float | None
 
 
+class WaitView(View, frozen=True, kw_only=True):
+    """A daemon that keeps the orchestrator's own tables from being contracted, and what clears it."""
+
+    daemon: str
+    sentence: str
+    remedy: str
+
+
 class DaemonList(View, frozen=True, kw_only=True):
     """Daemons, oldest first. `waits` says which of them keep the orchestrator's own tables from being contracted."""
 
     daemons: tuple[ListedDaemonView, ...]
-    waits: tuple[str, ...]
+    waits: tuple[WaitView, ...]
 
 
 def list_(asked: Asked[DaemonsQuestion, Nothing]) -> Answer:
@@ -60,7 +68,10 @@ def list_(asked: Asked[DaemonsQuestion, Nothing]) -> Answer:
     return Answer(
         DaemonList(
             daemons=tuple(_listed(each) for each in daemons.list(all_states=asked.query.all)),
-            waits=tuple(wait.sentence for wait in daemons.waiting()),
+            waits=tuple(
+                WaitView(daemon=wait.daemon.id, sentence=wait.sentence, remedy=wait.remedy)
+                for wait in daemons.waiting()
+            ),
         )
     )
 

@@ -189,11 +189,19 @@ class Daemon(msgspec.Struct, frozen=True):
     end_reason: str | None = None
 
 
+class Wait(msgspec.Struct, frozen=True):
+    """A daemon that keeps the orchestrator's own tables from being contracted, and what clears it."""
+
+    daemon: str
+    sentence: str
+    remedy: str = ""
+
+
 class Daemons(msgspec.Struct, frozen=True):
     """The daemons of one state database, and which of them keep its tables from being contracted."""
 
     daemons: tuple[Daemon, ...]
-    waits: tuple[str, ...] = ()
+    waits: tuple[Wait, ...] = ()
 
 
 class Report(msgspec.Struct, frozen=True):

@@ -23,8 +23,8 @@ class List(Listing):
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Iterable[Any]]:
         found = self.api.get(path_of("daemons"), Daemons, all="true" if parsed_args.all else None)
-        for sentence in found.waits:
-            self.tell(sentence)
+        for wait in found.waits:
+            self.tell(f"{wait.sentence}\n  > {wait.remedy}")
         return (
             ("Daemon", "Address", "Version", "State", "Leads since (UTC)", "Started (UTC)", "Renewed (UTC)", "Ended"),
             [

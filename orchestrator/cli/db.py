@@ -23,7 +23,7 @@ class Migrate(Configured):
         prepared = prepare_state(settings)
         self.say(f"the tables in {prepared.database.place} are up to date")
         for wait in prepared.waits:
-            self.tell(wait.sentence)
+            self.tell(f"{wait.sentence}\n  > {wait.remedy}")
         prepared.database.engine.dispose()
         return 0
 

@@ -78,7 +78,8 @@ def daemon_lines(found: Daemons) -> Iterator[str]:
             else f"{leader.id} at {leader.address} leads since {cells.moment(leader.leads_since).human_readable()} UTC"
         )
         yield f"{len(found.daemons)} daemons{f', of which {gone} stopped renewing' if gone else ''}: {leads}"
-    yield from found.waits
+    for wait in found.waits:
+        yield from (wait.sentence, f"  > {wait.remedy}")
 
 
 def _row(schema: Schema) -> tuple[object, ...]:

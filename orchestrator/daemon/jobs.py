@@ -217,7 +217,7 @@ class Jobs:
         if self._epoch is not None:
             waits = self._contract_own_tables()
             news = tuple((wait.daemon.id, wait.is_expired) for wait in waits)  # sentences count seconds
-            self._say("own tables", "; ".join(wait.sentence for wait in waits), logging.INFO, news)
+            self._say("own tables", " ".join(f"{wait.sentence}. {wait.remedy}" for wait in waits), logging.INFO, news)
 
     def _may_go_on(self) -> bool:
         """Asked between two batches; takes the pause between them."""

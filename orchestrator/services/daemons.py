@@ -50,11 +50,12 @@ class DaemonStatus:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """A daemon that keeps our tables from being contracted, and a sentence with what clears it."""
+    """A daemon that keeps our tables from being contracted, in a sentence, and what clears it."""
 
     daemon: Daemon
     is_expired: bool
     sentence: str
+    remedy: str
 
 
 class Daemons:
@@ -275,8 +276,8 @@ def _wait(daemon: Daemon, kept: Sequence[str], now: float) -> Wait:
     is_expired = daemon.is_expired(now)
     if is_expired:
         how = f", which stopped renewing {round(now - daemon.renewed_at)} s ago and may still be alive"
-        clears = f"when you know that it is dead: orchestrator daemon evict {daemon.id} --attest-dead --reason ..."
+        remedy = f"When you know that it is dead: orchestrator daemon evict {daemon.id} --attest-dead --reason ..."
     else:
-        how, clears = "", "stop it, or start this version in its place"
-    sentence = f"what {' and '.join(kept)} removes is kept for {daemon.label}{how}. To clear it: {clears}"
-    return Wait(daemon, is_expired, sentence)
+        how, remedy = "", "Stop it, or start this version in its place."
+    sentence = f"what {' and '.join(kept)} removes is kept for {daemon.label}{how}"
+    return Wait(daemon, is_expired, sentence, remedy)

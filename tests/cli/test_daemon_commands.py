@@ -34,12 +34,13 @@ def test_one_daemon_is_nothing_to_speak_of(run: Run) -> None:
 
 @pytest.mark.usefixtures("older")
 def test_status_says_who_leads_and_what_an_older_daemon_keeps(run: Run) -> None:
-    first, second = run("status").err.splitlines()
+    first, second, third = run("status").err.splitlines()
     assert first.startswith("2 daemons: this daemon at this daemon leads since 1970-01-12 13:46:40 UTC")
     assert second == (
         "what release 2 of the state tables and release 2 of the bookkeeping tables removes is kept for daemon older "
-        "(version 0.1.0 on host). To clear it: stop it, or start this version in its place"
+        "(version 0.1.0 on host)"
     )
+    assert third == "  > Stop it, or start this version in its place."
     assert run("status", "inventory").err == ""
 
 

@@ -90,7 +90,7 @@ def test_expiry_proves_nothing_and_eviction_does(store: Store, clock: Clock) -> 
     (wait,) = new.waiting()
     assert wait.is_expired
     assert "stopped renewing 1000 s ago and may still be alive" in wait.sentence
-    assert "orchestrator daemon evict old --attest-dead" in wait.sentence
+    assert "orchestrator daemon evict old --attest-dead" in wait.remedy
     with pytest.raises(Invalid, match="vouches"):
         new.evict("old", actor="ada", reason="burnt", attested_dead=False)
     with pytest.raises(Invalid, match="reason"):
