@@ -5,12 +5,15 @@ What a daemon does at its turns is done when the test says so, and the test then
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +93,14 @@ class Place:
             self.turn(batches=lambda: False)
         raise AssertionError(f"it never gets there:\n{self.status()}")
 
+    def goes_on(self) -> bool:
+        """Whether the turns of a leading daemon lead into another phase now."""
+        before = self.phase()
+        while self.phase() == before:
+            if not self.turn():
+                return self.phase() != before
+        return True
+
     def turn(self, batches: Callable[[], bool] = lambda: True) -> bool:
         """One turn. Whether anything moved."""
         epoch = self.services.elections.campaign()
@@ -123,6 +134,12 @@ class Place:
         self.orchestrator("schema", "init", SCHEMA, "--release", "1")
         self.orchestrator("upgrade", "begin", SCHEMA, "--release", release, "--reason", "test")
         return self
+
+    def begun(self) -> Place:
+        """Open it, at release 1 and with the upgrade begun: the files of another place where that was done."""
+        for name in ("state.sqlite", "main.sqlite"):
+            shutil.copy(_begun() / name, self.site.directory / name)
+        return self.open()
 
     def nobody_runs(self, *fleets: str) -> Place:
         """Nothing runs of these fleets, or of all."""
@@ -162,6 +179,14 @@ class Place:
         text = file.read_text()
         assert old in text
         file.write_text(text.replace(old, new, 1))
+
+
+@cache
+def _begun() -> Path:
+    """A directory with the databases of a place on SQLite where the upgrade has just begun."""
+    directory = Path(tempfile.mkdtemp(prefix="recovery-", dir=os.environ["ORCHESTRATOR_TESTS_DIRECTORY"]))
+    Place(Site(directory)).open().begin().close()
+    return directory
 
 
 def execute(url: str, *statements: str, autocommit: bool = False) -> list[Any]:

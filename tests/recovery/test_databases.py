@@ -22,8 +22,7 @@ def test_database_that_does_not_answer(server_place: Place, entry: Entry) -> Non
         place.work()
         entry.assert_shown(place.status())
         proxy.accept()
-        place.work()
-        assert place.phase() == "write_new"
+        assert place.goes_on()
         place.close()
 
 
@@ -39,8 +38,7 @@ def test_database_that_takes_no_writes(server_place: Place, entry: Entry) -> Non
     (statement,) = entry.statements()
     place.execute("SET default_transaction_read_only = off", statement.replace("inventory", str(name)), autocommit=True)
     place.execute("SET default_transaction_read_only = off", END_OTHERS, autocommit=True)
-    place.work()
-    assert place.phase() == "write_new"
+    assert place.goes_on()
 
 
 @mends("A database is behind a pooler")
@@ -53,8 +51,7 @@ def test_database_behind_a_pooler(server_place: Place, entry: Entry) -> None:
         entry.assert_shown(place.status())
         place.close()
     place.site.databases["main"] = direct
-    place.open().work()
-    assert place.phase() == "write_new"
+    assert place.open().goes_on()
 
 
 @mends("A database refuses what the orchestrator needs")

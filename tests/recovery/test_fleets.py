@@ -9,43 +9,39 @@ from tests.recovery.place import Place
 
 @mends("Nothing was ever reported of a fleet")
 def test_silent_fleet(place: Place, entry: Entry) -> None:
-    place.open().begin().nobody_runs("inventory-api").work()
+    place.begun().nobody_runs("inventory-api").work()
     entry.assert_shown(place.status())
     place.type(entry)
-    place.work()
-    assert place.phase() == "write_new"
+    assert place.goes_on()
 
 
 @mends("A fleet was reported with the wrong release")
 def test_wrong_report(place: Place, entry: Entry) -> None:
-    place.open().begin().nobody_runs("inventory-api")
+    place.begun().nobody_runs("inventory-api")
     place.orchestrator("fleet", "report", SCHEMA, "inventory-worker", "--release", "1", "--instances", "3")
     place.work()
     entry.assert_shown(place.status())
     place.type(entry)
-    place.work()
-    assert place.phase() == "write_new"
+    assert place.goes_on()
 
 
 @mends("An instance vanished")
 def test_instance_that_vanished(place: Place, entry: Entry) -> None:
-    place.open().begin().nobody_runs("inventory-worker")
+    place.begun().nobody_runs("inventory-worker")
     newcomer = {"id": "api-1", "nonce": "n" * 32, "release": "1", "host": "host-1"}
     place.ask("POST", f"/v1/schemas/{SCHEMA}/fleets/inventory-api/instances", newcomer)
     place.in_state("UPDATE instances SET expires_at = expires_at - 300")  # five minutes go by
     place.work()
     entry.assert_shown(place.status())
     place.type(entry)
-    place.work()
-    assert place.phase() == "write_new"
+    assert place.goes_on()
 
 
 @mends("Somebody paused the upgrade")
 def test_paused_upgrade(place: Place, entry: Entry) -> None:
-    place.open().begin().nobody_runs()
+    place.begun().nobody_runs()
     place.orchestrator("upgrade", "pause", SCHEMA, "--reason", "disk full on cell02")
     place.work()
     entry.assert_shown(place.status())
     place.type(entry)
-    place.work()
-    assert place.phase() == "write_new"
+    assert place.goes_on()

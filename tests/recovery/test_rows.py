@@ -12,7 +12,7 @@ ROWS = "INSERT INTO customers (id, name) VALUES (1, 'Ada Lovelace'), (2, '')"
 
 def at_backfill(place: Place) -> Place:
     """Two rows are to be moved, and none has been."""
-    place.open().begin().nobody_runs()
+    place.begun().nobody_runs()
     place.execute(ROWS)
     return place.work_until("backfill")
 
@@ -24,8 +24,7 @@ def test_row_that_cannot_be_moved(place: Place, entry: Entry) -> None:
     entry.assert_shown(place.status())
     place.execute(*entry.statements(2))
     place.type(entry)
-    place.work()
-    assert place.phase() == "write_new"
+    assert place.goes_on()
     assert place.execute("SELECT first_name FROM customers WHERE id = 2") == [("Grace",)]
 
 
@@ -50,5 +49,4 @@ def test_proof_of_another_incarnation(place: Place, entry: Entry) -> None:
     place.work()
     entry.assert_shown(place.status())
     place.type(entry)
-    place.work()
-    assert place.phase() == "write_new"
+    assert place.goes_on()
