@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 import sqlalchemy as sa
@@ -199,3 +199,30 @@ def test_where_ddl_is_transactional_a_revision_is_all_or_nothing(
     tree: TreeWriter, database: Database, every: bool
 ) -> None:
     check_moments(two_releases(tree, PLAIN), database, every=every)
+
+
+def test_on_mariadb_an_install_goes_on_where_it_was_killed(
+    tree: TreeWriter, open_database: Callable[[str, str], Database], new_mysql_url: Callable[[], str]
+) -> None:
+    driver = two_releases(tree, MANY)
+    whole, broken = (open_database(name, new_mysql_url()) for name in ("whole", "broken"))
+    for database in (whole, broken):
+        prepare(database)
+    driver.install(whole, "2")
+    chance = random.Random(SEED)
+    for attempt in itertools.count(1):
+        with dying(broken, chance.randint(12, 40)) as life:
+            when_free(lambda: driver.install(broken, "2"))
+        if life.died is None:
+            assert attempt > 3
+            break
+    assert rows(broken, "orchestrator_steps") == rows(whole, "orchestrator_steps")
+    assert rows(broken, "customers") == rows(whole, "customers")
+    assert driver.position(broken, "2").contracted
+    assert driver.position(broken, "2").differences == ()
+
+
+def rows(database: Database, table: str) -> Sequence[object]:
+    with database.reading() as connection:
+        found = connection.execute(sa.text(f"SELECT * FROM {table}")).mappings()
+        return sorted(tuple((key, row[key]) for key in row if key not in OF_THE_RUN) for row in found)
