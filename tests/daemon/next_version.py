@@ -70,12 +70,13 @@ def make(directory: Path) -> Mapping[str, str]:
             assert text.count(before) == 1, f"{name} has changed: {before}"
             text = text.replace(before, after)
         (package / name).write_text(text)
-    _release(directory / "migrations", "state", *COUNT_JOINS)
-    _release(package / "bookkeeping" / "migrations", "bookkeeping", *WRITE_NO_TIME)
+    add_release(directory / "migrations", "state", *COUNT_JOINS)
+    add_release(package / "bookkeeping" / "migrations", "bookkeeping", *WRITE_NO_TIME)
     return {"PYTHONPATH": str(directory), "PYTHONSAFEPATH": "1"}
 
 
-def _release(tree: Path, name: str, expand: str, contract: str) -> None:
+def add_release(tree: Path, name: str, expand: str, contract: str) -> None:
+    """Add a release to one of our own trees."""
     manifest = tree / "releases.toml"
     newest = sorted((tree / "expand").glob("*.py"))[-1].stem
     _revision(tree, "expand", f"{name}_next", f'"{newest}"', "None", "None", expand)
