@@ -9,10 +9,12 @@ from collections.abc import Callable, Sequence
 import pytest
 import sqlalchemy as sa
 
+from orchestrator.daemon.own_tables import OwnTables
 from orchestrator.dialects import Database
 from orchestrator.domain.ladder import Step
 from orchestrator.schema_migrations.alembic_driver import AlembicDriver
 from orchestrator.schema_migrations.bookkeeping_schema import prepare
+from orchestrator.store.tables import metadata
 from tests.dying import dying, when_free
 from tests.schema_migrations.trees import TreeWriter, execute
 
@@ -220,6 +222,29 @@ def test_on_mariadb_an_install_goes_on_where_it_was_killed(
     assert rows(broken, "customers") == rows(whole, "customers")
     assert driver.position(broken, "2").contracted
     assert driver.position(broken, "2").differences == ()
+
+
+def test_on_mariadb_the_state_database_gets_its_tables_whenever_its_daemon_is_killed(
+    open_database: Callable[[str, str], Database], mysql_url: str
+) -> None:
+    database = open_database("state", mysql_url)
+    chance = random.Random(SEED)
+    for attempt in itertools.count(1):
+        own_tables = OwnTables(database)
+        with dying(database, chance.randint(6, 40)) as life:
+            when_free(own_tables.open_door)
+        if life.died is None:
+            assert attempt > 5
+            break
+    assert set(sa.inspect(database.engine).get_table_names()) >= set(metadata.tables)
+    states = {state for (*_, state) in rows_of(database, "SELECT revision, state FROM orchestrator_steps")}
+    assert states == {"done"}
+    assert rows(database, "orchestrator_operations") == []
+
+
+def rows_of(database: Database, query: str) -> Sequence[tuple[object, ...]]:
+    with database.reading() as connection:
+        return [tuple(row) for row in connection.execute(sa.text(query))]
 
 
 def rows(database: Database, table: str) -> Sequence[object]:
