@@ -2,9 +2,10 @@
 
 import argparse
 import sys
+from itertools import chain
 from pathlib import Path
 
-from bench import data_migrations, report
+from bench import data_migrations, report, takeover
 from bench.machine import describe
 
 REPORT = Path("build") / "bench.json"
@@ -15,7 +16,8 @@ def main() -> int:
     arguments = _arguments()
     print(describe())
     measurements: list[report.Measurement] = []
-    for measurement in data_migrations.measure(arguments.rows, arguments.rounds):
+    everything = chain(takeover.measure(arguments.rounds), data_migrations.measure(arguments.rows, arguments.rounds))
+    for measurement in everything:
         print(measurement, flush=True)
         measurements.append(measurement)
     report.write(measurements, arguments.json)
