@@ -125,9 +125,13 @@ class Place:
     def type(self, entry: Entry) -> None:
         """Type the commands that the entry says."""
         for command in entry.commands():
-            words = shlex.split(command.replace("...", "because"))
-            assert words[0] == "orchestrator", command
-            self.orchestrator(*words[1:])
+            self.type_one(command)
+
+    def type_one(self, command: str) -> None:
+        """Type one command of an entry."""
+        words = shlex.split(command.replace("...", "because"))
+        assert words[0] == "orchestrator", command
+        self.orchestrator(*words[1:])
 
     def begin(self, release: str = "2") -> Place:
         """At release 1, begin the upgrade."""

@@ -41,6 +41,33 @@ def test_rows_that_differ(place: Place, entry: Entry) -> None:
     assert place.phase() == "write_new"
 
 
+@mends("A data migration's file was changed after it began")
+def test_changed_file_of_a_data_migration(place: Place, entry: Entry) -> None:
+    at_backfill(place)
+    place.turn(batches=lambda: place.execute("SELECT first_name FROM customers WHERE id = 1") == [(None,)])
+    place.edit("data/split_name.py", "the first word", "what stands before the first space")
+    place.reopen()
+    until(lambda: entry.is_shown(place.work().status()), "another one takes it over")
+    place.type(entry)
+    assert place.goes_on()
+
+
+@mends("The old release ran while rows were moved")
+def test_old_release_that_ran_while_rows_were_moved(place: Place, entry: Entry) -> None:
+    at_backfill(place)
+    place.orchestrator("fleet", "report", SCHEMA, "inventory-worker", "--release", "1", "--instances", "2", code=3)
+    place.turn(batches=lambda: False)
+    entry.assert_shown(place.status())
+    report, rollback, resume = entry.commands()
+    for command in (report, rollback):
+        place.type_one(command)
+    place.work()
+    assert place.phase() == "expanded"
+    place.type_one(resume)
+    place.work_until("backfill")
+    assert not entry.is_shown(place.status())
+
+
 @mends("A proof belongs to another incarnation")
 def test_proof_of_another_incarnation(place: Place, entry: Entry) -> None:
     at_backfill(place)

@@ -46,12 +46,13 @@ acknowledged = "it does not know better"
     assert place.goes_on()
 
 
-@mends("Nobody can tell whether a statement took effect")
-def test_statement_in_doubt(place: Place, entry: Entry, mysql_url: str) -> None:
+@pytest.fixture
+def killed_place(place: Place, mysql_url: str) -> Place:
+    """A place on MariaDB whose daemon was killed when `CREATE TABLE statuses` had taken effect, and is not back yet."""
+    place.own_migrations()
     place.site.databases = {"main": mysql_url}
     place.open().begin().nobody_runs()
     (database,) = place.services.context.schemas[SCHEMA].handles  # type: ignore[attr-defined]  # of the live schema
-
     sent = [""]
 
     def die(connection: sa.Connection, cursor: object, statement: str, *others: object) -> None:
@@ -63,16 +64,34 @@ def test_statement_in_doubt(place: Place, entry: Entry, mysql_url: str) -> None:
     event.listen(database.engine, "before_cursor_execute", die)
     with pytest.raises(Killed):
         place.work()
-    place.reopen()
+    return place
+
+
+def forgetting(status: str) -> str:
+    """The statement that forgets an operation, as it is shown."""
+    return "DELETE FROM" + status.partition("DELETE FROM")[2].partition(";")[0]
+
+
+@mends("Nobody can tell whether a statement took effect")
+def test_statement_in_doubt(killed_place: Place, entry: Entry) -> None:
+    place = killed_place.reopen()
     place.execute("ALTER TABLE statuses DROP COLUMN name")
     place.work()
     shown = place.status()
     entry.assert_shown(shown)
-    forget = (
-        "DELETE FROM orchestrator_operations WHERE "
-        + shown.partition("DELETE FROM orchestrator_operations WHERE ")[2].partition(";")[0]
-    )
-    place.execute(*entry.statements(), forget)
+    place.execute(*entry.statements(), forgetting(shown))
+    place.type(entry)
+    assert place.goes_on()
+
+
+@mends("A revision's file was changed after it was broken off")
+def test_revision_that_was_changed_after_it_was_broken_off(killed_place: Place, entry: Entry) -> None:
+    place = killed_place
+    place.edit(EXPAND, "sa.String(20), nullable=False, unique", "sa.String(30), nullable=False, unique")
+    place.reopen().work()
+    shown = place.status()
+    entry.assert_shown(shown)
+    place.execute("DROP TABLE statuses", forgetting(shown))
     place.type(entry)
     assert place.goes_on()
 
