@@ -12,12 +12,14 @@ from dataclasses import dataclass, replace
 import sqlalchemy as sa
 from alembic.operations.ops import MigrateOperation
 from alembic.runtime.migration import HeadMaintainer, MigrationContext, MigrationStep
+from oslo_db.exception import DBError
+from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.bookkeeping import journal
 from orchestrator.bookkeeping.journal import JournalEntry, JournalState
 from orchestrator.bookkeeping.tables import steps as journal_table
 from orchestrator.dialects import Database
-from orchestrator.dialects.driver_errors import reason
+from orchestrator.dialects.driver_errors import reason, says_done_already
 from orchestrator.domain.errors import Conflict, OrchestratorError, StepFailed
 from orchestrator.ports import StepWatch
 from orchestrator.schema_migrations.catalog import differences, existing_tables
@@ -190,9 +192,21 @@ class Runner:
             journalled = self._intend(attempt, way)
             attempt.perform(journalled, self._entry(attempt.revision, way, attempt.owner_epoch, 0.0))
 
+        def once_or_again() -> None:
+            """On a cluster, where locks end at one node, the last statement of an owner that was passed may come first:
+            then the catalog, looked at anew, shows its effect."""
+            try:
+                once()
+            except (SQLAlchemyError, DBError) as error:
+                if not says_done_already(error):
+                    raise
+                if attempt.connection.in_transaction():
+                    attempt.connection.rollback()
+                once()
+
         revision, database = attempt.revision, attempt.database
         self._waiting.persevere(
-            once,
+            once_or_again,
             database=database,
             connection=attempt.connection,
             revision=revision.id,

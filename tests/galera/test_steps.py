@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from orchestrator.bookkeeping.tables import metadata as bookkeeping
 from orchestrator.demo.example import migrations_directory
 from orchestrator.dialects import Database
-from orchestrator.domain.errors import Conflict
+from orchestrator.domain.errors import Conflict, OrchestratorError
 from orchestrator.domain.ladder import Step
 from orchestrator.schema_migrations.alembic_driver import AlembicDriver
 from orchestrator.schema_migrations.bookkeeping_schema import prepare
@@ -131,3 +131,74 @@ def test_a_step_that_two_daemons_run_on_different_nodes_takes_effect_once(databa
         assert rows(database, "SELECT state FROM orchestrator_steps WHERE revision = 'e002_new_shape'") == [("done",)]
         position = driver().position(database, "2")
         assert (position.expanded, position.differences) == (True, ())
+
+
+class Stopped:
+    """A step that stops just before it sends its first statement with these words, until it is let go."""
+
+    def __init__(self, database: Database, epoch: int, words: str) -> None:
+        self._database, self._words = database, words
+        self._reached, self._go = threading.Event(), threading.Event()
+        sa.event.listen(database.engine, "before_cursor_execute", self._stop)
+        self._pool = ThreadPoolExecutor(1)
+        self._running = self._pool.submit(driver().run, database, "2", Step.EXPAND, owner_epoch=epoch)
+        assert self._reached.wait(60), self._running.exception()
+
+    def _stop(self, _connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        if self._words in statement.lower() and not self._reached.is_set():
+            self._reached.set()
+            assert self._go.wait(60)
+
+    def go_on(self) -> BaseException | None:
+        """Let it end; how it failed, if it did."""
+        self._go.set()
+        with self._pool:
+            wrong = self._running.exception()
+        sa.event.remove(self._database.engine, "before_cursor_execute", self._stop)
+        return wrong
+
+
+STATEMENTS = (
+    "create table statuses",
+    "insert into statuses",
+    "add column first_name",
+    "add column status_id",
+    "modify name",
+)
+
+
+@pytest.mark.parametrize("words", STATEMENTS)
+def test_last_statement_of_an_owner_that_was_passed_comes_after_or_before_the_new_one(
+    databases: Databases, words: str
+) -> None:
+    """Whatever the older one was about to send when it was stopped: nothing is done twice, and the newer one ends."""
+    one, two = databases
+    prepare(one)
+    driver().install(one, "1")
+    older = Stopped(one, 1, words)
+    newer = Stopped(two, 2, words)
+    late = older.go_on()
+    assert isinstance(late, OrchestratorError), late
+    wrong = newer.go_on()
+    assert wrong is None, wrong
+    for database in databases:
+        assert rows(database, "SELECT COUNT(*) FROM statuses") == [(4,)]
+        position = driver().position(database, "2")
+        assert (position.expanded, position.differences) == (True, ())
+
+
+@pytest.mark.parametrize("words", STATEMENTS)
+def test_owner_that_was_passed_does_nothing_when_it_comes_back_after_the_end(databases: Databases, words: str) -> None:
+    one, two = databases
+    prepare(one)
+    driver().install(one, "1")
+    older = Stopped(one, 1, words)
+    driver().run(two, "2", Step.EXPAND, owner_epoch=2)
+    assert isinstance(older.go_on(), OrchestratorError)
+    for database in databases:
+        assert rows(database, "SELECT COUNT(*) FROM statuses") == [(4,)]
+        position = driver().position(database, "2")
+        assert (position.expanded, position.differences) == (True, ())
+        assert rows(database, "SELECT owner_epoch, state FROM orchestrator_steps WHERE revision LIKE 'e002%'") == [
+            (2, "done")
+        ]
