@@ -60,7 +60,7 @@ class Lease:
 
         Up to four times as long after failures: a daemon that is slow would miss every one of many short chances.
         """
-        longest = self.ttl_seconds / 6 * 2 ** min(self.failures, 2)
+        longest = self.ttl_seconds / 6 * (1.0, 2.0, 4.0)[min(self.failures, 2)]
         if not self.is_live(now):
             return longest
         return min(longest, max(self.deadline - now, self.ttl_seconds / 60))

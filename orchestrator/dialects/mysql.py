@@ -14,14 +14,15 @@ import sqlalchemy as sa
 from oslo_db.exception import DBError
 from sqlalchemy import URL, Column, ColumnElement, Connection, Engine, ExceptionContext, Table, event, text
 from sqlalchemy.dialects import mysql
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import NULLTYPE, TypeEngine
 
-from orchestrator.dialects import dead_servers
+from orchestrator.dialects import dead_servers, mysql_sessions
 from orchestrator.dialects.driver_errors import NOT_IN_CLUSTER, layers, says_disconnected
 from orchestrator.dialects.endpoints import ReadOnly
-from orchestrator.dialects.holders import RUNNING, Holder, describe, shortened
-from orchestrator.domain.errors import Conflict, Forbidden, Invalid
+from orchestrator.dialects.holders import Holder
+from orchestrator.dialects.mysql_sessions import code_of, is_mariadb
+from orchestrator.domain.errors import Conflict, Invalid
 
 TRANSIENT_CODES = frozenset({1020, 1205, 1213, 1412, 3572})
 """Record changed since the snapshot, lock not had in time, deadlock (Galera's failed certification too), table changed
@@ -42,9 +43,6 @@ _DISCONNECTED_CODES = frozenset(
 _READ_ONLY_CODES = frozenset({1290, 1792, 1836})
 _LOCK_TIMEOUT = 1205
 _LOST_CLUSTER = "WSREP has not yet prepared node for application use"
-_NO_SUCH_SESSION = 1094
-_MAY_NOT_END = frozenset({1095, 1227})
-_DENIED_OR_MISSING = frozenset({1044, 1109, 1142, 1143, 1146, 1227})
 _CONNECT_DEFAULTS = {"program_name": "orchestrator", "connect_timeout": "10"}
 _TIMEOUT_SET = "orchestrator_lock_timeout"
 _GIVEN_MADE = "orchestrator_given"
@@ -63,50 +61,9 @@ _NODE_OF_CLUSTER = "orchestrator_node_of_cluster"
 
 _GALERA = text("SHOW GLOBAL STATUS LIKE 'wsrep_cluster_state_uuid'")
 
-_SESSION = """
-    list.id AS id, list.user AS user, list.host AS host, list.command AS command, list.info AS statement,
-    list.time AS seconds,
-    TIMESTAMPDIFF(SECOND, trx.trx_started, CONVERT_TZ(NOW(), @@session.time_zone, 'SYSTEM')) AS transaction_seconds,
-    list.user = SUBSTRING_INDEX(CURRENT_USER(), '@', 1) AS is_own
-"""
-_OF_TABLES = "AND (:every OR held.table_name IN :tables) AND list.id <> :waiting"
-_GROUPED = f"""
-    WHERE held.table_schema = DATABASE() AND list.id <> CONNECTION_ID() {_OF_TABLES}
-    GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
-    ORDER BY 7 DESC, 1
-"""
-_HOLDERS_MARIADB = f"""
-    SELECT {_SESSION}, GROUP_CONCAT(DISTINCT held.table_name ORDER BY held.table_name SEPARATOR ', ') AS tables
-    FROM (SELECT thread_id, table_schema, table_name FROM information_schema.metadata_lock_info
-          WHERE lock_type = 'Table metadata lock') AS held
-    JOIN information_schema.processlist AS list ON list.id = held.thread_id
-    LEFT JOIN information_schema.innodb_trx AS trx ON trx.trx_mysql_thread_id = list.id
-    {_GROUPED}
-"""
-_HOLDERS_MYSQL = f"""
-    SELECT {_SESSION}, GROUP_CONCAT(DISTINCT held.table_name ORDER BY held.table_name SEPARATOR ', ') AS tables
-    FROM (SELECT owner_thread_id AS thread_id, object_schema AS table_schema, object_name AS table_name
-          FROM performance_schema.metadata_locks
-          WHERE object_type = 'TABLE' AND lock_status = 'GRANTED') AS held
-    JOIN performance_schema.threads AS thread ON thread.thread_id = held.thread_id
-    JOIN information_schema.processlist AS list ON list.id = thread.processlist_id
-    LEFT JOIN information_schema.innodb_trx AS trx ON trx.trx_mysql_thread_id = list.id
-    {_GROUPED}
-"""
-_OPEN_TRANSACTIONS = f"""
-    SELECT {_SESSION}, NULL AS tables
-    FROM information_schema.processlist AS list
-    LEFT JOIN information_schema.innodb_trx AS trx ON trx.trx_mysql_thread_id = list.id
-    WHERE list.db = DATABASE() AND list.id <> CONNECTION_ID() AND list.id <> :waiting
-      AND (trx.trx_id IS NOT NULL OR list.info IS NOT NULL) AND COALESCE(list.state, '') NOT LIKE 'Waiting for %'
-    ORDER BY 7 DESC, 1
-"""
 _WRITABLE = text(
     "SHOW SESSION VARIABLES WHERE variable_name IN "
     "('read_only', 'super_read_only', 'innodb_read_only', 'tx_read_only', 'transaction_read_only')"
-)
-_STILL_IDLE = text(
-    "SELECT COUNT(*) FROM information_schema.processlist WHERE id = :id AND command = 'Sleep' AND time >= :seconds"
 )
 
 
@@ -177,7 +134,7 @@ class MySQL:
         return False
 
     def says_read_only(self, error: BaseException) -> bool:
-        return any(_code(layer) in _READ_ONLY_CODES for layer in layers(error))
+        return any(code_of(layer) in _READ_ONLY_CODES for layer in layers(error))
 
     def never_null(self, connection: Connection, table: Table, column: str) -> bool:
         return not table.c[column].nullable
@@ -215,7 +172,7 @@ class MySQL:
         found = connection.execute(_GALERA).first()
         if found is not None and found[1].strip("0-"):
             return f"galera.{found[1]}"
-        if not _is_mariadb(connection):
+        if not is_mariadb(connection):
             return str(connection.execute(text("SELECT @@server_uuid")).scalar_one())
         number, host = connection.execute(text("SELECT @@server_id, @@hostname")).one()
         return f"{number}.{host}"[:255]
@@ -252,7 +209,7 @@ class MySQL:
                 raise
 
     def is_transient(self, error: BaseException) -> bool:
-        return any(_code(layer) in TRANSIENT_CODES for layer in layers(error))
+        return any(code_of(layer) in TRANSIENT_CODES for layer in layers(error))
 
     def is_disconnect(self, error: BaseException) -> bool:
         return says_disconnected(error) or any(_says_away(layer) for layer in layers(error))
@@ -271,45 +228,11 @@ class MySQL:
         """By table where the server tells (MySQL; MariaDB with its plugin metadata_lock_info), else every session of
         this database with an open transaction, any of which may be it. Without the PROCESS privilege only our own
         user's sessions are seen."""
-        names = [table.rpartition(".")[2] for table in tables]
-        by_table = _HOLDERS_MARIADB if _is_mariadb(connection) else _HOLDERS_MYSQL
-        for query in (by_table, _OPEN_TRANSACTIONS):
-            statement, values = text(query), {"waiting": waiting or 0}
-            if query is by_table:
-                statement = statement.bindparams(sa.bindparam("tables", expanding=True))
-                statement = statement.bindparams(every=not names, tables=names)
-            try:
-                found = connection.execute(statement, values).all()
-            except (SQLAlchemyError, DBError) as error:
-                if not any(_code(layer) in _DENIED_OR_MISSING for layer in layers(error)):
-                    raise
-                continue
-            return tuple(_holder(row, certain=query is by_table and bool(names)) for row in found)
-        return ()
+        return mysql_sessions.lock_holders(connection, tables, waiting=waiting)
 
     def end_idle_session(self, connection: Connection, holder: Holder, idle_seconds: float) -> bool:
         """The server has no way to end a session only if it idles: between the last look and the end it may go on."""
-        values = {"id": holder.session, "seconds": math.ceil(idle_seconds)}
-        if not connection.execute(_STILL_IDLE, values).scalar_one():
-            return False
-        try:
-            connection.exec_driver_sql(f"KILL {int(holder.session)}")
-        except (SQLAlchemyError, DBError) as error:
-            codes = {_code(layer) for layer in layers(error)}
-            if _NO_SUCH_SESSION in codes:
-                return False
-            if not codes & _MAY_NOT_END:
-                raise
-            user = connection.execute(text("SELECT CURRENT_USER()")).scalar_one()
-            name, _, host = str(user).rpartition("@")
-            right = "CONNECTION ADMIN" if _is_mariadb(connection) else "CONNECTION_ADMIN"
-            raise Forbidden(
-                "session_stays",
-                f"user {user} may not end it",
-                remedy=f"To let it: GRANT {right} ON *.* TO '{name}'@'{host}';",
-                session=holder.session,
-            ) from error
-        return True
+        return mysql_sessions.end_idle(connection, holder, idle_seconds)
 
     @contextmanager
     def writing(self, engine: Engine) -> Iterator[Connection]:
@@ -396,7 +319,7 @@ def _prepare_connection(connection: Any, record: Any) -> None:
 def _name_lost_cluster(context: ExceptionContext) -> None:
     """A node that has lost its cluster cannot wait for it, and may call that a lock timeout: give it its right name."""
     error, connection = context.original_exception, context.connection
-    if _code(error) != _LOCK_TIMEOUT or connection is None or not connection.info.get(_NODE_OF_CLUSTER):
+    if code_of(error) != _LOCK_TIMEOUT or connection is None or not connection.info.get(_NODE_OF_CLUSTER):
         return
     with suppress(pymysql.err.MySQLError):
         if _has_lost_cluster(connection.connection.cursor()):
@@ -420,19 +343,8 @@ def _set_lock_timeout(seconds: int) -> str:
     return f"SET SESSION lock_wait_timeout = {seconds}, innodb_lock_wait_timeout = {seconds}"
 
 
-def _is_mariadb(connection: Connection) -> bool:
-    return bool(getattr(connection.dialect, "is_mariadb", False))
-
-
-def _code(error: BaseException) -> int | None:
-    """The server's or the driver's number of an error."""
-    if isinstance(error, pymysql.err.MySQLError) and error.args and isinstance(error.args[0], int):
-        return error.args[0]
-    return None
-
-
 def _says_away(error: BaseException) -> bool:
-    code = _code(error)
+    code = code_of(error)
     return code in _DISCONNECTED_CODES or (code == 0 and isinstance(error, pymysql.err.InterfaceError))
 
 
@@ -536,28 +448,3 @@ def _as_stored(value: ColumnElement[Any], kind: TypeEngine[Any]) -> ColumnElemen
         case sa.BINARY():
             return sa.func.convert(value, sa.literal_column(f"BINARY({kind.length or 1})"))
     return value
-
-
-def _holder(row: Any, *, certain: bool) -> Holder:
-    idles = row.command == "Sleep"
-    idle = "idle" if row.transaction_seconds is None else "idle in transaction"
-    sentence = describe(
-        row.id,
-        user=row.user,
-        host=str(row.host or "").rpartition(":")[0] or row.host,
-        state=idle if idles else RUNNING,
-        state_seconds=row.seconds,
-        transaction_seconds=row.transaction_seconds,
-        tables=row.tables,
-        statement=shortened(row.statement, quoted_is_text=True),
-    )
-    if not certain:
-        sentence += ", which may be in the way or not"
-    return Holder(
-        row.id,
-        sentence,
-        f"KILL {row.id};",
-        idle_seconds=float(row.seconds or 0) if idles else None,
-        is_own=bool(row.is_own),
-        certain=certain,
-    )
