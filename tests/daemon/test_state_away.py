@@ -97,6 +97,7 @@ def test_services_go_on_while_the_state_database_is_down(site: Site, proxy: Prox
     assert daemon.stop() == 0
 
 
+@pytest.mark.kill
 def test_services_go_on_while_the_state_database_is_frozen(site: Site, proxy: Proxy) -> None:
     daemon = site.ready()
     with stocks(site.databases["main"]) as (stock,):
