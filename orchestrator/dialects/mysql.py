@@ -399,7 +399,7 @@ def _given(
     made_of = ", ".join(
         f"{preparer.quote(column)} AS {name}" for column, name in zip((*key, *columns), names, strict=True)
     )
-    if connection.info.pop(_GIVEN_MADE, None):  # by somebody whose statement failed
+    if connection.info.get(_GIVEN_MADE):  # by somebody whose statement failed
         connection.exec_driver_sql(f"DROP TEMPORARY TABLE IF EXISTS {given.name}")
     connection.info[_GIVEN_MADE] = True
     connection.exec_driver_sql(
