@@ -112,23 +112,29 @@ class DataMigrationRunner:
         `Invalid` is raised, and others may go on.
         A fault of the data migration itself makes it `failed`, with a sentence; its batch is rolled back. Raises
         `Conflict` where it is not its turn (`not_in_backfill`, `batch_claimed`), `LostCursor`, `NotFound`,
-        `Unavailable`; those change nothing. One that was given up in favour of a service's transaction, or of another
-        worker's on another node of a cluster, is tried again a few times.
+        `Unavailable`; those change nothing. One that was given up in favour of a service's transaction is tried again a
+        few times.
         """
         for attempt in range(1, ATTEMPTS):
+            entry = self._found(name)
             try:
-                return self._run_once(name, upgrade_id, batch_rows, leads=leads)
+                return self._run_once(entry, upgrade_id, batch_rows, leads=leads)
             except Unavailable as error:
                 if not says_given_up(error):
                     raise
+                if self._found(name).revision != entry.revision:  # in favour of a worker on another node of a cluster
+                    raise self._claimed(name) from error
             time.sleep(random.uniform(0.5, 1.5) * PAUSE_SECONDS * attempt)
-        return self._run_once(name, upgrade_id, batch_rows, leads=leads)
+        return self._run_once(self._found(name), upgrade_id, batch_rows, leads=leads)
 
-    def _run_once(self, name: str, upgrade_id: int, batch_rows: int, *, leads: bool) -> MigrationFacts:
+    def _found(self, name: str) -> LedgerEntry:
         with self.database.reading() as connection:
             entry = ledger.find(connection, self.schema, name)
         if entry is None:
             raise self._unknown(name)
+        return entry
+
+    def _run_once(self, entry: LedgerEntry, upgrade_id: int, batch_rows: int, *, leads: bool) -> MigrationFacts:
         if entry.state is MigrationState.PENDING:
             return self._start(entry, upgrade_id, leads=leads).facts()
         if entry.state in _UNDER_WAY:
@@ -214,7 +220,10 @@ class DataMigrationRunner:
             return entry
         if ledger.find(connection, self.schema, name) is None:
             raise self._unknown(name)
-        raise Conflict(
+        raise self._claimed(name)
+
+    def _claimed(self, name: str) -> Conflict:
+        return Conflict(
             "batch_claimed",
             f"another worker is at data migration {name} in database {self.database.name} just now",
             remedy="Nothing to do: it goes on there.",
