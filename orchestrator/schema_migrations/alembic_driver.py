@@ -111,7 +111,19 @@ class AlembicDriver:
         """
         if not self.plan(database, release, step):
             return ()
-        found = self.releases[release]
+        ended: set[object] = set()
+        while True:
+            try:
+                return self._run_rest(database, self.releases[release], step, owner_epoch, watch)
+            except Conflict as conflict:  # on a cluster, where locks end at one node, another owner may have ended it
+                revision = conflict.fields.get("revision")
+                if conflict.code != "step_done" or revision in ended:
+                    raise
+                ended.add(revision)
+
+    def _run_rest(
+        self, database: Database, found: Release, step: Step, owner_epoch: int, watch: StepWatch | None
+    ) -> tuple[str, ...]:
         with self._runner.alone(database) as connection:
             todo = self._decide(database, lambda reading: plan_step(self.tree, found, step, reading))
             return self._runner.run(
