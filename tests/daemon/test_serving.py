@@ -221,9 +221,10 @@ def test_daemon_that_is_only_starting_refuses_so_that_another_one_is_asked(site:
         daemon = site.start()
         silent.settimeout(120)
         connection, _ = silent.accept()  # it is about to read its state
-        with connection, pytest.raises(Unreachable) as refused:
-            daemon.ask("GET", "/healthz")
+        with connection:
+            with pytest.raises(Unreachable) as refused:
+                daemon.ask("GET", "/healthz")
+            with socket.socket() as channel, pytest.raises(OSError, match="in use"):
+                channel.bind(("127.0.0.1", daemon.port))
         assert not refused.value.maybe_done
-        with socket.socket() as channel, pytest.raises(OSError, match="in use"):
-            channel.bind(("127.0.0.1", daemon.port))
         daemon.kill()

@@ -40,7 +40,7 @@ def live(site: Site) -> LiveSchema:
 @pytest.fixture
 def proven(customers: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
     """The second one copies what the first one made; both are complete."""
-    monkeypatch.setattr(live_schema, "prepare", lambda database: None)  # the site has our tables
+    monkeypatch.setattr(live_schema, "prepare", lambda database, **_: None)  # the site has our tables
     customers.write("first", FIRST)
     customers.write("second", SECOND)
     customers.runner.enrol(customers.release(*NAMES), UPGRADE)
