@@ -6,7 +6,7 @@ PYTHON ?=
 VENV ?= .venv
 # More arguments: make test ARGS="-k leases", make demo ARGS="--database postgresql"
 ARGS ?=
-WORKERS ?= 2
+WORKERS ?= 3
 SEED ?=
 
 RUN := $(VENV)/.installed-demo

@@ -422,10 +422,19 @@ def test_two_runs_at_once_do_not_meet(shop: TreeWriter, prepared: Database) -> N
     assert driver.run(prepared, "2", Step.EXPAND, owner_epoch=1) == ("e2", "e3")
 
 
+@pytest.fixture
+def impatient(prepared: Database, monkeypatch: pytest.MonkeyPatch) -> Database:
+    """On SQLite too a lock is not waited for long: there a transaction waits before it begins."""
+    monkeypatch.setattr("orchestrator.dialects.sqlite.BUSY_TIMEOUT_SECONDS", 0.2)
+    prepared.engine.dispose()
+    return prepared
+
+
 def test_a_step_does_not_wait_for_locks_for_ever(
-    shop: TreeWriter, prepared: Database, caplog: pytest.LogCaptureFixture
+    shop: TreeWriter, impatient: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As pgroll does. It says who is in the way, at once and when it gives up, and leaves nothing but its intent."""
+    prepared = impatient
     at_release_1(shop, prepared)
     pauses: list[float] = []
     driver = shop.driver(sleep=pauses.append)
@@ -443,7 +452,8 @@ def test_a_step_does_not_wait_for_locks_for_ever(
     assert driver.run(prepared, "2", Step.EXPAND, owner_epoch=1) == ("e2", "e3")
 
 
-def test_a_step_goes_on_when_the_lock_comes_free(shop: TreeWriter, prepared: Database) -> None:
+def test_a_step_goes_on_when_the_lock_comes_free(shop: TreeWriter, impatient: Database) -> None:
+    prepared = impatient
     at_release_1(shop, prepared)
     blocker = blocking_customers(prepared)
     blocker.__enter__()
