@@ -35,10 +35,11 @@ test: $(DEVELOP)
 test-real: $(DEVELOP)
 	@$(BIN)/python -m pytest -m real -s tests/real $(ARGS)
 
-# A whole upgrade on each database while daemons and services are killed. The seed is printed: SEED=... repeats it.
+# A whole upgrade on each database while daemons and services are killed, and every single moment of a revision and of a
+# batch. The seed is printed: SEED=... repeats it.
 test-kill: $(DEVELOP)
 	@bash .ci/servers
-	@SEED="$(SEED)" $(BIN)/python -m pytest -m kill -s tests/kill tests/daemon $(ARGS)
+	@SEED="$(SEED)" $(BIN)/python -m pytest -m kill -s $(ARGS)
 
 # Two real nodes on this machine, killed and brought back. Four minutes.
 test-galera: $(DEVELOP)
