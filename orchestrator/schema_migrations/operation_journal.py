@@ -7,6 +7,7 @@ and marked. The others commit together with their mark.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -15,6 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.schema import ExecutableDDLElement
+from sqlalchemy.sql.dml import UpdateBase
 
 from orchestrator.bookkeeping import journal, operations
 from orchestrator.bookkeeping.journal import JournalEntry, JournalState
@@ -34,6 +36,7 @@ _NOTHING = "SELECT 1"
 _NO_DDL = sa.DDL(_NOTHING)  # type: ignore[no-untyped-call]
 """Sent in the place of a statement that is done already."""
 
+_RETURNING = re.compile(r"^\s*(?:INSERT|UPDATE|DELETE|REPLACE)\b.*\bRETURNING\b", re.IGNORECASE | re.DOTALL)
 _KEPT_CHARACTERS = 2000
 _TOLD_CHARACTERS = 200
 
@@ -136,6 +139,8 @@ class OperationJournal:
         if statement.kind in (Kind.READING, Kind.SESSION):
             return True
         with self._aside():
+            if self._context.outside and _gives_back(element):
+                raise self._asks_back(statement)
             return self._prepare(statement)
 
     def _forget_options(self) -> None:
@@ -287,6 +292,8 @@ class OperationJournal:
 
     def _changed(self, changed: Changed, place: Place) -> MigrationRefused:
         left_out = changed.entry
+        if changed.looked:
+            return self._left_out(left_out, place)
         return refused(
             "operation_changed",
             place,
@@ -297,6 +304,35 @@ class OperationJournal:
             revision=self._revision.id,
             database=self._database.name,
             position=left_out.position,
+        )
+
+    def _asks_back(self, statement: Statement) -> MigrationRefused:
+        """It is not sent a second time, so a second time it would give back nothing."""
+        return refused(
+            "result_not_kept",
+            statement.place,
+            f"revision {self._revision.id} asks for rows that it writes (RETURNING), and would get none when it goes "
+            f"on after it was broken off: {_short(statement.text)}",
+            remedy="Write the rows, and then SELECT what is needed of them.",
+            revision=self._revision.id,
+            database=self._database.name,
+        )
+
+    def _left_out(self, left_out: OperationEntry, place: Place) -> MigrationRefused:
+        """A look may guard one statement or several: skipping them all could lose those that were never sent."""
+        forget = f"DELETE FROM orchestrator_operations WHERE {_of_revision(left_out)};"
+        return refused(
+            "operation_left_out",
+            place,
+            f"revision {self._revision.id} was broken off in database {self._database.name}; it looks at its database, "
+            f"and leaves out now operation {left_out.position}, which it sent then: {_short(left_out.statement)}; "
+            "nobody can tell whether more would have followed that one",
+            remedy=f"If it looks before every single statement, let it begin anew: {forget} If one look guards several "
+            "statements, first undo by hand those that are there. Then retry.",
+            revision=self._revision.id,
+            database=self._database.name,
+            position=left_out.position,
+            commands=[forget],
         )
 
     def _in_doubt(self, statement: Statement, entry: OperationEntry, found: tuple[str, ...]) -> StepFailed:
@@ -329,11 +365,21 @@ class OperationJournal:
         )
 
 
+def _gives_back(element: Any) -> bool:
+    """Whether a statement that writes rows was told to give some of them back."""
+    if isinstance(element, UpdateBase):
+        return bool(element._returning)
+    text = element if isinstance(element, str) else getattr(element, "text", "")
+    return isinstance(text, str) and _RETURNING.search(text) is not None
+
+
 def _where(entry: OperationEntry) -> str:
+    return f"{_of_revision(entry)} AND position = {entry.position} AND part = {entry.part}"
+
+
+def _of_revision(entry: OperationEntry) -> str:
     schema, revision = (value.replace("'", "''") for value in (entry.schema_name, entry.revision))
-    return (
-        f"schema_name = '{schema}' AND revision = '{revision}' AND position = {entry.position} AND part = {entry.part}"
-    )
+    return f"schema_name = '{schema}' AND revision = '{revision}'"
 
 
 def _short(text: str) -> str:

@@ -24,11 +24,15 @@ class Slot:
 
 
 class Changed(Exception):
-    """The revision does not send what the journal says it sent there. `entry` is the one that it left out."""
+    """The revision does not send what the journal says it sent there. `entry` is the one that it left out.
 
-    def __init__(self, entry: OperationEntry) -> None:
+    `looked` says that it may have left it out because of what it found in its database.
+    """
+
+    def __init__(self, entry: OperationEntry, *, looked: bool = False) -> None:
         super().__init__(entry.statement)
         self.entry = entry
+        self.looked = looked
 
 
 class Replay:
@@ -96,22 +100,25 @@ class Replay:
         return same_text(entry.fingerprint, fingerprint)
 
     def _go_forward(self, fingerprint: str) -> OperationEntry | None:
-        """Pass over what the revision found done, to where it goes on; behind everything if it is new."""
+        """Pass over what the revision found done, to where the journal goes on.
+
+        It is known to be done only where the journal has something later: a look may guard one statement or several, so
+        of the last one on record nobody can tell what should follow it. Raises `Changed` there.
+        """
         waiting = self._waiting(self._position)
         if same_text(waiting[0].fingerprint, fingerprint):  # the same with other values: nobody can tell which it is
             return None
         later = sorted(at for at in self._unmatched if at[0] > self._position)
         found = next((at for at in later if self._is(self._unmatched[at], fingerprint)), None)
-        until = found[0] if found is not None else max(self._parts) + 1
-        for at in [at for at in self._unmatched if at[0] < until]:
+        if found is None:
+            raise Changed(self._unmatched[max(self._unmatched)], looked=True)
+        for at in [at for at in self._unmatched if at[0] < found[0]]:
             del self._unmatched[at]
-        self._position = until
-        return None if found is None else self._unmatched[found]
+        self._position = found[0]
+        return self._unmatched[found]
 
     def _refuse_left_out(self, before: int | None) -> None:
-        if self._looked:
-            return
         for (position, _), entry in sorted(self._unmatched.items()):
-            gone = before is None or position < before
+            gone = before is None or (position < before and not self._looked)
             if gone and (entry.state is JournalState.DONE or before is None):
-                raise Changed(entry)
+                raise Changed(entry, looked=self._looked)

@@ -280,7 +280,10 @@ def test_what_failed_may_be_mended_in_the_file(tree: TreeWriter, mariadb: Databa
     assert columns(mariadb, "t") == {"id", "a", "b", "c"}
 
 
-def test_a_revision_that_looks_first_goes_on_where_it_was_killed(tree: TreeWriter, mariadb: Database) -> None:
+def test_a_revision_that_looks_first_is_passed_over_only_as_far_as_the_journal_reaches(
+    tree: TreeWriter, mariadb: Database
+) -> None:
+    """Where each statement has a look of its own, a person says so, and it begins anew."""
     body = """
     for name in ("b", "c", "d"):
         if name not in {each["name"] for each in sa.inspect(op.get_bind()).get_columns("t")}:
@@ -290,9 +293,55 @@ def test_a_revision_that_looks_first_goes_on_where_it_was_killed(tree: TreeWrite
     driver.install(mariadb, "1")
     die_after(driver, mariadb, "ALTER TABLE t ADD COLUMN c")
 
+    with pytest.raises(MigrationRefused) as refusal:
+        expand(driver, mariadb)
+    assert refusal.value.code == "operation_left_out"
+    assert "ADD COLUMN c" in refusal.value.message
+    execute(mariadb, refusal.value.fields["commands"][0])
     expand(driver, mariadb)
     assert columns(mariadb, "t") == {"id", "a", "b", "c", "d"}
     assert states(mariadb) == []
+
+
+def test_what_one_look_guards_together_is_never_left_out_in_part(tree: TreeWriter, mariadb: Database) -> None:
+    body = """
+    if not sa.inspect(op.get_bind()).has_table("kinds"):
+        op.create_table("kinds", sa.Column("id", sa.Integer, primary_key=True), sa.Column("name", sa.String(9)))
+        op.create_index("ix_kinds", "kinds", ["name"])
+        op.execute("INSERT INTO kinds VALUES (1, 'new')")
+    op.add_column("t", sa.Column("b", sa.Integer))
+    """
+    driver = opened(tree, body)
+    driver.install(mariadb, "1")
+    die_after(driver, mariadb, "CREATE TABLE kinds")
+
+    with pytest.raises(MigrationRefused) as refusal:
+        expand(driver, mariadb)
+    assert refusal.value.code == "operation_left_out"
+    for command in ("DROP TABLE kinds", *refusal.value.fields["commands"]):
+        execute(mariadb, command)
+    expand(driver, mariadb)
+    assert scalar(mariadb, "SELECT count(*) FROM kinds") == 1
+
+
+def test_rows_with_values_of_their_moment_are_not_written_twice_after_a_look(
+    tree: TreeWriter, mariadb: Database
+) -> None:
+    body = """
+    import uuid
+    if "b" not in {each["name"] for each in sa.inspect(op.get_bind()).get_columns("t")}:
+        op.add_column("t", sa.Column("b", sa.String(36)))
+    op.get_bind().execute(sa.text("INSERT INTO t (id, b) VALUES (7, :at)"), {"at": str(uuid.uuid4())})
+    op.create_index("ix_b", "t", ["b"])
+    """
+    driver = opened(tree, body)
+    driver.install(mariadb, "1")
+    die_after(driver, mariadb, "CREATE INDEX ix_b")
+
+    with pytest.raises(MigrationRefused) as refusal:
+        expand(driver, mariadb)
+    assert refusal.value.code == "operation_left_out"
+    assert scalar(mariadb, "SELECT count(*) FROM t WHERE id = 7") == 1
 
 
 def test_rows_that_were_found_before_they_were_written_are_written_once(tree: TreeWriter, mariadb: Database) -> None:
@@ -311,6 +360,25 @@ def test_rows_that_were_found_before_they_were_written_are_written_once(tree: Tr
 
     expand(driver, mariadb)
     assert scalar(mariadb, "SELECT GROUP_CONCAT(a ORDER BY id) FROM t") == "10,20,30,9"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        'sa.text("INSERT INTO t (id) VALUES (5) RETURNING id")',
+        'sa.table("t", sa.column("id")).insert().values(id=5).returning(sa.column("id"))',
+    ],
+)
+def test_rows_that_are_asked_back_are_refused_before_they_are_written(
+    tree: TreeWriter, mariadb: Database, statement: str
+) -> None:
+    """Going on after it was broken off, the revision would take something else for the answer."""
+    driver = opened(tree, f"op.get_bind().execute({statement}).scalar()\nop.drop_column('t', 'a')")
+    driver.install(mariadb, "1")
+    with pytest.raises(MigrationRefused) as refusal:
+        expand(driver, mariadb)
+    assert refusal.value.code == "result_not_kept"
+    assert scalar(mariadb, "SELECT count(*) FROM t") == 0
 
 
 # -- owners ----------------------------------------------------------------------------------------------------------
