@@ -13,11 +13,12 @@ from orchestrator.domain.daemons import (
     may_be_contracted,
     older_daemons,
 )
-from orchestrator.domain.errors import Invalid, Never, NotFound
+from orchestrator.domain.errors import Never, NotFound
 from orchestrator.domain.records import Leadership
 from orchestrator.domain.releases import Releases
 from orchestrator.ports import Store, Transaction
 from orchestrator.services.context import event
+from orchestrator.services.vouching import check_attested
 
 REMEMBERED_SECONDS = 30 * 24 * 3600.0
 """For how long a daemon that ended is still listed."""
@@ -177,14 +178,7 @@ class Daemons:
         One that runs nevertheless stops when it hears of it. Raises `NotFound`, and `Invalid` without the attestation
         or a reason: expiry alone proves nothing.
         """
-        if not attested_dead:
-            raise Invalid(
-                "attestation_required",
-                "a daemon is only counted out when somebody vouches that its process is gone",
-                remedy="Make sure that it is stopped, then repeat with --attest-dead (attest_dead: true).",
-            )
-        if not reason.strip():
-            raise Invalid("reason_required", "this needs a reason", remedy="Say why, for whoever reads the audit log.")
+        check_attested("a daemon", attested_dead=attested_dead, reason=reason)
 
         def work(tx: Transaction) -> Daemon:
             daemon = tx.daemon(daemon_id)

@@ -13,6 +13,7 @@ from orchestrator.domain.fleets import Instance, InstanceState, Report
 from orchestrator.domain.ladder import InStepBy, Side
 from orchestrator.ports import ManagedSchema, Transaction
 from orchestrator.services.context import Context, event, standing_of
+from orchestrator.services.vouching import check_attested
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")  # no option of a command, no `..` in a path
 _NONCE = re.compile(r"[A-Za-z0-9._:-]{1,64}")
@@ -138,13 +139,7 @@ class Leases:
         Raises `Invalid` without the attestation or a reason: expiry alone proves nothing.
         """
         self._context.managed(schema)
-        if not attested_dead:
-            raise Invalid(
-                "attestation_required",
-                "an instance is only counted out when somebody vouches that its process is gone",
-                remedy="Make sure that it is stopped, then repeat with --attest-dead (attest_dead: true).",
-            )
-        _check_reason(reason)
+        check_attested("an instance", attested_dead=attested_dead, reason=reason)
 
         def work(tx: Transaction) -> Instance:
             tx.lock_schema(schema)
@@ -231,11 +226,6 @@ def _check_fleet(managed: ManagedSchema, fleet: str) -> None:
 def _check_name(pattern: re.Pattern[str], what: str, value: str, remedy: str) -> None:
     if not pattern.fullmatch(value):
         raise Invalid("name_invalid", f"the {what} {value!r} is not usable", remedy=remedy)
-
-
-def _check_reason(reason: str) -> None:
-    if not reason.strip():
-        raise Invalid("reason_required", "this needs a reason", remedy="Say why, for whoever reads the audit log.")
 
 
 def _refused(admission: Admission) -> NotYet | Never:

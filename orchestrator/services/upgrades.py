@@ -16,6 +16,7 @@ from orchestrator.domain.upgrades import Move, Upgrade, begin, check_way_back
 from orchestrator.domain.view import Approval, StepState
 from orchestrator.ports import Transaction
 from orchestrator.services.context import Context, event, running_upgrade
+from orchestrator.services.vouching import check_reason
 
 FORCIBLE = ("soaked",)
 """Policy guards that an approval may override. Acks, skew and witnesses are never forced."""
@@ -93,7 +94,7 @@ class Upgrades:
 
         Where the policy asks about several it has to be named: said twice, a yes to "the next one" is a yes to two.
         """
-        _check_reason(reason)
+        check_reason(reason)
         forced = tuple(sorted({*force}))
         unknown = {*forced} - {*FORCIBLE}
         if unknown:
@@ -132,7 +133,7 @@ class Upgrades:
 
         Approvals of the phases above are withdrawn: they were given before there was a reason to go back.
         """
-        _check_reason(reason)
+        check_reason(reason)
 
         def change(tx: Transaction, upgrade: Upgrade) -> Upgrade:
             is_later = to > upgrade.phase or (to == upgrade.phase and upgrade.fence <= upgrade.phase)
@@ -151,7 +152,7 @@ class Upgrades:
 
     def cancel(self, schema: str, *, actor: str, reason: str, if_revision: int | None = None) -> Upgrade:
         """Take the upgrade back to its base and end it there. Every approval is withdrawn."""
-        _check_reason(reason)
+        check_reason(reason)
 
         def change(tx: Transaction, upgrade: Upgrade) -> Upgrade:
             check_way_back(upgrade, Phase.BASE)
@@ -163,7 +164,7 @@ class Upgrades:
 
     def pause(self, schema: str, *, actor: str, reason: str, if_revision: int | None = None) -> Upgrade:
         """Let no further move begin until it is resumed. Rows stop moving after the batch under way."""
-        _check_reason(reason)
+        check_reason(reason)
 
         def change(tx: Transaction, upgrade: Upgrade) -> Upgrade:
             self._note(tx, upgrade, "pause", f"{actor} paused the upgrade", actor, reason)
@@ -277,8 +278,3 @@ def _check_next(state: SchemaState, wanted: Release, after: Callable[[str], Rele
             f"{state.name} is at release {state.release}; {wanted.name} is not the release that follows",
             remedy=f"Upgrade to {following.name} first." if following else f"{state.release} is the newest release.",
         )
-
-
-def _check_reason(reason: str) -> None:
-    if not reason.strip():
-        raise Invalid("reason_required", "this needs a reason", remedy="Say why, for whoever reads the audit log.")

@@ -1,0 +1,25 @@
+"""Vouching: what a person must say before their word overrides what the program knows."""
+
+from __future__ import annotations
+
+from orchestrator.domain.errors import Invalid
+
+
+def check_reason(reason: str) -> None:
+    """Raise `Invalid` (code `reason_required`) without a reason."""
+    if not reason.strip():
+        raise Invalid("reason_required", "this needs a reason", remedy="Say why, for whoever reads the audit log.")
+
+
+def check_attested(who: str, *, attested_dead: bool, reason: str) -> None:
+    """Raise `Invalid` unless somebody vouches, with a reason, that the process of `who` is gone.
+
+    Expiry alone proves nothing.
+    """
+    if not attested_dead:
+        raise Invalid(
+            "attestation_required",
+            f"{who} is only counted out when somebody vouches that its process is gone",
+            remedy="Make sure that it is stopped, then repeat with --attest-dead (attest_dead: true).",
+        )
+    check_reason(reason)
