@@ -64,8 +64,8 @@ def show(asked: Asked[StatusQuestion, Nothing]) -> Answer:
         else tag("noscript", tag("p", "Send the header ", tag("code", "Authorization: Bearer TOKEN"), "."))
     )
     return page(
-        asked.settings.server_name,
-        tag("h1", asked.settings.server_name, " ", tag("small", "", id="live", class_="dim", role="status")),
+        "orchestrator",
+        tag("h1", "orchestrator ", tag("small", "", id="live", class_="dim", role="status")),
         tag(
             "form",
             tag("label", "Token ", tag("input", type="password", name="token", autocomplete="off")),

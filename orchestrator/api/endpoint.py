@@ -67,7 +67,6 @@ class Endpoint:
             headers=request.headers,
             actor=actor,
             services=self._services,
-            settings=self._settings,
             watch=self._watch,
             gone=lambda: _hangup(request),
         )

@@ -9,7 +9,6 @@ from typing import Annotated, Any, Generic, TypeVar
 from msgspec import Meta, Struct
 
 from orchestrator.api.auth import Actor, Role
-from orchestrator.api.settings import ApiSettings
 from orchestrator.api.watch import Watch
 from orchestrator.services.daemons import Daemons
 from orchestrator.services.data_migrations import DataMigrations
@@ -77,7 +76,6 @@ class Asked(Generic[Q, B]):
     headers: Mapping[str, str]
     actor: Actor | None
     services: ApiServices
-    settings: ApiSettings
     watch: Watch
     gone: Callable[[], Awaitable[None]]
 

@@ -16,7 +16,6 @@ class ApiSettings:
     """
 
     tokens: Tokens | None = None
-    server_name: str = "orchestrator"
     watch_interval_seconds: float = 0.25
     most_waiters: int = 5000
     turn_wait_seconds: float = 10.0
