@@ -122,7 +122,8 @@ def code_of(error: BaseException) -> int | None:
 
 def _holder(row: Any, *, certain: bool) -> Holder:
     idles = row.command == "Sleep"
-    idle = "idle" if row.transaction_seconds is None else "idle in transaction"
+    is_in_transaction = row.transaction_seconds is not None or row.tables  # innodb_trx is a cache and may lag behind
+    idle = "idle in transaction" if is_in_transaction else "idle"
     sentence = describe(
         row.id,
         user=row.user,
