@@ -30,6 +30,9 @@ def write_copy(connection: Connection, schema: str, copy: Copy, *, now: float) -
         "fence": copy.fence.word,
         "revision": copy.revision,
         "incarnation": copy.incarnation,
+        "admits": "{}",
+        "ttl_seconds": 60.0,
+        "renew_seconds": 20.0,
         "written_at": now,
     }
     forward = update(table).where(table.c.schema_name == schema, table.c.revision <= copy.revision).values(values)
@@ -37,7 +40,7 @@ def write_copy(connection: Connection, schema: str, copy: Copy, *, now: float) -
         return
     found = read_copy(connection, schema)
     if found is None:
-        connection.execute(insert(table).values(schema_name=schema, **values))
+        connection.execute(insert(table).values(schema_name=schema, joins=0, **values))
         return
     raise Conflict(
         "copy_ahead",

@@ -67,10 +67,58 @@ copies = Table(
     Column("fence", String(16), nullable=False),
     Column("revision", BigInteger, nullable=False),
     Column("incarnation", String(255), nullable=False),
+    Column("admits", Text, nullable=False),
+    Column("ttl_seconds", Double, nullable=False),
+    Column("renew_seconds", Double, nullable=False),
+    Column("joins", BigInteger, nullable=False),
     Column("written_at", Double, nullable=False),
     **IN_MYSQL,
 )
-"""The copy: what this database knows of the upgrade's state, so that it can fence by itself."""
+"""The copy: what this database knows of the upgrade's state, so that it can fence by itself.
+
+`admits` is JSON: for each release that may join now, what it is told to follow; one that is absent may not. Whoever
+joins here counts `joins` up: a join and a fence come one after the other.
+"""
+
+instances = Table(
+    "orchestrator_instances",
+    metadata,
+    Column("schema_name", String(64), primary_key=True),
+    Column("fleet", String(64), primary_key=True),
+    Column("instance_id", String(64), primary_key=True),
+    Column("tag", String(64), nullable=False),
+    Column("nonce", String(64), nullable=False),
+    Column("release", String(64), nullable=False),
+    Column("host", String(255)),
+    Column("state", String(16), nullable=False),
+    Column("origin", String(16), nullable=False),
+    Column("acked", BigInteger, nullable=False),
+    Column("joined_at", Double, nullable=False),
+    Column("renewed_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    Column("ended_at", Double),
+    **IN_MYSQL,
+)
+"""The processes that use this database. State: alive, left, evicted. Origin: who admitted it, daemon or copy.
+
+`tag` is the SHA-256 of the lease's epoch, `nonce` that of its registration's nonce, both in hexadecimal digits: the
+secrets themselves are in no database. An instance writes its own row; whoever evicts it writes the row if there is
+none, and the row of an evicted one stays.
+"""
+
+sessions = Table(
+    "orchestrator_sessions",
+    metadata,
+    Column("member", String(255), primary_key=True),
+    Column("session", BigInteger, primary_key=True, autoincrement=False),
+    Column("tag", String(64), nullable=False),
+    Column("started_at", Double, nullable=False),
+    **IN_MYSQL,
+)
+"""Whose each session is, where the server shows no tag of it. `member` is the server, of a cluster the node.
+
+A server that was restarted gives its numbers out anew: a session writes its row over what it finds there.
+"""
 
 data_migrations = Table(
     "orchestrator_data_migrations",

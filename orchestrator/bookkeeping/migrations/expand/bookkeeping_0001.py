@@ -1,4 +1,4 @@
-"""The journals, the copy, the ledger and the incarnation.
+"""The journals, the copy, the instances and their sessions, the ledger and the incarnation.
 
 The journals come first, and nothing is on record of this revision before they are there: where its tables commit one
 by one, it is run again until all of them are.
@@ -57,7 +57,39 @@ def upgrade() -> None:
         sa.Column("fence", sa.String(16), nullable=False),
         sa.Column("revision", sa.BigInteger, nullable=False),
         sa.Column("incarnation", sa.String(255), nullable=False),
+        sa.Column("admits", sa.Text, nullable=False),
+        sa.Column("ttl_seconds", sa.Double, nullable=False),
+        sa.Column("renew_seconds", sa.Double, nullable=False),
+        sa.Column("joins", sa.BigInteger, nullable=False),
         sa.Column("written_at", sa.Double, nullable=False),
+        **IN_MYSQL,
+        if_not_exists=True,
+    )
+    op.create_table(
+        "orchestrator_instances",
+        sa.Column("schema_name", sa.String(64), primary_key=True),
+        sa.Column("fleet", sa.String(64), primary_key=True),
+        sa.Column("instance_id", sa.String(64), primary_key=True),
+        sa.Column("tag", sa.String(64), nullable=False),
+        sa.Column("nonce", sa.String(64), nullable=False),
+        sa.Column("release", sa.String(64), nullable=False),
+        sa.Column("host", sa.String(255)),
+        sa.Column("state", sa.String(16), nullable=False),
+        sa.Column("origin", sa.String(16), nullable=False),
+        sa.Column("acked", sa.BigInteger, nullable=False),
+        sa.Column("joined_at", sa.Double, nullable=False),
+        sa.Column("renewed_at", sa.Double, nullable=False),
+        sa.Column("expires_at", sa.Double, nullable=False),
+        sa.Column("ended_at", sa.Double),
+        **IN_MYSQL,
+        if_not_exists=True,
+    )
+    op.create_table(
+        "orchestrator_sessions",
+        sa.Column("member", sa.String(255), primary_key=True),
+        sa.Column("session", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("tag", sa.String(64), nullable=False),
+        sa.Column("started_at", sa.Double, nullable=False),
         **IN_MYSQL,
         if_not_exists=True,
     )
