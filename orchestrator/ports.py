@@ -88,6 +88,8 @@ class Transaction(Protocol):
         """Store how an attempt ended, if nobody began another one since. Returns whether so."""
         ...
 
+    def forget_step(self, record: StepRecord) -> None: ...
+
     def approvals(self, upgrade_id: int) -> tuple[Approval, ...]: ...
 
     def save_approval(self, approval: Approval) -> None: ...
@@ -108,8 +110,11 @@ class Transaction(Protocol):
 
     def leadership(self) -> Leadership | None: ...
 
-    def save_leadership(self, leadership: Leadership, *, expected_epoch: int | None) -> bool:
-        """Store the leadership if its epoch is still the expected one (None: there is none). Returns whether so."""
+    def save_leadership(self, leadership: Leadership, *, expected: Leadership | None) -> bool:
+        """Store the leadership if nobody wrote it since it was the expected one, not even to renew it.
+
+        None stands for no leadership yet. Returns whether it was stored.
+        """
         ...
 
     def daemons(self, *, state: DaemonState | None = None) -> tuple[Daemon, ...]: ...
@@ -238,4 +243,8 @@ class ManagedSchema(Protocol):
 
     def retry_migration(self, database: str, migration: str) -> None:
         """Send a data migration that failed, or must be verified again, back to its start, and those that follow it."""
+        ...
+
+    def assume_migration(self, database: str, migration: str) -> None:
+        """Enter a data migration in the ledger as one that ran before we knew it. One that is complete stays so."""
         ...

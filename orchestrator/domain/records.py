@@ -47,9 +47,13 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Leadership:
-    """The lease of the leading daemon, since `taken_at`. The epoch only grows and never repeats."""
+    """The lease of the leading daemon, since `taken_at`. The epoch only grows and never repeats.
+
+    The store raises `revision` with every change, a renewal too: who acts on a lease acts on it as it is.
+    """
 
     holder: str
     epoch: int
     expires_at: float
     taken_at: float | None = None
+    revision: int = 0

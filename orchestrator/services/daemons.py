@@ -257,7 +257,7 @@ def _end_predecessors(tx: Transaction, mine: Daemon) -> None:
 def _depose(tx: Transaction, daemon_id: str) -> None:
     leadership = tx.leadership()
     if leadership is not None and leadership.holder == daemon_id:
-        tx.save_leadership(replace(leadership, expires_at=0.0), expected_epoch=leadership.epoch)
+        tx.save_leadership(replace(leadership, expires_at=0.0), expected=leadership)
 
 
 def _status(daemon: Daemon, leadership: Leadership | None, now: float) -> DaemonStatus:

@@ -28,7 +28,7 @@ class Elections:
             epoch = found.epoch if is_ours and found is not None else (found.epoch + 1 if found is not None else 1)
             taken_at = found.taken_at if is_ours and found is not None else tx.now
             lease = Leadership(self._holder, epoch, tx.now + self._ttl_seconds, taken_at)
-            taken = tx.save_leadership(lease, expected_epoch=found.epoch if found is not None else None)
+            taken = tx.save_leadership(lease, expected=found)
             return epoch if taken else None
 
         return self._store.run(work)
@@ -39,6 +39,6 @@ class Elections:
         def work(tx: Transaction) -> None:
             found = tx.leadership()
             if found is not None and found.holder == self._holder:
-                tx.save_leadership(Leadership(self._holder, found.epoch, 0.0), expected_epoch=found.epoch)
+                tx.save_leadership(Leadership(self._holder, found.epoch, 0.0), expected=found)
 
         self._store.run(work)

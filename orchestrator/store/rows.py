@@ -36,10 +36,11 @@ class LeadershipRow:
     epoch: int
     expires_at: float
     taken_at: float | None
+    revision: int
 
     @classmethod
-    def of(cls, leadership: Leadership) -> LeadershipRow:
-        return cls(1, leadership.holder, leadership.epoch, leadership.expires_at, leadership.taken_at)
+    def of(cls, leadership: Leadership, revision: int) -> LeadershipRow:
+        return cls(1, leadership.holder, leadership.epoch, leadership.expires_at, leadership.taken_at, revision)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

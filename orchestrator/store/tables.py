@@ -255,6 +255,7 @@ leadership = Table(
     Column("epoch", BigInteger, nullable=False),
     Column("expires_at", Double, nullable=False),
     Column("taken_at", Double, nullable=True),
+    Column("revision", BigInteger, nullable=False),  # grows with every renewal
     **IN_MYSQL,
 )
 

@@ -96,6 +96,9 @@ class StoreTransaction:
         attempt = {"owner_epoch": record.owner_epoch, "attempts": record.attempts}
         return self._rows.replace(rows.STEPS, record, attempt)
 
+    def forget_step(self, record: StepRecord) -> None:
+        self._rows.delete(rows.STEPS, record.upgrade_id, record.phase, record.database)
+
     def approvals(self, upgrade_id: int) -> tuple[Approval, ...]:
         return self._rows.find(rows.APPROVALS, {"upgrade_id": upgrade_id})
 
@@ -124,15 +127,17 @@ class StoreTransaction:
 
     def leadership(self) -> Leadership | None:
         row = self._rows.get(rows.LEADERSHIP, 1)
-        return None if row is None else Leadership(row.holder, row.epoch, row.expires_at, row.taken_at)
+        if row is None:
+            return None
+        return Leadership(row.holder, row.epoch, row.expires_at, row.taken_at, row.revision)
 
-    def save_leadership(self, leadership: Leadership, *, expected_epoch: int | None) -> bool:
-        row = LeadershipRow.of(leadership)
-        if expected_epoch is not None:
-            return self._rows.replace(rows.LEADERSHIP, row, {"epoch": expected_epoch})
+    def save_leadership(self, leadership: Leadership, *, expected: Leadership | None) -> bool:
+        if expected is not None:
+            row = LeadershipRow.of(leadership, expected.revision + 1)
+            return self._rows.replace(rows.LEADERSHIP, row, {"epoch": expected.epoch, "revision": expected.revision})
         if self._rows.get(rows.LEADERSHIP, 1) is not None:
             return False
-        self._rows.insert(rows.LEADERSHIP, row)
+        self._rows.insert(rows.LEADERSHIP, LeadershipRow.of(leadership, 1))
         return True
 
     def daemons(self, *, state: DaemonState | None = None) -> tuple[Daemon, ...]:

@@ -140,12 +140,24 @@ def test_the_audit_log_pages_in_order(inventory: Store) -> None:
     assert [event.action for event in newest] == ["a2", "a4"]
 
 
-def test_leadership_changes_hands_only_from_the_epoch_that_was_seen(inventory: Store) -> None:
-    assert inventory.run(lambda tx: tx.save_leadership(Leadership("one", 1, NOW + 10), expected_epoch=None))
-    assert not inventory.run(lambda tx: tx.save_leadership(Leadership("two", 1, NOW + 10), expected_epoch=None))
-    assert inventory.run(lambda tx: tx.save_leadership(Leadership("two", 2, NOW + 10), expected_epoch=1))
-    assert not inventory.run(lambda tx: tx.save_leadership(Leadership("one", 2, NOW + 10), expected_epoch=1))
-    assert inventory.read(lambda tx: tx.leadership()) == Leadership("two", 2, NOW + 10)
+def test_leadership_changes_hands_only_as_it_was_seen(inventory: Store) -> None:
+    def save(holder: str, epoch: int, expected: Leadership | None) -> bool:
+        return inventory.run(lambda tx: tx.save_leadership(Leadership(holder, epoch, NOW + 10), expected=expected))
+
+    def seen() -> Leadership:
+        found = inventory.read(lambda tx: tx.leadership())
+        assert found is not None
+        return found
+
+    assert save("one", 1, None)
+    assert not save("two", 1, None)
+    first = seen()
+    assert save("one", 1, first), "renewed"
+    assert not save("two", 2, first)
+    assert save("two", 2, seen())
+    assert not save("one", 2, first)
+    found = seen()
+    assert (found.holder, found.epoch, found.expires_at) == ("two", 2, NOW + 10)
 
 
 def test_the_database_tells_the_time(database_url: str) -> None:
