@@ -197,6 +197,12 @@ class FakeSchema:
             self.calls.append(("retry_migration", database, migration))
             found.migrations[migration] = MigrationFacts(migration, MigrationState.PENDING, rows_total=found.rows)
 
+    def assume_migration(self, database: str, migration: str) -> None:
+        with self._lock:
+            found = self._reachable(database)
+            self.calls.append(("assume_migration", database, migration))
+            found.migrations[migration] = MigrationFacts(migration, MigrationState.ASSUMED)
+
     def _reachable(self, database: str) -> FakeDatabase:
         found = self.on[database]
         if found.error is not None:

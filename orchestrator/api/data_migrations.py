@@ -39,6 +39,17 @@ class RetryMigrationRequest(Question, frozen=True, kw_only=True):
     reason: Reason | None = None
 
 
+class AssumeMigrationRequest(Question, frozen=True, kw_only=True):
+    """Let it count as done in this database, or without one in all where it has not run.
+
+    `attest_done` is the word of whoever asks that the rows are as it leaves them.
+    """
+
+    reason: Reason
+    attest_done: bool = False
+    database: Name | None = None
+
+
 def list_(asked: Asked[Nothing, Nothing]) -> Answer:
     return _answer(asked.schema, asked.services.data_migrations.list(asked.schema))
 
@@ -51,6 +62,15 @@ def retry(asked: Asked[Nothing, RetryMigrationRequest]) -> Answer:
     name = asked.path["name"]
     asked.services.data_migrations.retry(
         asked.schema, name, asked.body.database, actor=asked.who, reason=asked.body.reason
+    )
+    asked.services.nudge(asked.schema)
+    return _answer(asked.schema, asked.services.data_migrations.show(asked.schema, name))
+
+
+def assume(asked: Asked[Nothing, AssumeMigrationRequest]) -> Answer:
+    name, body = asked.path["name"], asked.body
+    asked.services.data_migrations.assume(
+        asked.schema, name, body.database, attested_done=body.attest_done, actor=asked.who, reason=body.reason
     )
     asked.services.nudge(asked.schema)
     return _answer(asked.schema, asked.services.data_migrations.show(asked.schema, name))

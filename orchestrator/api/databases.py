@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.api.exchange import Answer, Asked, Nothing, View
+from orchestrator.api.exchange import Answer, ApiServices, Asked, Nothing, Question, Reason, View
 from orchestrator.services.status import DatabaseStatus
 
 
@@ -11,6 +11,7 @@ class StepView(View, frozen=True, kw_only=True):
 
     state: str
     attempts: int
+    code: str | None
     error: str | None
     remedy: str | None
 
@@ -19,6 +20,7 @@ class DatabaseView(View, frozen=True, kw_only=True):
     """One database. `phase` and `fence` are those of the copy that it holds; with `error` nothing else is known."""
 
     database: str
+    code: str | None = None
     error: str | None = None
     remedy: str | None = None
     heads: tuple[str, ...] = ()
@@ -35,10 +37,34 @@ class DatabaseList(View, frozen=True, kw_only=True):
     databases: tuple[DatabaseView, ...]
 
 
+class EvictDatabaseRequest(Question, frozen=True, kw_only=True):
+    """Count a database out. `attest_gone` is the word of whoever asks that nothing will ever use it again."""
+
+    reason: Reason
+    attest_gone: bool = False
+
+
 def list_(asked: Asked[Nothing, Nothing]) -> Answer:
-    status = asked.services.board.schema(asked.schema)
+    return _answer(asked.services, asked.schema)
+
+
+def _answer(services: ApiServices, schema: str) -> Answer:
+    status = services.board.schema(schema)
     found = status.upgrade.databases if status.upgrade else [DatabaseStatus(facts, None) for facts in status.readings]
-    return Answer(DatabaseList(schema=asked.schema, databases=tuple(database_view(database) for database in found)))
+    return Answer(DatabaseList(schema=schema, databases=tuple(database_view(database) for database in found)))
+
+
+def evict(asked: Asked[Nothing, EvictDatabaseRequest]) -> Answer:
+    """Only one that is not configured any more: the others go on without it."""
+    asked.services.upgrades.evict_database(
+        asked.schema,
+        asked.path["database"],
+        attested_gone=asked.body.attest_gone,
+        actor=asked.who,
+        reason=asked.body.reason,
+    )
+    asked.services.nudge(asked.schema)
+    return _answer(asked.services, asked.schema)
 
 
 def database_view(database: DatabaseStatus) -> DatabaseView:
@@ -46,6 +72,7 @@ def database_view(database: DatabaseStatus) -> DatabaseView:
     facts, step, copy = database.facts, database.step, database.facts.copy
     return DatabaseView(
         database=facts.name,
+        code=facts.code,
         error=facts.error,
         remedy=facts.remedy,
         heads=facts.heads,
@@ -54,5 +81,7 @@ def database_view(database: DatabaseStatus) -> DatabaseView:
         copy_revision=copy.revision if copy is not None else None,
         step=None
         if step is None
-        else StepView(state=step.state.value, attempts=step.attempts, error=step.error, remedy=step.remedy),
+        else StepView(
+            state=step.state.value, attempts=step.attempts, code=step.code, error=step.error, remedy=step.remedy
+        ),
     )

@@ -80,6 +80,11 @@ OPERATIONS: tuple[Route, ...] = (
         "Each database: copy, step, error, position", databases.DatabaseList,
     ),
     Route(
+        "POST", f"{_SCHEMA}/databases/{{database}}/evict", databases.evict, OPERATOR,
+        "Count a database out that is not configured any more and gone for good",
+        databases.DatabaseList, databases.EvictDatabaseRequest,
+    ),
+    Route(
         "GET", f"{_SCHEMA}/gates/{{gate}}", gates.show, READER,
         "deploy:FLEET:RELEASE, rollback:FLEET:RELEASE or phase:PHASE; always 200", gates.GateView,
     ),
@@ -131,6 +136,11 @@ OPERATIONS: tuple[Route, ...] = (
         "POST", f"{_MIGRATION}/retry", data_migrations.retry, OPERATOR,
         "Send a failed data migration back to its start",
         data_migrations.DataMigrationList, data_migrations.RetryMigrationRequest, asks_databases=True,
+    ),
+    Route(
+        "POST", f"{_MIGRATION}/assume", data_migrations.assume, OPERATOR,
+        "Let a data migration of an earlier release count as done, on somebody's word",
+        data_migrations.DataMigrationList, data_migrations.AssumeMigrationRequest, asks_databases=True,
     ),
     Route(
         "GET", "/v1/events", events.list_, READER, "The audit log", events.EventList, query=events.EventsQuestion,

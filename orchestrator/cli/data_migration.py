@@ -10,6 +10,7 @@ from orchestrator.cli import cells
 from orchestrator.cli.answers import DataMigration, DataMigrations
 from orchestrator.cli.command import Listing, Plain, with_schema
 from orchestrator.cli.connection import path_of
+from orchestrator.cli.failures import UsageError
 
 COLUMNS = ("Name", "Release", "Database", "State", "Moved", "Verified", "Differences", "Says")
 
@@ -78,8 +79,35 @@ class Retry(_OfOne):
         return COLUMNS, [_row(each) for each in found.data_migrations]
 
 
+class Assume(_OfOne):
+    """Let a data migration of an earlier release count as done, on your word.
+
+    In one database, or in all where it has not run. It cannot be run any more, since what it reads is stale or gone:
+    look at its rows, and put those right by hand that are not as it would have left them.
+    """
+
+    EXAMPLE = 'orchestrator data-migration assume inventory split_name --attest-done --reason "restored from cell01"'
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("--database", help="only in this one")
+        parser.add_argument("--reason", required=True, help="why, for whoever reads the audit log")
+        parser.add_argument("--attest-done", action="store_true", help="you vouch that the rows are as it leaves them")
+
+    def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Iterable[Any]]:
+        if not parsed_args.attest_done:
+            raise UsageError(
+                "a data migration only counts as done when somebody vouches that its rows are as it leaves them: "
+                "make sure that they are, then repeat with --attest-done."
+            )
+        path = path_of("schemas", parsed_args.schema, "data-migrations", parsed_args.name, "assume")
+        given = {"database": parsed_args.database, "reason": parsed_args.reason, "attest_done": True}
+        return COLUMNS, [_row(each) for each in self.api.post(path, DataMigrations, **given).data_migrations]
+
+
 COMMANDS: dict[str, type[Plain]] = {
     "data-migration list": List,
     "data-migration show": Show,
     "data-migration retry": Retry,
+    "data-migration assume": Assume,
 }

@@ -10,6 +10,7 @@ from orchestrator.cli import cells
 from orchestrator.cli.answers import Database, Databases
 from orchestrator.cli.command import Listing, Plain, Showing, with_schema
 from orchestrator.cli.connection import path_of
+from orchestrator.cli.failures import UsageError
 from orchestrator.domain.errors import NotFound
 
 
@@ -71,8 +72,35 @@ class Show(Showing):
         )
 
 
+class Evict(Plain):
+    """Count a database out, on your word that it is gone for good.
+
+    Needed only for one that took part in the upgrade under way and was taken out of the configuration: its rows would
+    never be moved, so the upgrade does not go on without it.
+    """
+
+    EXAMPLE = 'orchestrator database evict nova_cell cell07 --attest-gone --reason "the cell was closed down"'
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        with_schema(parser)
+        parser.add_argument("database", help="name of the database")
+        parser.add_argument("--reason", required=True, help="why, for whoever reads the audit log")
+        parser.add_argument("--attest-gone", action="store_true", help="you vouch that nothing will ever use it again")
+
+    def take_action(self, parsed_args: argparse.Namespace) -> int:
+        if not parsed_args.attest_gone:
+            raise UsageError(
+                "a database is only counted out when somebody vouches that it is gone for good: "
+                "make sure that no service uses it, then repeat with --attest-gone."
+            )
+        path = path_of("schemas", parsed_args.schema, "databases", parsed_args.database) + "/evict"
+        self.api.post(path, Databases, reason=parsed_args.reason, attest_gone=True)
+        self.say(f"{parsed_args.database}: evicted")
+        return 0
+
+
 def _trouble(database: Database) -> str | None:
     return database.error or (database.step.error if database.step else None)
 
 
-COMMANDS: dict[str, type[Plain]] = {"database list": List, "database show": Show}
+COMMANDS: dict[str, type[Plain]] = {"database list": List, "database show": Show, "database evict": Evict}

@@ -188,6 +188,11 @@ class LiveSchema:
         with self._working_on(database):
             self._runners[database].retry(migration, followers=self._followers(migration))
 
+    def assume_migration(self, database: str, migration: str) -> None:
+        release = next(each for each in self.releases.ordered if migration in each.data_migrations)
+        with self._working_on(database):
+            self._runners[database].attest(release, migration)
+
     def _followers(self, migration: str) -> tuple[str, ...]:
         """The data migrations that run after this one in its release."""
         names = next((each.data_migrations for each in self.releases.ordered if migration in each.data_migrations), ())

@@ -12,7 +12,7 @@ from enum import StrEnum
 from orchestrator.domain.admission import Admission, Standing, Verdict, admit
 from orchestrator.domain.errors import Invalid, NotFound
 from orchestrator.domain.ladder import Phase, Side
-from orchestrator.domain.upgrades import Upgrade
+from orchestrator.domain.upgrades import Status, Upgrade
 
 
 class GateKind(StrEnum):
@@ -117,6 +117,23 @@ def _answer_phase(phase: Phase, upgrade: Upgrade | None) -> GateAnswer:
             "phase_not_on_ladder",
             f"the upgrade to {upgrade.to_release} has no phase {phase.word}",
             f"Its phases are: {', '.join(each.word for each in upgrade.profile.phases())}.",
+        )
+    if upgrade.status is Status.CANCELLED and phase is not Phase.BASE:
+        return GateAnswer(
+            GateStatus.RUNNING,
+            "no_upgrade",
+            f"the upgrade to {upgrade.to_release} was cancelled",
+            "Begin it again, or wait for it.",
+        )
+    if upgrade.status is Status.RUNNING and upgrade.goal < phase:
+        leaves = f"leaves {phase.word}" if upgrade.phase >= phase else f"does not come to {phase.word}"
+        return GateAnswer(
+            GateStatus.RUNNING,
+            "going_back",
+            f"the upgrade is at {upgrade.phase.word} and was sent to {upgrade.goal.word}: it {leaves}",
+            "It is being cancelled; begin it again when it has ended."
+            if upgrade.cancelling
+            else f"It goes forward again with: orchestrator upgrade resume {upgrade.schema}",
         )
     if upgrade.phase >= phase:
         return GateAnswer(GateStatus.SUCCEEDED, "reached", f"the upgrade is at {upgrade.phase.word}")

@@ -16,6 +16,7 @@ from orchestrator.domain.upgrades import Upgrade
 from orchestrator.domain.view import MigrationFacts, MigrationState
 from orchestrator.ports import Transaction
 from orchestrator.services.context import Context, event, latest_readings
+from orchestrator.services.vouching import check_done
 
 _ENDED = (MigrationState.COMPLETE, MigrationState.ASSUMED, MigrationState.FAILED)
 
@@ -138,3 +139,45 @@ class DataMigrations:
             )  # fmt: skip
 
         self._context.store.run(work)
+
+    def assume(
+        self, schema: str, name: str, database: str | None, *, attested_done: bool, actor: str, reason: str
+    ) -> None:
+        """Let a data migration of an earlier release count as done, on somebody's word: in one database or in all.
+
+        It cannot be run any more: what it would read is stale, or gone. Those of the release that is being upgraded
+        to, and of later ones, are refused: they are run, and proven by query. The word is on record first.
+        """
+        check_done(name, attested_done=attested_done, reason=reason)
+        managed = self._context.managed(schema)
+        found = self.show(schema, name)
+        names = tuple(
+            status.database
+            for status in found
+            if database in (None, status.database)
+            and (status.facts is None or status.facts.state not in (MigrationState.COMPLETE, MigrationState.ASSUMED))
+        )
+        if not names:
+            raise NotFound(
+                "nothing_to_assume",
+                f"data migration {name} is not missing in {database or 'any database'}",
+                remedy=f"orchestrator data-migration show {schema} {name}",
+            )
+
+        def work(tx: Transaction) -> None:
+            state = tx.lock_schema(schema)
+            releases = managed.releases
+            if state.release is None or releases.index(found[0].release) > releases.index(state.release):
+                raise Conflict(
+                    "data_migration_to_be_proven",
+                    f"data migration {name} is of release {found[0].release}, which {schema} has not reached",
+                    remedy="It runs in backfill of the upgrade to that release, and is proven by query.",
+                )
+            event(
+                tx, "data_migration.assume", f"{actor} vouches that {name} is done in {', '.join(names)}",
+                actor=actor, schema=schema, subject=name, reason=reason,
+            )  # fmt: skip
+
+        self._context.store.run(work)
+        for each in names:
+            managed.assume_migration(each, name)

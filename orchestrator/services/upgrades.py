@@ -14,9 +14,10 @@ from orchestrator.domain.records import SchemaState
 from orchestrator.domain.releases import Release
 from orchestrator.domain.upgrades import Move, Upgrade, begin, check_way_back
 from orchestrator.domain.view import Approval, StepState
+from orchestrator.domain.ways_back import cancelling
 from orchestrator.ports import Transaction
 from orchestrator.services.context import Context, event, running_upgrade
-from orchestrator.services.vouching import check_reason
+from orchestrator.services.vouching import check_gone, check_reason
 
 FORCIBLE = ("soaked",)
 """Policy guards that an approval may override. Acks, skew and witnesses are never forced."""
@@ -215,6 +216,39 @@ class Upgrades:
 
         return self._steer(schema, if_revision, change)
 
+    def evict_database(self, schema: str, database: str, *, attested_gone: bool, actor: str, reason: str) -> None:
+        """Count out a database that took part in the upgrade and is not configured any more, on somebody's word.
+
+        Nobody else would ever move its rows, so without that word the upgrade does not go on without it.
+        """
+        check_gone(database, attested_gone=attested_gone, reason=reason)
+        managed = self._context.managed(schema)
+
+        def work(tx: Transaction) -> None:
+            upgrade = running_upgrade(tx, tx.lock_schema(schema))
+            if database in managed.databases:
+                raise Conflict(
+                    "database_configured",
+                    f"database {database} is in the configuration of {schema}",
+                    remedy=f"Take it out of [schema:{schema}] databases first, and restart every daemon.",
+                )
+            began = [record for record in tx.steps(upgrade.id, Phase.EXPANDED) if record.database == database]
+            if not began:
+                raise NotFound(
+                    "database_unknown",
+                    f"no database {database!r} takes part in the upgrade of {schema}",
+                    remedy=f"`orchestrator status {schema}` names those that are missed.",
+                )
+            for record in began:
+                tx.forget_step(record)
+            sentence = f"{actor} counted out database {database}: it is gone for good"
+            event(
+                tx, "database.evict", sentence,
+                actor=actor, schema=schema, upgrade_id=upgrade.id, subject=database, reason=reason,
+            )  # fmt: skip
+
+        self._context.store.run(work)
+
     def _steer(
         self, schema: str, if_revision: int | None, change: Callable[[Transaction, Upgrade], Upgrade]
     ) -> Upgrade:
@@ -255,10 +289,11 @@ def _same_or_refuse(upgrade: Upgrade, release: str) -> Upgrade:
     if upgrade.to_release == release and not upgrade.cancelling:
         return upgrade
     doing = "being cancelled" if upgrade.cancelling else "under way"
+    cancel = "" if upgrade.cancelling else cancelling(upgrade)
     raise Conflict(
         "upgrade_running",
         f"the upgrade of {upgrade.schema} to {upgrade.to_release} is {doing}",
-        remedy=f"Let it end, or: orchestrator upgrade cancel {upgrade.schema} --reason ...",
+        remedy=f"Let it end, or: {cancel}" if cancel else "Let it end.",
     )
 
 

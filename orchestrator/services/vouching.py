@@ -23,3 +23,28 @@ def check_attested(who: str, *, attested_dead: bool, reason: str) -> None:
             remedy="Make sure that it is stopped, then repeat with --attest-dead (attest_dead: true).",
         )
     check_reason(reason)
+
+
+def check_gone(database: str, *, attested_gone: bool, reason: str) -> None:
+    """Raise `Invalid` unless somebody vouches, with a reason, that nothing will ever use that database again.
+
+    That it is not configured any more proves nothing.
+    """
+    if not attested_gone:
+        raise Invalid(
+            "attestation_required",
+            f"database {database} is only counted out when somebody vouches that it is gone for good",
+            remedy="Make sure that no service uses it, then repeat with --attest-gone (attest_gone: true).",
+        )
+    check_reason(reason)
+
+
+def check_done(migration: str, *, attested_done: bool, reason: str) -> None:
+    """Raise `Invalid` unless somebody vouches, with a reason, that the rows are as that data migration leaves them."""
+    if not attested_done:
+        raise Invalid(
+            "attestation_required",
+            f"data migration {migration} only counts as done when somebody vouches that its rows are as it leaves them",
+            remedy="Make sure that they are, then repeat with --attest-done (attest_done: true).",
+        )
+    check_reason(reason)

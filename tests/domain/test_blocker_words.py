@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from orchestrator.domain.guards import GUARDS
 from orchestrator.domain.ladder import Phase
 from orchestrator.domain.view import Blocker, MigrationFacts, MigrationState, View
-from tests.domain.views import a_view, an_upgrade, complete, with_database
+from tests.domain.views import NEW, a_view, an_upgrade, complete, with_database
 
 
 def of_rows(phase: Phase, target: Phase, *migrations: MigrationFacts) -> tuple[Blocker, ...]:
@@ -47,8 +49,29 @@ def test_a_database_that_was_taken_out_of_the_configuration_holds_the_upgrade_up
     """Its rows would never be moved, and nobody would say so."""
     (blocker,) = left_out(Phase.EXPANDED, Phase.CONTRACTED, Phase.BACKFILL)
     assert (blocker.code, blocker.culprits) == ("database_left_out", ("cell3",))
-    assert "upgrade cancel inventory" in blocker.remedy
+    assert "orchestrator database evict inventory cell3 --attest-gone --reason ..." in blocker.remedy
 
 
 def test_an_upgrade_can_be_taken_back_without_a_database_that_is_gone() -> None:
     assert left_out(Phase.EXPANDED, Phase.BASE, Phase.BASE) == ()
+
+
+BEFORE_AND_AFTER = ((Phase.BACKFILL, Phase.READ_NEW), (Phase.WRITE_NEW, Phase.CONTRACTED))
+
+
+@pytest.mark.parametrize(("phase", "target"), BEFORE_AND_AFTER)
+def test_no_remedy_leads_back_where_no_way_leads(phase: Phase, target: Phase) -> None:
+    """From write_new on the old shape is stale: `cancel`, and `rollback` below read_new, are refused."""
+    upgrade = replace(an_upgrade(phase), manifest=NEW.recorded())
+    view = replace(a_view(upgrade, new=replace(NEW, data_migrations=("split_name",))), left_out=("cell3",))
+    troubled = with_database(view, expanded=False, migrations=())
+    remedies = {
+        blocker.code: blocker.remedy
+        for name in ("manifest_unchanged", "databases_fenced", "databases_expanded", "data_migrated")
+        for blocker in GUARDS[name](troubled, target)
+    }
+    assert remedies.keys() == {
+        "manifest_changed", "database_left_out", "database_not_expanded", "data_migration_pending",
+    }  # fmt: skip
+    leads_back = {code for code, remedy in remedies.items() if "upgrade cancel" in remedy or "rollback" in remedy}
+    assert leads_back == (remedies.keys() - {"database_left_out"} if phase < Phase.WRITE_NEW else set())

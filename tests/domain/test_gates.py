@@ -9,7 +9,7 @@ from orchestrator.domain.errors import Invalid, NotFound
 from orchestrator.domain.gates import GateAnswer, GateStatus, answer, parse
 from orchestrator.domain.ladder import InStepBy, Phase
 from orchestrator.domain.releases import Release
-from orchestrator.domain.upgrades import Upgrade
+from orchestrator.domain.upgrades import Status, Upgrade
 from tests.domain.views import RELEASES, an_upgrade
 
 RUNNING, SUCCEEDED, TERMINAL = GateStatus
@@ -39,6 +39,17 @@ def asked(gate: str, upgrade: Upgrade | None, *, release: str = "1") -> GateAnsw
         ("phase:backfill", an_upgrade(Phase.EXPANDED), RUNNING, "phase_not_reached"),
         ("phase:backfill", an_upgrade(Phase.BACKFILL), SUCCEEDED, "reached"),
         ("phase:backfill", an_upgrade(Phase.WRITE_NEW), SUCCEEDED, "reached"),
+        ("phase:backfill", an_upgrade(Phase.READ_NEW, goal=Phase.EXPANDED), RUNNING, "going_back"),
+        ("phase:backfill", an_upgrade(Phase.BACKFILL, goal=Phase.BASE, cancelling=True), RUNNING, "going_back"),
+        ("phase:backfill", an_upgrade(Phase.READ_NEW, goal=Phase.BACKFILL), SUCCEEDED, "reached"),
+        ("phase:backfill", an_upgrade(Phase.EXPANDED, goal=Phase.EXPANDED), RUNNING, "going_back"),
+        (
+            "phase:backfill",
+            an_upgrade(goal=Phase.BASE, cancelling=True, status=Status.CANCELLED),
+            RUNNING,
+            "no_upgrade",
+        ),
+        ("phase:contracted", an_upgrade(Phase.CONTRACTED, status=Status.COMPLETED), SUCCEEDED, "reached"),
         ("phase:sealed", an_upgrade(Phase.WRITE_NEW), TERMINAL, "phase_not_on_ladder"),
     ],
 )

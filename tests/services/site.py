@@ -119,6 +119,9 @@ class PausingSchema:
     def retry_migration(self, database: str, migration: str) -> None:
         self._schema.retry_migration(database, migration)
 
+    def assume_migration(self, database: str, migration: str) -> None:
+        self._schema.assume_migration(database, migration)
+
 
 class Site:
     """The schema `inventory` with two fleets, at release 1, and everything that works on it."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from orchestrator.domain.ladder import Phase
 from orchestrator.domain.view import Blocker, DatabaseFacts, MigrationFacts, MigrationState, View
+from orchestrator.domain.ways_back import again_from
 
 
 def blockers(view: View, target: Phase) -> Iterator[Blocker]:
@@ -23,8 +24,9 @@ def blockers(view: View, target: Phase) -> Iterator[Blocker]:
         yield Blocker(
             "proof_doubtful",
             f"{upgrade.doubt}, so the shapes may be out of step",
-            f"orchestrator upgrade rollback {upgrade.schema} --to expanded --reason ..., and when it is there: "
-            f"orchestrator upgrade resume {upgrade.schema}. Then every row is moved and proven again.",
+            f"{again}. Then every row is moved and proven again."
+            if (again := again_from(upgrade, Phase.EXPANDED))
+            else "The old shape is stale by now: find the rows that it wrote, and put them right by hand.",
         )
     proof_needed = target == upgrade.profile.neighbour(Phase.BACKFILL, upgrade.goal) if _has_backfill(view) else False
     for database in view.databases:
@@ -43,7 +45,9 @@ def blockers(view: View, target: Phase) -> Iterator[Blocker]:
                 yield Blocker(
                     "data_migration_skipped",
                     f"data migration {name} of an earlier release has not run in {database.name}",
-                    f"orchestrator data-migration show {upgrade.schema} {name}",
+                    "Find out whether its rows are as it would have left them, and put the others right by hand. Then: "
+                    f"orchestrator data-migration assume {upgrade.schema} {name} --database {database.name} "
+                    "--attest-done --reason ...",
                     (f"{database.name}/{name}",),
                 )
 
@@ -64,7 +68,7 @@ def _blocker(
     schema, place = view.upgrade.schema, (f"{database.name}/{name}",)
     if found is None:
         sentence = f"data migration {name} has not started in {database.name}"
-        return Blocker("data_migration_pending", sentence, "It starts by itself in phase backfill.", place)
+        return Blocker("data_migration_pending", sentence, _how_it_is_entered(view, database.name), place)
     if found.state is MigrationState.PENDING and behind is not None:
         sentence = f"data migration {name} waits for {behind} in {database.name}"
         return Blocker("data_migration_pending", sentence, f"It starts by itself when {behind} is complete.", place)
@@ -101,7 +105,16 @@ def _how_it_goes_on(view: View, name: str) -> str:
         return f"It goes on by itself: {look}"
     if not upgrade.old_valid:
         return f"Rows only move in backfill, and the old shape is stale by now: put right what {look} names by hand."
+    return f"Rows only move in backfill: {again_from(upgrade, Phase.BACKFILL)}"
+
+
+def _how_it_is_entered(view: View, database: str) -> str:
+    """The expand step enters it in the ledger: one that is not there was lost, or its database was added since."""
+    again = again_from(view.upgrade, Phase.BASE)
+    if again:
+        return f"Its ledger does not know it. Run the expand step again, which enters it: {again}"
     return (
-        f"Rows only move in backfill: orchestrator upgrade rollback {upgrade.schema} --to backfill --reason ..., and "
-        f"when it is there: orchestrator upgrade resume {upgrade.schema}"
+        f"Its ledger does not know it. If {database} was added since the upgrade began, take it out of "
+        f"[schema:{view.upgrade.schema}] databases until the upgrade has ended, and restart the daemon; else restore "
+        "there, from a backup, the tables that begin with orchestrator_."
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from orchestrator.domain.ladder import Phase
 from orchestrator.domain.view import Blocker, View
+from orchestrator.domain.ways_back import again_from
 
 
 def blockers(view: View, target: Phase) -> Iterator[Blocker]:
@@ -17,8 +18,16 @@ def blockers(view: View, target: Phase) -> Iterator[Blocker]:
                 "database_not_expanded",
                 f"database {facts.name} has not, or not any more, what expand to {upgrade.to_release} makes, and "
                 f"{target.word} builds on it",
-                "Put its schema right. Or run the step again: "
-                f"orchestrator upgrade rollback {upgrade.schema} --to base --reason ..., "
-                f"and when it is there: orchestrator upgrade resume {upgrade.schema}",
+                f"Put its schema right. {_otherwise(view, facts.name)}",
                 (facts.name,),
             )
+
+
+def _otherwise(view: View, database: str) -> str:
+    again = again_from(view.upgrade, Phase.BASE)
+    if again:
+        return f"Or run the step again: {again}"
+    return (
+        f"If {database} was added since the upgrade began, take it out of [schema:{view.upgrade.schema}] databases "
+        "until the upgrade has ended, and restart the daemon."
+    )

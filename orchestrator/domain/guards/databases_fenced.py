@@ -21,8 +21,8 @@ def blockers(view: View, target: Phase) -> Iterator[Blocker]:
         yield Blocker(
             "database_left_out",
             f"database {name} took part in this upgrade and is not in the configuration any more",
-            f"Name it in [schema:{upgrade.schema}] databases again and restart the daemon. If it is gone for good, "
-            f"begin anew without it: orchestrator upgrade cancel {upgrade.schema} --reason ...",
+            f"Name it in [schema:{upgrade.schema}] databases again and restart the daemon. If it is gone for good: "
+            f"orchestrator database evict {upgrade.schema} {name} --attest-gone --reason ...",
             (name,),
         )
     for facts in view.databases:

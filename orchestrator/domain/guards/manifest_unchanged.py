@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from orchestrator.domain.ladder import Phase
 from orchestrator.domain.view import Blocker, View
+from orchestrator.domain.ways_back import cancelling
 
 
 def blockers(view: View, target: Phase) -> Iterator[Blocker]:
@@ -16,10 +17,11 @@ def blockers(view: View, target: Phase) -> Iterator[Blocker]:
     upgrade = view.upgrade
     changed = view.new.differences(upgrade.manifest) if upgrade.manifest is not None else ()
     if changed and target > upgrade.phase:
+        cancel = cancelling(upgrade)
+        otherwise = f" Or begin anew with what it says now: {cancel}" if cancel else ""
         yield Blocker(
             "manifest_changed",
             f"since the upgrade began, the manifest says something else of release {upgrade.to_release}: "
             f"{'; '.join(changed)}",
-            "Put releases.toml back, on every daemon, and restart it. Or begin anew with what it says now: "
-            f"orchestrator upgrade cancel {upgrade.schema} --reason ...",
+            f"Put releases.toml back, on every daemon, and restart it.{otherwise}",
         )
