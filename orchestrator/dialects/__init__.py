@@ -146,6 +146,10 @@ class Dialect(Protocol):
         """
         ...
 
+    def consulting(self, engine: Engine, seconds: float) -> AbstractContextManager[Connection]:
+        """A transaction for somebody else's query: it can write nothing, and no statement runs longer than this."""
+        ...
+
     def schema_connection(self, engine: Engine) -> AbstractContextManager[Connection]:
         """A connection for DDL, with no transaction begun.
 
@@ -234,6 +238,12 @@ class Database:
     def writing(self) -> Iterator[Connection]:
         """A transaction that writes; committed at the end. Raises `Unavailable`: no connection, or no lock in time."""
         with self._explained(), self.dialect.writing(self.engine) as connection:
+            yield connection
+
+    @contextmanager
+    def consulting(self, seconds: float) -> Iterator[Connection]:
+        """As `reading`, for a query that is not ours: nothing can be written, and none runs longer than this."""
+        with self._explained(), self.dialect.consulting(self.engine, seconds) as connection:
             yield connection
 
     @contextmanager

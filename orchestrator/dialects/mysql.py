@@ -248,6 +248,22 @@ class MySQL:
             yield connection
 
     @contextmanager
+    def consulting(self, engine: Engine, seconds: float) -> Iterator[Connection]:
+        with engine.connect() as connection:
+            in_mariadb = is_mariadb(connection)
+            limit = "max_statement_time" if in_mariadb else "max_execution_time"
+            longest = f"{seconds:.3f}" if in_mariadb else max(1, int(seconds * 1000))
+            connection.exec_driver_sql("SET SESSION TRANSACTION READ ONLY")
+            connection.exec_driver_sql(f"SET SESSION {limit} = {longest}")
+            connection.rollback()
+            try:
+                yield connection
+            finally:
+                connection.rollback()
+                connection.exec_driver_sql("SET SESSION TRANSACTION READ WRITE")
+                connection.exec_driver_sql(f"SET SESSION {limit} = DEFAULT")
+
+    @contextmanager
     def schema_connection(self, engine: Engine) -> Iterator[Connection]:
         with engine.connect() as connection:
             yield connection

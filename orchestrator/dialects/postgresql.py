@@ -307,6 +307,13 @@ class PostgreSQL:
             yield connection
 
     @contextmanager
+    def consulting(self, engine: Engine, seconds: float) -> Iterator[Connection]:
+        with engine.connect() as connection:
+            connection.exec_driver_sql("SET TRANSACTION READ ONLY")
+            connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{max(1, int(seconds * 1000))}ms'")
+            yield connection
+
+    @contextmanager
     def schema_connection(self, engine: Engine) -> Iterator[Connection]:
         with engine.connect() as connection:
             yield connection

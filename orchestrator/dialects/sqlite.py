@@ -25,6 +25,7 @@ from orchestrator.dialects.holders import Holder
 from orchestrator.dialects.row_order import whole
 from orchestrator.domain.errors import Conflict, Invalid
 
+_INSTRUCTIONS_BETWEEN_LOOKS = 10_000  # of SQLite's own machine, which does some millions in a second
 BUSY_TIMEOUT_SECONDS = 10.0
 _TURN_SECONDS = (0.001, 0.005)
 _BUSY = 5
@@ -195,6 +196,20 @@ class SQLite:
     def snapshot(self, engine: Engine) -> Iterator[Connection]:
         with self.writing(engine) as connection:
             yield connection
+
+    @contextmanager
+    def consulting(self, engine: Engine, seconds: float) -> Iterator[Connection]:
+        with engine.connect() as connection:
+            driver = connection.connection.driver_connection
+            assert isinstance(driver, sqlite3.Connection)
+            give_up_at = time.monotonic() + seconds
+            driver.execute("PRAGMA query_only = ON")
+            driver.set_progress_handler(lambda: time.monotonic() > give_up_at, _INSTRUCTIONS_BETWEEN_LOOKS)
+            try:
+                yield connection
+            finally:
+                driver.set_progress_handler(None, 0)
+                driver.execute("PRAGMA query_only = OFF")
 
     @contextmanager
     def schema_connection(self, engine: Engine) -> Iterator[Connection]:
