@@ -104,6 +104,13 @@ def _admit_in_upgrade(standing: Standing, upgrade: Upgrade, release: str) -> Adm
         return _too_far(standing, f"{upgrade.from_release} on its way to {upgrade.to_release}", release, distance)
     support = upgrade.profile.support(side)
     way = f"the upgrade of {standing.schema} from {upgrade.from_release} to {upgrade.to_release}"
+    if upgrade.frozen is not None:
+        return Admission(
+            Verdict.NOT_YET,
+            "frozen",
+            f"{way} waits until everybody was heard of again: {upgrade.frozen}",
+            "Wait; `orchestrator status` says for how long.",
+        )
     if upgrade.phase not in support:
         if side is Side.NEW:
             return Admission(
@@ -146,6 +153,29 @@ def stance(standing: Standing, release: str) -> Stance:
     side = upgrade.side_of(release)
     behaviour = upgrade.profile.behaviour(Side.NEW, upgrade.phase) if side is Side.NEW else Behaviour.A3
     return Stance(upgrade.id, upgrade.publication, upgrade.phase, behaviour)
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """What a managed database knows of one release: what its instances follow, and whether new ones may join."""
+
+    release: str
+    stance: Stance
+    joins: bool
+
+
+def admitted(standing: Standing) -> tuple[Admitted, ...]:
+    """The releases that can live in the present phase. Whoever joins without a daemon finds itself here, or may not."""
+    upgrade = standing.upgrade
+    if standing.release is None:
+        return ()
+    if upgrade is None:
+        lives = [standing.release]
+    else:
+        sides = ((upgrade.from_release, Side.OLD), (upgrade.to_release, Side.NEW))
+        lives = [release for release, side in sides if upgrade.phase in upgrade.profile.support(side)]
+    known = [release for release in lives if release in standing.releases]
+    return tuple(Admitted(release, stance(standing, release), may_join(standing, release)) for release in known)
 
 
 def may_join(standing: Standing, release: str) -> bool:

@@ -92,7 +92,14 @@ class Step(StrEnum):
 
     NONE = "none"
     EXPAND = "expand"
+    SEAL = "seal"  # sync triggers are dropped, and then writes to the old shape denied
+    UNSEAL = "unseal"
     CONTRACT = "contract"
+
+    @property
+    def may_be_abandoned(self) -> bool:
+        """Whether the upgrade may turn back in the middle: what it has done by then is in nobody's way."""
+        return self in (Step.EXPAND, Step.SEAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +108,7 @@ class Rung:
 
     `up` and `down` name the guards that must be open to enter the phase from below and from above, besides the
     ones that hold for every move (`EVERY_MOVE`). `down is None` means that the phase is never entered from above.
+    `step` is done on the way into it from below, `step_down` from above.
     """
 
     phase: Phase
@@ -110,10 +118,11 @@ class Rung:
     up: tuple[str, ...]
     down: tuple[str, ...] | None
     why: str
+    step_down: Step = Step.NONE
 
 
 EVERY_MOVE = (
-    "not_paused", "manifest_unchanged", "fleets_known", "instances_support", "instances_acked", "databases_fenced",
+    "not_paused", "not_frozen", "manifest_unchanged", "fleets_known", "instances_support", "instances_acked", "databases_fenced",
 )  # fmt: skip
 """Guards of every move, in the order in which their blockers are shown."""
 
@@ -124,25 +133,29 @@ RUNGS: tuple[Rung, ...] = (
         "The new shape exists beside the old one, so the new release may start and write both.",
     ),
     Rung(
-        Phase.BACKFILL, Stage.MIGRATE, Behaviour.A1, Step.NONE, ("databases_expanded",), ("old_shape_valid",),
+        Phase.BACKFILL, Stage.MIGRATE, Behaviour.A1, Step.NONE,
+        ("databases_expanded", "databases_in_step"), ("old_shape_valid",),
         "Every possible writer writes the new shape, so rows can be moved without being missed.",
     ),
     Rung(
-        Phase.READ_NEW, Stage.MIGRATE, Behaviour.A2, Step.NONE, ("databases_expanded", "data_migrated"), (),
+        Phase.READ_NEW, Stage.MIGRATE, Behaviour.A2, Step.NONE,
+        ("databases_expanded", "databases_in_step", "data_migrated"), ("old_shape_valid",),
         "Every row is proven to carry the new shape, so it may be read.",
+        Step.UNSEAL,  # sealing may have been abandoned half-way
     ),
     Rung(
         Phase.WRITE_NEW, Stage.MIGRATE, Behaviour.A3, Step.NONE,
-        ("databases_expanded", "data_migrated", "approved"), (),
+        ("databases_expanded", "databases_in_step", "data_migrated", "approved"), (),
         "Nobody reads the old shape any more, so it may go stale.",
+        Step.UNSEAL,
     ),
     Rung(
-        Phase.SEALED, Stage.CONTRACT, Behaviour.A3, Step.NONE, ("databases_expanded", "approved"), (),
+        Phase.SEALED, Stage.CONTRACT, Behaviour.A3, Step.SEAL, ("databases_expanded", "data_migrated", "approved"), (),
         "The database denies writes to the old shape, which shows a forgotten writer before anything is removed.",
     ),
     Rung(
         Phase.CONTRACTED, Stage.CONTRACT, Behaviour.A3, Step.CONTRACT,
-        ("databases_expanded", "data_migrated", "soaked", "approved"), None,
+        ("databases_expanded", "data_migrated", "databases_sealed", "soaked", "approved"), None,
         "Nothing alive needs the old shape, so it is removed. There is no way back from here.",
     ),
 )  # fmt: skip
@@ -187,13 +200,15 @@ SUPPORT: dict[InStepBy, dict[Side, Support]] = {
 class Profile:
     """What an upgrade needs of the ladder; it follows from the release that it goes to.
 
-    `seals` says that this upgrade can deny writes to the old shape before it removes it.
+    `seals` says that this upgrade denies writes to the old shape before it removes it, `reverses` that its release
+    brings data migrations that make a stale old shape valid again.
     """
 
     in_step_by: InStepBy
     has_data_migrations: bool
     has_contract: bool
     seals: bool = False
+    reverses: bool = False
 
     def phases(self) -> tuple[Phase, ...]:
         """The rungs of this upgrade, lowest first.
@@ -233,8 +248,17 @@ class Profile:
         return SUPPORT[self.in_step_by][side]
 
     def behaviour(self, side: Side, phase: Phase) -> Behaviour:
-        """What code of that side does in that phase, which must be one that it supports."""
+        """What code of that side is told to do in that phase, which must be one that it supports.
+
+        Beside triggers nobody has to switch: the old release reads and writes the old shape, the new one the new.
+        """
         if side is Side.OLD:
             return Behaviour.A0
+        if self.in_step_by is InStepBy.TRIGGERS:
+            return Behaviour.A3
         found = RUNG_OF[phase].new_code
         return Behaviour.A1 if found is None else found
+
+    def reads_old(self, phase: Phase) -> bool:
+        """Whether somebody who reads the old shape may live in that phase."""
+        return phase < Phase.READ_NEW or phase in self.support(Side.OLD)

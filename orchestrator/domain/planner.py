@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 from orchestrator.domain.guards import GUARDS
 from orchestrator.domain.guards.databases_fenced import unfit
-from orchestrator.domain.ladder import EVERY_MOVE, POINT_OF_NO_RETURN, RUNG_OF, Phase, Step
+from orchestrator.domain.guards.old_shape_valid import unproven_reverses
+from orchestrator.domain.ladder import EVERY_MOVE, POINT_OF_NO_RETURN, RUNG_OF, InStepBy, Phase, Step
 from orchestrator.domain.upgrades import Move, Status
-from orchestrator.domain.view import Blocker, StepState, View
+from orchestrator.domain.view import Blocker, DatabaseFacts, StepState, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,34 @@ class EndAtBase:
     """A cancelled upgrade that never left its base."""
 
 
-Decision = Idle | Refusal | SetFence | LiftFence | BeginStep | ContinueStep | Publish | EndAtBase
+@dataclass(frozen=True, slots=True)
+class MoveRowsBack:
+    """On the way back everybody writes both shapes: let the reverse data migrations run."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrustOldShape:
+    """Every row is proven to carry the old shape again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Thaw:
+    """Commits were lost, and everybody who may be alive was heard of since."""
+
+
+Decision = (
+    Idle
+    | Refusal
+    | SetFence
+    | LiftFence
+    | BeginStep
+    | ContinueStep
+    | Publish
+    | EndAtBase
+    | MoveRowsBack
+    | TrustOldShape
+    | Thaw
+)
 
 
 def blockers(view: View, target: Phase) -> tuple[Blocker, ...]:
@@ -98,6 +126,9 @@ def decide(view: View) -> Decision:
     upgrade = view.upgrade
     if upgrade.status is not Status.RUNNING:
         return Idle(f"the upgrade is {upgrade.status.value}")
+    if upgrade.frozen is not None:
+        found = tuple(GUARDS["not_frozen"](view, upgrade.fence))
+        return Refusal(upgrade.fence, found) if found else Thaw()
     if upgrade.move is Move.STEPPING:
         return _decide_stepping(view)
     target = upgrade.target
@@ -108,7 +139,21 @@ def decide(view: View) -> Decision:
             return EndAtBase()
         return Idle(f"the upgrade rests at {upgrade.phase.word}, where it was sent")
     found = blockers(view, target)
+    if upgrade.needs_rows_moved_back(target):
+        return _decide_moving_back(view, target, found)
     return Refusal(target, found) if found else SetFence(target)
+
+
+def _decide_moving_back(view: View, target: Phase, found: tuple[Blocker, ...]) -> Decision:
+    """The way back needs the old shape, which is stale: rows are moved back once everybody writes it again."""
+    rows = tuple(GUARDS["old_shape_valid"](view, target))
+    others = tuple(blocker for blocker in found if blocker not in rows)
+    if others:
+        return Refusal(target, others)
+    if not view.upgrade.reversing:
+        return MoveRowsBack()
+    unproven = tuple(unproven_reverses(view))
+    return Refusal(target, unproven) if unproven else TrustOldShape()
 
 
 def _decide_fenced(view: View, target: Phase | None) -> Decision:
@@ -122,13 +167,13 @@ def _decide_fenced(view: View, target: Phase | None) -> Decision:
 
 
 def _decide_stepping(view: View) -> Decision:
-    """A step under way is abandoned only where it added things: what removes them is past the point of no return.
+    """A step under way is abandoned only where what it has done by then is in nobody's way.
 
     The first listed database takes the step alone before the others. One that cannot be read is not asked to take it
     just now: it might take the others' place for as long as it does not answer.
     """
     upgrade = view.upgrade
-    if upgrade.target != upgrade.fence and not upgrade.is_past_return:
+    if upgrade.target != upgrade.fence and upgrade.step.may_be_abandoned:
         return LiftFence(())
     if upgrade.paused is not None:
         return Refusal(upgrade.fence, tuple(GUARDS["not_paused"](view, upgrade.fence)))
@@ -166,7 +211,7 @@ def _decide_stepping(view: View) -> Decision:
 def _unverified(view: View) -> Iterator[Blocker]:
     """The databases in which the step is done by the books, but its effect was not just seen in the catalog."""
     for facts in view.databases:
-        seen = facts.expanded if view.upgrade.step is Step.EXPAND else facts.contracted
+        seen = _carries(view, facts)
         if facts.error is not None:
             yield unfit(facts)
         elif not seen:
@@ -178,6 +223,19 @@ def _unverified(view: View) -> Iterator[Blocker]:
                 f"--database {facts.name}",
                 (facts.name,),
             )
+
+
+def _carries(view: View, facts: DatabaseFacts) -> bool:
+    """Whether the database's catalog carries the effect of the step under way."""
+    match view.upgrade.step:
+        case Step.EXPAND:
+            return facts.expanded and (facts.in_step or view.upgrade.profile.in_step_by is not InStepBy.TRIGGERS)
+        case Step.SEAL:
+            return facts.sealed
+        case Step.UNSEAL:
+            return facts.unsealed
+        case _:
+            return facts.contracted
 
 
 def explain(view: View) -> tuple[Blocker, ...]:

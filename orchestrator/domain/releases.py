@@ -15,7 +15,8 @@ class Release:
 
     `expand_head` and `contract_head` are revision ids of the migration tree, or None where the release changes
     nothing in that branch or brings its own tool. `data_migrations` are names, in the order in which they run.
-    `old_shape` lists what this release stops using, as `table` or `table.column`.
+    `old_shape` lists what this release stops using, as `table` or `table.column`. `reverse_data_migrations` make a
+    stale old shape valid again, on the way back from write_new.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Release:
     old_shape: tuple[str, ...] = ()
     fleets: tuple[str, ...] = ()
     has_contract: bool = False
+    reverse_data_migrations: tuple[str, ...] = ()
 
     @property
     def profile(self) -> Profile:
@@ -34,6 +36,7 @@ class Release:
             in_step_by=self.in_step_by,
             has_data_migrations=bool(self.data_migrations),
             has_contract=self.has_contract,
+            reverses=bool(self.reverse_data_migrations),
         )
 
     def recorded(self) -> str:
@@ -54,6 +57,7 @@ class Release:
             "expand": self.expand_head,
             "contract": self.contract_head,
             "data_migrations": self.data_migrations,
+            "reverse_data_migrations": self.reverse_data_migrations,
             "in_step_by": self.in_step_by.value,
             "old_shape": self.old_shape,
             "fleets": self.fleets,

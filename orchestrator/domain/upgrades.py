@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from orchestrator.domain.errors import Conflict
-from orchestrator.domain.ladder import RUNG_OF, Phase, Profile, Side, Stage, Step
+from orchestrator.domain.ladder import RUNG_OF, InStepBy, Phase, Profile, Side, Stage, Step
+from orchestrator.domain.waves import Telling
 
 
 class Move(StrEnum):
@@ -33,7 +34,9 @@ class Upgrade:
     earlier visit of the same phase counts for nothing. `old_valid` says that the old shape still holds every
     committed value. `paused` is the reason given, or None while it is not paused. `doubt` says why nothing that was
     proven of the rows counts, until a phase below backfill is published. `manifest` is what the manifest said of the
-    new release when the upgrade began. Times are database time.
+    new release when the upgrade began. `reversing`: everybody writes both shapes, and rows are moved back into the old
+    one. `frozen` says why commits may be lost, until everybody was heard of again, at `frozen_until` at the earliest.
+    Times are database time.
     """
 
     id: int
@@ -56,6 +59,9 @@ class Upgrade:
     ended_at: float | None = None
     doubt: str | None = None
     manifest: str | None = None
+    reversing: bool = False
+    frozen: str | None = None
+    frozen_until: float | None = None
 
     @property
     def target(self) -> Phase | None:
@@ -67,6 +73,11 @@ class Upgrade:
         """The operator's word for where the upgrade stands."""
         return RUNG_OF[self.phase].stage
 
+    def needs_rows_moved_back(self, target: Phase) -> bool:
+        """Whether the way back to `target` first makes the old shape valid again: at read_new, where all write it."""
+        is_back_from_read_new = self.phase is Phase.READ_NEW and target < self.phase
+        return is_back_from_read_new and self.profile.reverses and not self.old_valid
+
     @property
     def is_past_return(self) -> bool:
         """Whether the upgrade can only go on: the intent of removing the old shape is on record."""
@@ -74,8 +85,12 @@ class Upgrade:
 
     @property
     def step(self) -> Step:
-        """What the move under way has to do in the databases: nothing while resting or on the way back."""
-        return RUNG_OF[self.fence].step if self.fence > self.phase else Step.NONE
+        """What the move under way has to do in the databases: nothing while resting."""
+        if self.fence is self.phase:
+            return Step.NONE
+        rung = RUNG_OF[self.fence]
+        step = rung.step if self.fence > self.phase else rung.step_down
+        return step if self.profile.seals or step not in (Step.SEAL, Step.UNSEAL) else Step.NONE
 
     def side_of(self, release: str) -> Side | None:
         """Which side of the upgrade a release is, or None if it is neither."""
@@ -86,19 +101,28 @@ class Upgrade:
 
     def with_fence(self, target: Phase) -> Upgrade:
         """The fence set at `target`: from now on nobody is admitted who cannot live there."""
-        return self._next(fence=target, move=Move.FENCED)
+        return self._next(fence=target, move=Move.FENCED, reversing=False)
 
     def without_fence(self) -> Upgrade:
         """The fence lifted again; the upgrade rests where it was."""
         return self._next(fence=self.phase, move=Move.RESTING)
 
     def with_step_begun(self) -> Upgrade:
-        """The move validated and the intent of its step on record."""
-        return self._next(move=Move.STEPPING)
+        """The move validated and the intent of its step on record.
+
+        Sealing drops what kept the old shape valid, if triggers did.
+        """
+        in_step_by_triggers = self.profile.in_step_by is InStepBy.TRIGGERS
+        loses_old = self.step is Step.SEAL and in_step_by_triggers
+        return self._next(move=Move.STEPPING, old_valid=self.old_valid and not loses_old)
 
     def published(self, now: float) -> Upgrade:
-        """The fenced phase entered. Entering `write_new` lets the old shape go stale. The last rung completes it."""
+        """The fenced phase entered. The last rung completes the upgrade.
+
+        Entering `write_new` lets the old shape go stale, where no triggers write it too.
+        """
         arrived = self.fence
+        keeps_old = arrived < Phase.WRITE_NEW or self.profile.in_step_by is InStepBy.TRIGGERS
         status, ended_at = self.status, self.ended_at
         if arrived == self.profile.last() and not self.cancelling:
             status, ended_at = Status.COMPLETED, now
@@ -108,7 +132,7 @@ class Upgrade:
             phase=arrived,
             move=Move.RESTING,
             publication=self.revision + 1,
-            old_valid=self.old_valid and arrived < Phase.WRITE_NEW,
+            old_valid=self.old_valid and keeps_old,
             doubt=self.doubt if arrived >= Phase.BACKFILL else None,
             phase_since=now,
             status=status,
@@ -121,7 +145,44 @@ class Upgrade:
 
     def with_goal(self, goal: Phase, *, cancelling: bool = False) -> Upgrade:
         """Steered towards another phase."""
-        return self._next(goal=goal, cancelling=cancelling)
+        return self._next(goal=goal, cancelling=cancelling, reversing=False)
+
+    def with_reversing(self) -> Upgrade:
+        """Everybody writes both shapes: rows may be moved back into the old one."""
+        return self._next(reversing=True)
+
+    def with_old_restored(self) -> Upgrade:
+        """Every row is proven to carry the old shape again, and everybody writes it."""
+        return self._next(reversing=False, old_valid=True)
+
+    def with_lost_commits(
+        self, why: str, *, until: float, revision: int, phase: Phase | None = None, removing: bool = False
+    ) -> Upgrade:
+        """The last commits of the state, or of a database, may be gone: nothing moves until everybody is heard again.
+
+        `revision` is the highest that anybody knows, `phase` the one that was published by then, if that is known;
+        `removing` says that the intent of contracted was. What was acked and proven counts no more.
+        """
+        present = self.phase if phase is None else phase
+        goes_on = (removing or self.is_past_return) and present is not Phase.CONTRACTED
+        following = max(revision, self.revision) + 1
+        return replace(
+            self,
+            phase=present,
+            fence=Phase.CONTRACTED if goes_on else present,
+            move=Move.STEPPING if goes_on else Move.RESTING,
+            goal=self.profile.last() if goes_on else self.goal,
+            revision=following,
+            publication=following,
+            old_valid=False,
+            reversing=False,
+            frozen=why,
+            frozen_until=until,
+        )
+
+    def thawed(self) -> Upgrade:
+        """Everybody who may be alive was heard of again."""
+        return self._next(frozen=None, frozen_until=None)
 
     def is_harmed_by(self, release: str) -> bool:
         """Whether code of this release, found to run in the present phase, may have left rows out of step.
@@ -169,9 +230,11 @@ def check_way_back(upgrade: Upgrade, to: Phase) -> None:
             f"{upgrade.schema} is on its way into {upgrade.fence.word}: the old shape is being removed",
             remedy="It can only go on. `orchestrator status` says what it waits for.",
         )
-    if to < Phase.READ_NEW and not upgrade.old_valid:
+    if upgrade.profile.reads_old(to) and not upgrade.old_valid and not upgrade.profile.reverses:
+        since = "sealed" if upgrade.profile.in_step_by is InStepBy.TRIGGERS else "write_new"
+        lowest = next(phase for phase in upgrade.profile.phases() if not upgrade.profile.reads_old(phase))
         raise Conflict(
             "old_shape_stale",
-            "the old shape is stale since write_new, so code that reads it may not run again",
-            remedy="Go on, or back to read_new at the most.",
+            f"the old shape is stale since {since}, so code that reads it may not run again",
+            remedy=f"Go on, or back to {lowest.word} at the most.",
         )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from orchestrator.domain.fleets import Instance, Report
+from orchestrator.domain.admission import Admitted
+from orchestrator.domain.fleets import Instance, Registration, Report
 from orchestrator.domain.ladder import Phase
 from orchestrator.domain.releases import Release
 from orchestrator.domain.upgrades import Upgrade
@@ -28,13 +29,19 @@ class Blocker:
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """What a managed database holds of the upgrade's state, so that it can fence by itself."""
+    """What a managed database holds of the upgrade's state, so that it can fence by itself.
+
+    `admits` is what it tells whoever finds no daemon, for how long and how often to come back.
+    """
 
     upgrade_id: int | None
     phase: Phase
     fence: Phase
     revision: int
     incarnation: str
+    admits: tuple[Admitted, ...] = ()
+    ttl_seconds: float = 60.0
+    renew_seconds: float = 20.0
 
 
 class MigrationState(StrEnum):
@@ -65,7 +72,11 @@ class MigrationFacts:
 
 @dataclass(frozen=True, slots=True)
 class DatabaseFacts:
-    """What was read of one managed database. With `error` set nothing else is known; `code` is that error's."""
+    """What was read of one managed database. With `error` set nothing else is known; `code` is that error's.
+
+    `in_step`: every trigger that keeps the shapes in step stands. `sealed` and `unsealed`: all that deny writes to the
+    old shape stand, or none of them. `denials` is how many writes they refused, None where that is not counted.
+    """
 
     name: str
     error: str | None = None
@@ -77,6 +88,11 @@ class DatabaseFacts:
     contracted: bool = False
     migrations: tuple[MigrationFacts, ...] = ()
     code: str | None = None
+    registrations: tuple[Registration, ...] = ()
+    in_step: bool = True
+    sealed: bool = False
+    unsealed: bool = True
+    denials: int | None = None
 
 
 class StepState(StrEnum):

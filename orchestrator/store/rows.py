@@ -104,7 +104,7 @@ class Rows(Protocol):
         ...
 
 
-PROFILE_FIELDS = ("in_step_by", "has_data_migrations", "has_contract", "seals")
+PROFILE_FIELDS = ("in_step_by", "has_data_migrations", "has_contract", "seals", "reverses")
 
 
 def to_row(record: Any) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from sqlalchemy.dialects.mysql import MEDIUMTEXT
 from sqlalchemy.types import TypeDecorator
 
 from orchestrator.domain.daemons import DaemonState, OwnTree
-from orchestrator.domain.fleets import InstanceState
+from orchestrator.domain.fleets import InstanceState, Sessions
 from orchestrator.domain.ladder import InStepBy, Phase
 from orchestrator.domain.upgrades import Move, Status
 from orchestrator.domain.view import DatabaseFacts, StepState
@@ -130,6 +130,7 @@ upgrades = Table(
     Column("has_data_migrations", Boolean, nullable=False),
     Column("has_contract", Boolean, nullable=False),
     Column("seals", Boolean, nullable=False),
+    Column("reverses", Boolean, nullable=False),
     Column("phase", PhaseWord, nullable=False),
     Column("fence", PhaseWord, nullable=False),
     Column("goal", PhaseWord, nullable=False),
@@ -145,6 +146,9 @@ upgrades = Table(
     Column("ended_at", Double, nullable=True),
     Column("doubt", String(SENTENCE_LENGTH), nullable=True),
     Column("manifest", Text, nullable=True),
+    Column("reversing", Boolean, nullable=False),
+    Column("frozen", String(SENTENCE_LENGTH), nullable=True),
+    Column("frozen_until", Double, nullable=True),
     Index(None, "schema", "id"),
     **IN_MYSQL,
 )
@@ -167,6 +171,10 @@ instances = Table(
     Column("ended_at", Double, nullable=True),
     Column("ended_by", String(255), nullable=True),
     Column("end_reason", String(SENTENCE_LENGTH), nullable=True),
+    Column("sessions", Word(Sessions), nullable=True),
+    Column("proof", Text, nullable=True),
+    Column("unproven", Text, nullable=True),
+    Column("remedy", Text, nullable=True),
     Index(None, "schema", "state"),
     **IN_MYSQL,
 )
@@ -278,6 +286,7 @@ daemons = Table(
     Column("ended_at", Double, nullable=True),
     Column("ended_by", String(255), nullable=True),
     Column("end_reason", String(SENTENCE_LENGTH), nullable=True),
+    Column("place", String(255), nullable=True),
     Index(None, "state"),
     **IN_MYSQL,
 )

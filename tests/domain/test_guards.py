@@ -25,6 +25,15 @@ from tests.domain.views import (
 )
 
 EXPIRED = NOW - 11
+SEALING = replace(NEW.profile, seals=True)
+BY_TRIGGERS = replace(NEW.profile, in_step_by=InStepBy.TRIGGERS, seals=True)
+REVERSIBLE = replace(NEW, reverse_data_migrations=("join_name",))
+GOING_BACK = replace(
+    an_upgrade(Phase.READ_NEW, goal=Phase.BASE, old_valid=False, release=REVERSIBLE), profile=REVERSIBLE.profile
+)
+SEALED = replace(an_upgrade(Phase.SEALED), profile=SEALING)
+FROZEN = replace(an_upgrade(Phase.BACKFILL), frozen="the state went back", frozen_until=NOW + 30)
+THAWING = replace(FROZEN, frozen_until=NOW)
 FENCED = an_upgrade(Phase.EXPANDED, fence=Phase.BACKFILL)
 AT_BACKFILL = an_upgrade(Phase.BACKFILL)
 AT_READ_NEW = an_upgrade(Phase.READ_NEW)
@@ -118,6 +127,23 @@ CLOSED = (
     Closed("a manifest that lists less than at the beginning", "manifest_unchanged",
            a_view(replace(AT_BACKFILL, manifest=NEW.recorded()), new=replace(NEW, data_migrations=())), Phase.READ_NEW,
            "manifest_changed", (), "Put releases.toml back", "data_migrations was split_name, fill_kind and is empty"),
+    Closed("a database without its triggers", "databases_in_step",
+           with_database(a_view(replace(an_upgrade(Phase.EXPANDED), profile=BY_TRIGGERS)), in_step=False),
+           Phase.BACKFILL, "database_not_in_step", ("main",), "upgrade rollback inventory --to base"),
+    Closed("a database that is not sealed any more", "databases_sealed", a_view(SEALED), Phase.CONTRACTED,
+           "database_not_sealed", ("main",), "upgrade rollback inventory --to write_new", "customers.name"),
+    Closed("a write that was denied", "databases_sealed", with_database(a_view(SEALED), sealed=True, denials=3),
+           Phase.CONTRACTED, "old_shape_written", ("main",), "upgrade rollback inventory --to write_new", "3 writes"),
+    Closed("lost commits", "not_frozen", a_view(FROZEN), Phase.READ_NEW, "commits_lost", (), "by itself",
+           "the state went back"),
+    Closed("lost commits and somebody who was not heard of", "not_frozen",
+           a_view(THAWING, instances=(an_instance("a1", acked=36),)), Phase.READ_NEW, "instance_not_acked", ("a1",),
+           "next renewals"),
+    Closed("lost commits and somebody who cannot live here", "not_frozen",
+           a_view(THAWING, instances=(an_instance("a1", "1"),)), Phase.READ_NEW, "instance_unsupported", ("a1",),
+           "instance evict inventory api a1"),
+    Closed("lost commits and a database that does not know", "not_frozen", with_database(a_view(THAWING), copy=None),
+           Phase.READ_NEW, "copy_behind", ("main",), "by itself"),
     Closed("a database that lost what expand made", "databases_expanded",
            with_database(a_view(AT_BACKFILL), expanded=False), Phase.READ_NEW, "database_not_expanded", ("main",),
            "upgrade rollback inventory --to base"),
@@ -151,6 +177,9 @@ CLOSED = (
            ("main/old_one",), "data-migration assume inventory old_one --database main --attest-done"),
     Closed("going back once the old shape is stale", "old_shape_valid",
            a_view(an_upgrade(Phase.READ_NEW, old_valid=False)), Phase.BACKFILL, "old_shape_stale", (), "only go on"),
+    Closed("going back below sealed beside triggers", "old_shape_valid",
+           a_view(replace(an_upgrade(Phase.WRITE_NEW, old_valid=False), profile=BY_TRIGGERS)), Phase.READ_NEW,
+           "old_shape_stale", (), "only go on"),
     Closed("a soak that is not over", "soaked", a_view(AT_WRITE_NEW, policy=Policy((), soak_seconds=160)),
            Phase.CONTRACTED, "soaking", (), "--force soaked", "60 s are left", policy=True),
     Closed("no approval", "approved", a_view(AT_WRITE_NEW, policy=Policy((Phase.CONTRACTED,))), Phase.CONTRACTED,
@@ -191,6 +220,14 @@ OPEN = (
     ("data_migrated", a_view(AT_BACKFILL), Phase.READ_NEW),
     ("data_migrated", a_view(AT_BACKFILL, new=replace(NEW, data_migrations=())), Phase.READ_NEW),
     ("old_shape_valid", a_view(an_upgrade(Phase.READ_NEW)), Phase.BACKFILL),
+    ("old_shape_valid", a_view(an_upgrade(Phase.WRITE_NEW, old_valid=False)), Phase.READ_NEW),
+    ("not_frozen", a_view(), Phase.EXPANDED),
+    ("not_frozen", a_view(THAWING, instances=(an_instance(),)), Phase.READ_NEW),
+    ("databases_in_step", with_database(a_view(an_upgrade(Phase.EXPANDED)), in_step=False), Phase.BACKFILL),
+    ("databases_in_step", a_view(replace(an_upgrade(Phase.EXPANDED), profile=BY_TRIGGERS)), Phase.BACKFILL),
+    ("databases_sealed", a_view(AT_WRITE_NEW), Phase.CONTRACTED),
+    ("databases_sealed", with_database(a_view(SEALED), sealed=True), Phase.CONTRACTED),
+    ("databases_sealed", with_database(a_view(SEALED), sealed=True, denials=0), Phase.CONTRACTED),
     ("soaked", a_view(AT_WRITE_NEW), Phase.CONTRACTED),
     ("soaked", a_view(AT_WRITE_NEW, policy=Policy((), soak_seconds=100)), Phase.CONTRACTED),
     ("soaked", a_view(AT_WRITE_NEW, policy=Policy((), soak_seconds=160),
@@ -204,6 +241,17 @@ OPEN = (
 @pytest.mark.parametrize(("guard", "view", "target"), OPEN, ids=lambda value: value if isinstance(value, str) else "")
 def test_an_open_guard_says_nothing(guard: str, view: View, target: Phase) -> None:
     assert asked(guard, view, target) == ()
+
+
+def test_the_way_back_waits_for_the_rows_that_reverse_data_migrations_move() -> None:
+    view = a_view(GOING_BACK, new=REVERSIBLE)
+    waiting, unrecorded = asked("old_shape_valid", view, Phase.BACKFILL)
+    assert (waiting.code, waiting.culprits) == ("old_shape_stale_yet", ("main/join_name",))
+    assert unrecorded.code == "old_shape_restored"
+    failed = with_database(view, migrations=(MigrationFacts("join_name", MigrationState.FAILED, error="2 differ"),))
+    assert asked("old_shape_valid", failed, Phase.BACKFILL)[0].code == "data_migration_failed"
+    proven = with_database(view, migrations=(complete("join_name"),))
+    assert [blocker.code for blocker in asked("old_shape_valid", proven, Phase.BACKFILL)] == ["old_shape_restored"]
 
 
 def test_every_guard_is_seen_open_and_closed() -> None:

@@ -112,8 +112,12 @@ def test_only_the_last_rung_is_never_entered_from_above() -> None:
 def test_steps_are_where_the_schema_changes() -> None:
     assert {phase: rung.step for phase, rung in RUNG_OF.items() if rung.step is not Step.NONE} == {
         Phase.EXPANDED: Step.EXPAND,
+        Phase.SEALED: Step.SEAL,
         Phase.CONTRACTED: Step.CONTRACT,
     }
+    assert {phase for phase, rung in RUNG_OF.items() if rung.step_down is Step.UNSEAL} == {
+        Phase.WRITE_NEW, Phase.READ_NEW,
+    }  # fmt: skip
 
 
 def test_reading_the_new_shape_needs_the_proof_on_every_ladder_with_data() -> None:

@@ -67,6 +67,7 @@ def write_new_keeps_old_valid(patch: pytest.MonkeyPatch) -> None:
 
 def contract_may_be_left(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Upgrade, "is_past_return", property(lambda self: self.phase is Phase.CONTRACTED))
+    patch.setattr(Step, "may_be_abandoned", True)
 
 
 def moves_without_fence(patch: pytest.MonkeyPatch) -> None:

@@ -36,7 +36,7 @@ def blockers(view: View, target: Phase) -> Iterator[Blocker]:
                 "Find out which state is the right one before anything goes on.",
                 (facts.name,),
             )
-        elif upgrade.move is Move.FENCED and not _holds_fence(view, facts.name):
+        elif upgrade.move is Move.FENCED and not holds_state(view, facts):
             yield Blocker(
                 "copy_behind",
                 f"database {facts.name} does not hold the fence of {target.word} yet",
@@ -54,10 +54,9 @@ def unfit(facts: DatabaseFacts) -> Blocker:
     return Blocker("database_unreachable", sentence, remedy, (facts.name,))
 
 
-def _holds_fence(view: View, name: str) -> bool:
-    upgrade = view.upgrade
-    facts = next(facts for facts in view.databases if facts.name == name)
-    copy = facts.copy
+def holds_state(view: View, facts: DatabaseFacts) -> bool:
+    """Whether the database's copy is that of the upgrade as it is now, and of the database as it is now."""
+    upgrade, copy = view.upgrade, facts.copy
     return (
         copy is not None
         and copy.upgrade_id == upgrade.id

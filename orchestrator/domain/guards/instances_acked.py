@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from orchestrator.domain.fleets import Instance
-from orchestrator.domain.guards.culprits import expired_blocker, instances_of
+from orchestrator.domain.guards.culprits import instances_of, silent_blockers, those_that_answer
 from orchestrator.domain.guards.instances_support import supports
 from orchestrator.domain.ladder import Phase
 from orchestrator.domain.view import Blocker, View
@@ -24,8 +24,7 @@ def blockers(view: View, target: Phase) -> Iterator[Blocker]:
         if instance.acked != upgrade.publication and supports(view, instance.release, target):
             waiting[instance.fleet, instance.release].append(instance)
     for (fleet, release), group in sorted(waiting.items()):
-        live = [instance for instance in group if not instance.is_expired(view.now)]
-        expired = [instance for instance in group if instance.is_expired(view.now)]
+        live = those_that_answer(group, view.now)
         if live:
             yield Blocker(
                 "instance_not_acked",
@@ -33,5 +32,4 @@ def blockers(view: View, target: Phase) -> Iterator[Blocker]:
                 "They answer with their next renewals; a transaction that never ends holds them up.",
                 tuple(instance.label for instance in live),
             )
-        if expired:
-            yield expired_blocker(upgrade.schema, fleet, release, expired, view.now)
+        yield from silent_blockers(upgrade.schema, fleet, release, group, view.now)

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from orchestrator.domain.fleets import Instance
-from orchestrator.domain.guards.culprits import expired_blocker, instances_of
+from orchestrator.domain.guards.culprits import instances_of, silent_blockers, those_that_answer
 from orchestrator.domain.ladder import InStepBy, Phase, Side
 from orchestrator.domain.view import Blocker, View
 
@@ -30,8 +30,7 @@ def blockers(view: View, target: Phase) -> Iterator[Blocker]:
         if not supports(view, instance.release, target):
             offenders[instance.fleet, instance.release].append(instance)
     for (fleet, release), group in sorted(offenders.items()):
-        live = [instance for instance in group if not instance.is_expired(view.now)]
-        expired = [instance for instance in group if instance.is_expired(view.now)]
+        live = those_that_answer(group, view.now)
         if live:
             yield Blocker(
                 "instance_unsupported",
@@ -39,8 +38,7 @@ def blockers(view: View, target: Phase) -> Iterator[Blocker]:
                 f"Roll them to {wanted}; they leave by themselves when they are stopped cleanly.",
                 tuple(instance.label for instance in live),
             )
-        if expired:
-            yield expired_blocker(upgrade.schema, fleet, release, expired, view.now)
+        yield from silent_blockers(upgrade.schema, fleet, release, group, view.now)
     needs_leases = upgrade.profile.in_step_by is InStepBy.CLIENT
     for report in view.reports:
         side = upgrade.side_of(report.release)
