@@ -199,7 +199,10 @@ class AlembicDriver:
 
     def _refuse_untold(self, todo: tuple[Revision, ...], database: Database) -> None:
         for revision in todo:
-            for raw in self._recording(revision, database.dialect.name).untold:
+            recording = self._recording(revision, database.dialect.name)
+            if recording.control is not None:
+                raise recording.control
+            for raw in recording.untold:
                 if commits_alone(database.dialect, in_block=raw.in_block):
                     raise untold(revision, raw.statement.place, raw.statement.text)
 
@@ -295,7 +298,10 @@ class AlembicDriver:
         novelty = Novelty()
         for stage in STAGES:
             for revision in self.tree.own(release, stage):
-                yield from judge_revision(self._recording(revision), novelty)
+                recording = self._recording(revision)
+                if recording.control is not None:
+                    raise recording.control
+                yield from judge_revision(recording, novelty)
         self._refuse_tight_old_shape(release)
         yield from self._undeclared_drops(release)
 

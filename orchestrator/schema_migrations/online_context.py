@@ -20,7 +20,8 @@ def commits_alone(dialect: Dialect, *, in_block: bool) -> bool:
 class OnlineContext(MigrationContext):
     """Lock timeouts hold in its autocommit blocks and after them.
 
-    `outside` says that every statement commits by itself now. `block` is entered for each autocommit block.
+    `outside` says that every statement commits by itself now. `block` is entered for each autocommit block. `speaks`
+    says that what is sent now comes from the runner, and is no statement of the revision.
     """
 
     def __init__(self, connection: sa.Connection, database: Database, version_table: str, patience: Patience) -> None:
@@ -31,6 +32,7 @@ class OnlineContext(MigrationContext):
         }
         super().__init__(connection.dialect, connection, options)
         self.outside = False
+        self.speaks = False
         self.block: Callable[[], AbstractContextManager[None]] = nullcontext
         self._database = database
         self._patience = patience
@@ -44,7 +46,17 @@ class OnlineContext(MigrationContext):
         with self.autocommit(self._patience.outside_seconds), self.block():
             yield
         assert self.connection is not None
-        self._database.dialect.lock_timeout(self.connection, self._patience.lock_seconds)
+        with self.speaking():
+            self._database.dialect.lock_timeout(self.connection, self._patience.lock_seconds)
+
+    @contextmanager
+    def speaking(self) -> Iterator[None]:
+        """What is sent in the block is no statement of the revision."""
+        before, self.speaks = self.speaks, True
+        try:
+            yield
+        finally:
+            self.speaks = before
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -62,18 +74,21 @@ class OnlineContext(MigrationContext):
         connection = self.connection
         assert connection is not None
         in_transaction = self._transaction is not None
-        if self._transaction is not None:
-            self._transaction.commit()
-            self._transaction = None
-        level = connection.get_isolation_level()
-        connection.execution_options(isolation_level="AUTOCOMMIT")
+        with self.speaking():
+            if self._transaction is not None:
+                self._transaction.commit()
+                self._transaction = None
+            level = connection.get_isolation_level()
+            connection.execution_options(isolation_level="AUTOCOMMIT")
         self.outside = True
         try:
-            self._database.dialect.lock_timeout(connection, lock_seconds)
+            with self.speaking():
+                self._database.dialect.lock_timeout(connection, lock_seconds)
             yield
         finally:
             self.outside = False
-            _leave_autocommit(connection, level)
+            with self.speaking():
+                _leave_autocommit(connection, level)
         if in_transaction:
             self._transaction = connection.begin()
 

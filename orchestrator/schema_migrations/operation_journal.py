@@ -52,7 +52,6 @@ class OperationJournal:
         self._revision = revision
         self._entry = entry
         self._replay = Replay(operations.entries(self._connection, entry.schema_name, entry.revision))
-        self._is_aside = False
         self._is_open = False  # whether a transaction of rows and marks is open where statements commit by themselves
         self._sent: tuple[Statement, OperationEntry] | None = None
         self._refusal: OrchestratorError | None = None
@@ -101,7 +100,8 @@ class OperationJournal:
     def block(self) -> Iterator[None]:
         """An autocommit block: what was written in it is committed at its end."""
         yield
-        self._commit()
+        with self._aside():
+            self._commit()
 
     @contextmanager
     def finish(self) -> Iterator[None]:
@@ -116,7 +116,7 @@ class OperationJournal:
     def _before(
         self, _connection: sa.Connection, element: Any, many: Any, one: Any, options: Mapping[str, Any]
     ) -> tuple[Any, Any, Any]:
-        if self._is_aside or self._is_wanted(element, many or one, options):
+        if self._context.speaks or self._is_wanted(element, many or one, options):
             return element, many, one
         return (_NO_DDL if isinstance(element, ExecutableDDLElement) else sa.text(_NOTHING)), [], {}
 
@@ -125,12 +125,13 @@ class OperationJournal:
     ) -> tuple[str, Any]:
         """Text that is handed to the driver as it is passes here only."""
         is_seen = context.compiled is not None
-        if self._is_aside or is_seen or self._is_wanted(text, parameters, context.execution_options):
+        if self._context.speaks or is_seen or self._is_wanted(text, parameters, context.execution_options):
             return text, parameters
         return _NOTHING, ()
 
     def _is_wanted(self, element: object, parameters: object, options: Mapping[str, Any]) -> bool:
         """Whether a statement that the revision sends is to reach the database."""
+        self._sent = None  # the one before it has failed, and the revision goes on
         place = place_in(self._revision)
         statement = read_statement(element, self._context.dialect, place, parameters=parameters, options=options)
         self._forget_options()
@@ -149,7 +150,7 @@ class OperationJournal:
             self._connection.execution_options(**{TOOK_EFFECT: None, REPEATABLE: False})
 
     def _after(self, *_: Any) -> None:
-        if self._is_aside or self._sent is None:
+        if self._context.speaks or self._sent is None:
             return
         with self._aside():
             (statement, entry), self._sent = self._sent, None
@@ -169,14 +170,12 @@ class OperationJournal:
     @contextmanager
     def _aside(self) -> Iterator[None]:
         """What is sent here is no statement of the revision; a refusal is remembered, in case the revision goes on."""
-        self._is_aside = True
         try:
-            yield
+            with self._context.speaking():
+                yield
         except OrchestratorError as error:
             self._refusal = self._refusal or error
             raise
-        finally:
-            self._is_aside = False
 
     # -- one statement -------------------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.engine.mock import MockConnection
 
 from orchestrator.domain.errors import MigrationRefused
+from orchestrator.schema_migrations import transaction_control
 from orchestrator.schema_migrations.changes import Change
 from orchestrator.schema_migrations.op_context import ObservedOperations, running
 from orchestrator.schema_migrations.operations import changes_of_operation, changes_of_statement
@@ -49,7 +50,8 @@ class Recording:
     """What a revision does, in its order. With `stop` set, there is more that is not known.
 
     `leaves_transaction` says that it has an autocommit block, so that a part of it may remain when it fails; `untold`
-    are the statements that must not be sent where they commit by themselves.
+    are the statements that must not be sent where they commit by themselves. `control` is the refusal of the first one
+    that must not be sent at all, since the transaction is not the revision's.
     """
 
     revision: Revision
@@ -57,6 +59,7 @@ class Recording:
     leaves_transaction: bool = False
     stop: Stop | None = None
     untold: tuple[Raw, ...] = ()
+    control: MigrationRefused | None = None
 
 
 def record(tree: Tree, revision: Revision, *, dialect: str = GUARD_DIALECT) -> Recording:
@@ -65,9 +68,13 @@ def record(tree: Tree, revision: Revision, *, dialect: str = GUARD_DIALECT) -> R
     context = _OfflineContext(_dialect(dialect))
     untold: list[Raw] = []
     stop: Stop | None = None
+    control: list[MigrationRefused] = []
 
     def look(statement: object, options: Mapping[str, Any] | None) -> None:
         read = read_statement(statement, context.dialect, place_in(revision), options=options or {})
+        alone = dialect == "mysql" or (context.in_block and dialect != "sqlite")
+        found = transaction_control.refusal(revision.id, read.place, read.text, alone=alone)
+        control.extend([found] if found is not None else [])
         if read.kind is Kind.STRUCTURE and not read.can_be_told:
             untold.append(Raw(read, context.in_block))
 
@@ -81,7 +88,10 @@ def record(tree: Tree, revision: Revision, *, dialect: str = GUARD_DIALECT) -> R
         look(statement, options)
         changes.extend(changes_of_statement(statement, context, place_in(revision)))
 
-    context.connect(_NoConnection(context.dialect, execute))
+    def end(how: str) -> None:
+        control.append(transaction_control.ends(revision.id, place_in(revision), how))
+
+    context.connect(_NoConnection(context.dialect, execute, end))
     module = tree.module(revision.id)
     try:
         with running(ObservedOperations(context, note, performs=False)):
@@ -97,6 +107,7 @@ def record(tree: Tree, revision: Revision, *, dialect: str = GUARD_DIALECT) -> R
         leaves_transaction=context.left_transaction,
         stop=stop,
         untold=tuple(untold),
+        control=control[0] if control else None,
     )
 
 
@@ -149,9 +160,20 @@ class _OfflineContext(MigrationContext):
 class _NoConnection(MockConnection):
     """Where statements end that go around the operations, with the options that they were given."""
 
-    def __init__(self, dialect: Dialect, execute: Callable[[Any, Mapping[str, Any] | None], None]) -> None:
+    def __init__(
+        self, dialect: Dialect, execute: Callable[[Any, Mapping[str, Any] | None], None], end: Callable[[str], None]
+    ) -> None:
         super().__init__(dialect, lambda statement, *_, **__: execute(statement, self._options))
         self._options: Mapping[str, Any] | None = None
+        self._end = end
+
+    def commit(self) -> None:
+        """Note it."""
+        self._end("commit()")
+
+    def rollback(self) -> None:
+        """Note it."""
+        self._end("rollback()")
 
     def execute(self, obj: Any, parameters: Any = None, execution_options: Any = None) -> Any:
         """Note the statement."""

@@ -33,6 +33,7 @@ from orchestrator.schema_migrations.phase_guard import Novelty, enforce, judge
 from orchestrator.schema_migrations.places import Place, line_of_error
 from orchestrator.schema_migrations.recording import place_in
 from orchestrator.schema_migrations.step_plan import INSTALL, Reading
+from orchestrator.schema_migrations.transaction_guard import TransactionGuard
 from orchestrator.schema_migrations.tree import Revision, Tree
 from orchestrator.schema_migrations.waiting import Patience, Waiting
 
@@ -314,15 +315,17 @@ class _Attempt:
         context._ensure_version_table()
         is_told = journalled and (self.leaves or not self.database.dialect.transactional_ddl)
         operations = OperationJournal(context, self.database, self.revision, entry) if is_told else None
+        guard = TransactionGuard(context, self.revision, self.database.name)
         upgrade = self._tree.module(self.revision.id).upgrade
         if operations is None:
-            with running(ObservedOperations(context, self._observe)):
+            with running(ObservedOperations(context, self._observe)), guard.watching():
                 upgrade()
             with context.together():
                 self._conclude(context, journalled, entry)
             return
         context.block = operations.block
-        with running(ObservedOperations(context, self._observe, around=operations.operation)), operations.watching():
+        observed = ObservedOperations(context, self._observe, around=operations.operation)
+        with running(observed), guard.watching(), operations.watching():
             upgrade()
         with operations.finish():
             self._conclude(context, journalled, entry)
