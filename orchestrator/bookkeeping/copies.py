@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+
 from sqlalchemy import Connection, insert, select, update
 
 from orchestrator.bookkeeping.tables import copies as table
+from orchestrator.domain.admission import Admitted, Stance
 from orchestrator.domain.errors import Conflict
-from orchestrator.domain.ladder import Phase
+from orchestrator.domain.ladder import Behaviour, Phase
 from orchestrator.domain.view import Copy
 
 
 def read_copy(connection: Connection, schema: str) -> Copy | None:
     """The copy that this database holds, or None when none was ever written."""
-    query = select(table.c.upgrade_id, table.c.phase, table.c.fence, table.c.revision, table.c.incarnation)
-    row = connection.execute(query.where(table.c.schema_name == schema)).first()
+    row = connection.execute(select(table).where(table.c.schema_name == schema)).first()
     if row is None:
         return None
-    return Copy(row.upgrade_id, Phase.from_word(row.phase), Phase.from_word(row.fence), row.revision, row.incarnation)
+    return Copy(
+        row.upgrade_id,
+        Phase.from_word(row.phase),
+        Phase.from_word(row.fence),
+        row.revision,
+        row.incarnation,
+        _read(row.admits),
+        row.ttl_seconds,
+        row.renew_seconds,
+    )
 
 
 def write_copy(connection: Connection, schema: str, copy: Copy, *, now: float) -> None:
@@ -30,9 +42,9 @@ def write_copy(connection: Connection, schema: str, copy: Copy, *, now: float) -
         "fence": copy.fence.word,
         "revision": copy.revision,
         "incarnation": copy.incarnation,
-        "admits": "{}",
-        "ttl_seconds": 60.0,
-        "renew_seconds": 20.0,
+        "admits": _written(copy.admits),
+        "ttl_seconds": copy.ttl_seconds,
+        "renew_seconds": copy.renew_seconds,
         "written_at": now,
     }
     forward = update(table).where(table.c.schema_name == schema, table.c.revision <= copy.revision).values(values)
@@ -49,4 +61,40 @@ def write_copy(connection: Connection, schema: str, copy: Copy, *, now: float) -
         schema=schema,
         expected=copy.revision,
         found=found.revision,
+    )
+
+
+def _written(admits: Sequence[Admitted]) -> str:
+    """In the words that a client reads, which knows no more of us than these."""
+    return json.dumps(
+        {
+            each.release: {
+                "joins": each.joins,
+                "publication": each.stance.publication,
+                "upgrade": each.stance.upgrade_id,
+                "phase": each.stance.phase.word,
+                "reads": each.stance.behaviour.reads,
+                "writes": each.stance.behaviour.writes,
+            }
+            for each in admits
+        }
+    )
+
+
+_BEHAVIOURS = {(each.reads, each.writes): each for each in Behaviour}
+
+
+def _read(text: str) -> tuple[Admitted, ...]:
+    return tuple(
+        Admitted(
+            release,
+            Stance(
+                told["upgrade"],
+                told["publication"],
+                Phase.from_word(told["phase"]),
+                _BEHAVIOURS[told["reads"], told["writes"]],
+            ),
+            told["joins"],
+        )
+        for release, told in json.loads(text).items()
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Double, Integer, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Double, Integer, MetaData, String, Table, Text
 
 PREFIX = "orchestrator_"
 
@@ -91,7 +91,8 @@ instances = Table(
     Column("release", String(64), nullable=False),
     Column("host", String(255)),
     Column("state", String(16), nullable=False),
-    Column("origin", String(16), nullable=False),
+    Column("sessions", String(16)),
+    Column("news", Boolean, nullable=False),
     Column("acked", BigInteger, nullable=False),
     Column("joined_at", Double, nullable=False),
     Column("renewed_at", Double, nullable=False),
@@ -99,11 +100,12 @@ instances = Table(
     Column("ended_at", Double),
     **IN_MYSQL,
 )
-"""The processes that use this database. State: alive, left, evicted. Origin: who admitted it, daemon or copy.
+"""The processes that use this database. State: alive, left, evicted. Sessions: tagged, or null as in the state.
 
 `tag` is the SHA-256 of the lease's epoch, `nonce` that of its registration's nonce, both in hexadecimal digits: the
-secrets themselves are in no database. An instance writes its own row; whoever evicts it writes the row if there is
-none, and the row of an evicted one stays.
+secrets themselves are in no database. An instance writes its own row, with `news` where it found no daemon to tell;
+the leading daemon takes that away again. Whoever evicts an instance writes the row if there is none, and the row of an
+evicted one stays. On PostgreSQL a session's application_name ends in the first 32 digits of the tag.
 """
 
 sessions = Table(
@@ -115,9 +117,10 @@ sessions = Table(
     Column("started_at", Double, nullable=False),
     **IN_MYSQL,
 )
-"""Whose each session is, where the server shows no tag of it. `member` is the server, of a cluster the node.
+"""Whose each session is, where the server shows no tag of it: MariaDB and MySQL.
 
-A server that was restarted gives its numbers out anew: a session writes its row over what it finds there.
+`member` is `CONCAT(@@hostname, ':', @@port)` of the server, of a cluster the node's. A server that was restarted gives
+its numbers out anew: a session writes its row over what it finds there, and a row from before its start says nothing.
 """
 
 data_migrations = Table(

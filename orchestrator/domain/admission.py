@@ -178,6 +178,29 @@ def admitted(standing: Standing) -> tuple[Admitted, ...]:
     return tuple(Admitted(release, stance(standing, release), may_join(standing, release)) for release in known)
 
 
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """What a managed database knows of one release: what its instances follow, and whether new ones may join."""
+
+    release: str
+    stance: Stance
+    joins: bool
+
+
+def admitted(standing: Standing) -> tuple[Admitted, ...]:
+    """The releases that can live in the present phase. Whoever joins without a daemon finds itself here, or may not."""
+    upgrade = standing.upgrade
+    if standing.release is None:
+        return ()
+    if upgrade is None:
+        lives = [standing.release]
+    else:
+        sides = ((upgrade.from_release, Side.OLD), (upgrade.to_release, Side.NEW))
+        lives = [release for release, side in sides if upgrade.phase in upgrade.profile.support(side)]
+    known = [release for release in lives if release in standing.releases]
+    return tuple(Admitted(release, stance(standing, release), may_join(standing, release)) for release in known)
+
+
 def may_join(standing: Standing, release: str) -> bool:
     """Whether a join commits: the instance supports both the phase and the fence."""
     return admit(standing, release).verdict is Verdict.READY

@@ -57,6 +57,26 @@ class Instance:
 
 
 @dataclass(frozen=True, slots=True)
+class Registration:
+    """What an instance wrote of itself in a managed database while it found no daemon, and the state may not know.
+
+    `nonce` is the hash of that of its registration. `renewed_at` tells two readings of it apart; it is the time of that
+    database, and compared with no other.
+    """
+
+    fleet: str
+    id: str
+    tag: str
+    nonce: str
+    release: str
+    host: str | None
+    state: InstanceState
+    acked: int
+    renewed_at: float
+    sessions: Sessions | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """ "Fleet F runs release R everywhere", said by an operator or a deployment tool of what holds no lease."""
 

@@ -89,6 +89,7 @@ class DatabaseFacts:
     migrations: tuple[MigrationFacts, ...] = ()
     code: str | None = None
     registrations: tuple[Registration, ...] = ()
+    registrations: tuple[Registration, ...] = ()
     in_step: bool = True
     sealed: bool = False
     unsealed: bool = True
