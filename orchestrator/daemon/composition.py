@@ -68,14 +68,14 @@ class Prepared:
     waits: tuple[Wait, ...]
 
 
-def compose(settings: Settings, stopping: threading.Event) -> Services:
+def compose(settings: Settings, stopping: threading.Event, place: str | None = None) -> Services:
     """Check the configuration against files and databases, bring our own tables up to date, and join the parts.
 
     The daemon is registered from then on: `daemons.leave()` ends that. Once `stopping` is set, steps that wait for
-    locks give up. Managed databases are not asked for anything yet. Raises `OrchestratorError` with place and remedy;
-    nothing is left running, or registered.
+    locks give up. Managed databases are not asked for anything yet. `place` is held by this process until it ends.
+    Raises `OrchestratorError` with place and remedy; nothing is left running, or registered.
     """
-    state, own_tables, store, daemons = _begin(settings)
+    state, own_tables, store, daemons = _begin(settings, place)
     may_contract = partial(daemons.may_contract, OwnTree.BOOKKEEPING)
     schemas = {schema.name: _live_schema(schema, settings, stopping, may_contract) for schema in settings.schemas}
     context = Context(
@@ -116,6 +116,11 @@ def compose(settings: Settings, stopping: threading.Event) -> Services:
     )
 
 
+def address_of(settings: Settings) -> str:
+    """Where a daemon listens."""
+    return f"{settings.bind}:{settings.port}"
+
+
 def prepare_state(settings: Settings) -> Prepared:
     """The state database, with its tables as this version needs them. Repeatable; several daemons may do it at once."""
     state, own_tables, _, daemons = _begin(settings)
@@ -133,7 +138,7 @@ def _refuse_unfit(state: Database) -> None:
     state.refuse_pooler()
 
 
-def _begin(settings: Settings) -> tuple[Database, OwnTables, SqlStore, Daemons]:
+def _begin(settings: Settings, place: str | None = None) -> tuple[Database, OwnTables, SqlStore, Daemons]:
     """What a daemon is made of before it knows whether it may use the state database's tables. Does not connect."""
     state = open_database("state", settings.state_connection)
     state.dialect.limit_idle(state.engine, STATE_IDLE_SECONDS)
@@ -142,9 +147,10 @@ def _begin(settings: Settings) -> tuple[Database, OwnTables, SqlStore, Daemons]:
     me = Identity(
         id=f"{host}:{os.getpid()}:{os.urandom(4).hex()}",
         host=host,
-        address=f"{settings.bind}:{settings.port}",
+        address=address_of(settings),
         version=__version__,
         trees=own_tables.releases,
+        place=place,
     )
     return state, own_tables, store, Daemons(store, me, ttl_seconds=settings.leadership_ttl_seconds)
 

@@ -14,10 +14,11 @@ from oslo_log import log
 from orchestrator.api.application import ApiServices, ApiSettings, create_application
 from orchestrator.api.auth import Tokens
 from orchestrator.conf.settings import Settings
-from orchestrator.daemon.composition import Services, compose
+from orchestrator.daemon.composition import Services, address_of, compose
 from orchestrator.daemon.connections import Connection, most_connections
 from orchestrator.daemon.jobs import Jobs
 from orchestrator.daemon.notify import notify
+from orchestrator.daemon.place import held
 from orchestrator.domain.errors import ConfigurationError
 
 LOG = log.getLogger(__name__)
@@ -37,9 +38,9 @@ def serve(settings: Settings) -> int:
     stopping = threading.Event()
     signals = _Signals()
     channel = _bind(settings)
-    with closing(channel):
+    with closing(channel), held(address_of(settings)) as place:
         tokens = Tokens.read(settings.tokens_file) if settings.tokens_file else None
-        services = compose(settings, stopping)
+        services = compose(settings, stopping, place)
         jobs = _jobs(services, stopping, settings, signals.end)
         server = signals.server = _server(services, jobs, stopping, settings, tokens)
         try:
@@ -82,6 +83,8 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         try:
+            for channel in sockets or ():  # here, since an event loop may keep to itself that it could not
+                channel.listen(self.config.backlog)
             await super().startup(sockets)
         except OSError as error:  # two that started together were both let to bind
             raise _unusable(self.config.host, self.config.port, error) from error

@@ -2,8 +2,7 @@
 
 A contract revision of our own tables removes what daemons of the release before use. It runs only when no daemon that
 knows no more than an older release is possibly alive. Expiry does not end that, as with every lease: a daemon leaves,
-is evicted on somebody's word, or is followed by another one on its own host and address, which it cannot be alive to
-listen on.
+is evicted on somebody's word, or is followed by another one at its own place, which it held as long as it lived.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ class DaemonState(StrEnum):
     """What is known of one running of a daemon."""
 
     ALIVE = "alive"  # possibly alive: it neither left nor was evicted, whether its lease ran out or not
-    LEFT = "left"  # it said that it stops, or its successor found its address free
+    LEFT = "left"  # it said that it stops, or its successor found its place free
     EVICTED = "evicted"  # somebody attested that it is gone
 
 
@@ -35,7 +34,9 @@ class DaemonState(StrEnum):
 class Daemon:
     """One running of a daemon; a restart is another one. Times are database time.
 
-    `address` is where it listens. The two releases are the newest of each tree that its version knows.
+    `address` is where it listens. The two releases are the newest of each tree that its version knows. `place` is what
+    it holds from before it registers until it ends, and nobody else can hold meanwhile; None where there is no such
+    thing, or somebody else had it.
     """
 
     id: str
@@ -51,6 +52,7 @@ class Daemon:
     ended_at: float | None = None
     ended_by: str | None = None
     end_reason: str | None = None
+    place: str | None = None
 
     @property
     def is_possibly_alive(self) -> bool:
@@ -66,8 +68,11 @@ class Daemon:
         return self.state_release if tree is OwnTree.STATE else self.bookkeeping_release
 
     def is_followed_by(self, other: Daemon) -> bool:
-        """Whether the other one is another running on the same host and address."""
-        return self.id != other.id and (self.host, self.address) == (other.host, other.address)
+        """Whether the other one is another running at the same place: this one has ended, then.
+
+        Equal hosts and addresses prove nothing: containers and network namespaces may have them in common.
+        """
+        return self.id != other.id and self.place is not None and self.place == other.place
 
     @property
     def label(self) -> str:

@@ -26,13 +26,17 @@ REMEMBERED_SECONDS = 30 * 24 * 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """One running of a daemon: its name, where it runs and listens, its version, and the own releases that it knows."""
+    """One running of a daemon: its name, where it runs and listens, its version, and the own releases that it knows.
+
+    `place` is what it holds while it lives, and nobody else can; None where it holds none.
+    """
 
     id: str
     host: str
     address: str
     version: str
     trees: Mapping[OwnTree, Releases]
+    place: str | None = None
 
     def newest(self, tree: OwnTree) -> str:
         """The newest release of that tree that this version knows."""
@@ -80,8 +84,8 @@ class Daemons:
     def renew(self) -> None:
         """Extend the lease, also one that ran out: nothing has acted on its absence. Raises `Never` (`daemon_evicted`).
 
-        A row that was lost with the state database's last commits is written anew, as by a join. Who listened on this
-        daemon's address before, and does not renew, has ended.
+        A row that was lost with the state database's last commits is written anew, as by a join. Who held this
+        daemon's place before, and does not renew, has ended.
         """
 
         def work(tx: Transaction) -> None:
@@ -214,6 +218,7 @@ class Daemons:
             id=self.me.id, host=self.me.host, address=self.me.address, version=self.me.version,
             state_release=self.me.newest(OwnTree.STATE), bookkeeping_release=self.me.newest(OwnTree.BOOKKEEPING),
             state=DaemonState.ALIVE, started_at=tx.now, renewed_at=tx.now, expires_at=tx.now + self._ttl_seconds,
+            place=self.me.place,
         )  # fmt: skip
         tx.add_daemon(mine)
         _end_predecessors(tx, mine)
@@ -247,10 +252,13 @@ class Daemons:
 
 
 def _end_predecessors(tx: Transaction, mine: Daemon) -> None:
-    """Who listened on this host and address before is gone: nobody else can listen there now."""
+    """Who registered with this place has ended: it held the place until then, and now this daemon does.
+
+    One that renews is left alone all the same, in case that two kernels give the same names to their places.
+    """
     for other in tx.daemons(state=DaemonState.ALIVE):
         if other.is_followed_by(mine) and other.is_expired(tx.now):
-            why = f"it does not renew, and daemon {mine.id} listens on its address"
+            why = f"it does not renew, and daemon {mine.id} is at its place"
             tx.save_daemon(replace(other, state=DaemonState.LEFT, ended_at=tx.now, end_reason=why))
 
 
