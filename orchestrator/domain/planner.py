@@ -7,12 +7,13 @@ run asks the same function as the move itself.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestrator.domain.guards import GUARDS
 from orchestrator.domain.guards.databases_fenced import unfit
 from orchestrator.domain.guards.old_shape_valid import unproven_reverses
 from orchestrator.domain.ladder import EVERY_MOVE, POINT_OF_NO_RETURN, RUNG_OF, InStepBy, Phase, Step
+from orchestrator.domain.sightings import harm
 from orchestrator.domain.upgrades import Move, Status
 from orchestrator.domain.view import Blocker, DatabaseFacts, StepState, View
 
@@ -90,6 +91,13 @@ class Thaw:
     """Commits were lost, and everybody who may be alive was heard of since."""
 
 
+@dataclass(frozen=True, slots=True)
+class RecordDoubt:
+    """Somebody was seen who may have written rows out of step: what was proven of them counts no more."""
+
+    doubt: str
+
+
 Decision = (
     Idle
     | Refusal
@@ -102,6 +110,7 @@ Decision = (
     | MoveRowsBack
     | TrustOldShape
     | Thaw
+    | RecordDoubt
 )
 
 
@@ -126,6 +135,9 @@ def decide(view: View) -> Decision:
     upgrade = view.upgrade
     if upgrade.status is not Status.RUNNING:
         return Idle(f"the upgrade is {upgrade.status.value}")
+    doubt = harm(view) if upgrade.doubt is None else None
+    if doubt is not None:
+        return RecordDoubt(doubt)
     if upgrade.frozen is not None:
         found = tuple(GUARDS["not_frozen"](view, upgrade.fence))
         return Refusal(upgrade.fence, found) if found else Thaw()
@@ -241,4 +253,6 @@ def _carries(view: View, facts: DatabaseFacts) -> bool:
 def explain(view: View) -> tuple[Blocker, ...]:
     """What stands between the upgrade and its next phase, for people; the answer of the dry run."""
     decision = decide(view)
+    if isinstance(decision, RecordDoubt):
+        decision = decide(replace(view, upgrade=view.upgrade.with_doubt(decision.doubt)))
     return decision.blockers if isinstance(decision, Refusal | LiftFence) else ()

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from orchestrator.domain.admission import Admitted
 from orchestrator.domain.fleets import Instance, Registration, Report
+from orchestrator.domain.inventories import Inventory
 from orchestrator.domain.ladder import Phase
 from orchestrator.domain.releases import Release
 from orchestrator.domain.upgrades import Upgrade
@@ -88,6 +89,7 @@ class DatabaseFacts:
     contracted: bool = False
     migrations: tuple[MigrationFacts, ...] = ()
     code: str | None = None
+    inventories: tuple[Inventory, ...] = ()
     registrations: tuple[Registration, ...] = ()
     registrations: tuple[Registration, ...] = ()
     in_step: bool = True
@@ -148,7 +150,8 @@ class View:
 
     `instances` are the possibly-alive ones. `known_fleets` are those of which anything was ever reported.
     `earlier_migrations` are the data migrations of all releases up to the old one. `left_out` are databases that took
-    part in the upgrade and are not in the configuration any more.
+    part in the upgrade and are not in the configuration any more. `evicted` are the instances that were counted out of
+    fleets that have an inventory source.
     """
 
     upgrade: Upgrade
@@ -164,6 +167,13 @@ class View:
     now: float
     earlier_migrations: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    evicted: tuple[Instance, ...] = ()
+
+    @property
+    def listed_fleets(self) -> frozenset[str]:
+        """The fleets of which an inventory source lists anybody, be it as down."""
+        listed = (each for facts in self.databases for each in facts.inventories if each.sightings)
+        return frozenset(inventory.fleet for inventory in listed)
 
     def approval(self, phase: Phase) -> Approval | None:
         """The approval of entering `phase` in this upgrade, if there is one."""

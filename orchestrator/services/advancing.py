@@ -338,6 +338,12 @@ def _record(
             )  # fmt: skip
         case planner.EndAtBase():
             changed = upgrade.ended_at_base(tx.now)
+        case planner.RecordDoubt(doubt):
+            changed = upgrade.with_doubt(doubt)
+            event(
+                tx, "upgrade.doubt", f"{doubt}: what was proven of the rows counts no more",
+                actor=DAEMON, schema=upgrade.schema, upgrade_id=upgrade.id,
+            )  # fmt: skip
         case _:
             return
     tx.save_upgrade(changed, expected_revision=upgrade.revision)

@@ -88,6 +88,7 @@ def view_of(
     old = releases[upgrade.from_release]
     earlier = releases.ordered[: releases.index(old.name) + 1]
     began = {record.database for record in tx.steps(upgrade.id, Phase.EXPANDED)}
+    sourced = sorted({inventory.fleet for facts in databases for inventory in facts.inventories})
     return View(
         upgrade=upgrade,
         old=old,
@@ -102,6 +103,11 @@ def view_of(
         now=tx.now,
         earlier_migrations=tuple(name for release in earlier for name in release.data_migrations),
         left_out=tuple(sorted(began.difference(managed.databases))),
+        evicted=tuple(
+            instance
+            for fleet in sourced
+            for instance in tx.instances(upgrade.schema, fleet=fleet, state=InstanceState.EVICTED)
+        ),
     )
 
 

@@ -9,7 +9,9 @@ from orchestrator.domain.view import Blocker, View
 
 
 def blockers(view: View, target: Phase) -> Iterator[Blocker]:
-    """Closed for each listed fleet of which nothing was ever reported.
+    """Closed for each listed fleet of which nothing was ever reported, and no inventory source lists anybody.
+
+    A source that lists nobody is not taken for an answer: its query may look for the wrong name.
 
     A fleet that only the new release has cannot run before the schema is expanded, so it is asked for from then on.
     """
@@ -17,7 +19,7 @@ def blockers(view: View, target: Phase) -> Iterator[Blocker]:
     if max(target, view.upgrade.phase) > Phase.EXPANDED:
         listed |= dict.fromkeys(view.new.fleets)
     for fleet in listed:
-        if fleet not in view.known_fleets:
+        if fleet not in view.known_fleets | view.listed_fleets:
             schema = view.upgrade.schema
             yield Blocker(
                 "fleet_unknown",
