@@ -66,8 +66,12 @@ class Transaction(Protocol):
 
     def add_instance(self, instance: Instance) -> None: ...
 
-    def save_instance(self, instance: Instance) -> bool:
-        """Store the instance if it is still possibly alive in the store. Returns whether it was."""
+    def possibly_alive(self, schema: str, *, fleet: str | None = None) -> tuple[Instance, ...]:
+        """The instances that neither left nor were evicted, whether their leases ran out or not."""
+        ...
+
+    def save_instance(self, instance: Instance, *, expected: InstanceState = InstanceState.ALIVE) -> bool:
+        """Store the instance if it is still in the expected state in the store. Returns whether it was."""
         ...
 
     def known_fleets(self, schema: str) -> frozenset[str]: ...
@@ -238,6 +242,14 @@ class ManagedSchema(Protocol):
 
         Raises `LostCursor`, `Conflict` (codes `batch_claimed`, `batch_too_soon`), `Unavailable`; and `Invalid` where
         the files of a daemon that does not lead are not those that the data migration was entered with.
+        """
+        ...
+
+    def end_sessions(self, database: str, instance: Instance) -> None:
+        """Let the database refuse the instance's epoch from now on, then end its sessions until none is left.
+
+        Repeatable, and safe to be broken off. Raises `Unavailable`, also while sessions are still ending, and
+        `Forbidden` where we may not end one.
         """
         ...
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from orchestrator.domain.errors import Conflict, OrchestratorError, Unavailable
+from orchestrator.domain.fleets import Instance
 from orchestrator.domain.ladder import InStepBy, Phase, Step
 from orchestrator.domain.releases import Release, Releases
 from orchestrator.domain.view import Copy, DatabaseFacts, MigrationFacts, MigrationState
@@ -48,8 +49,9 @@ class FakeDatabase:
     """One database as a test may set it up, break it, and look at it.
 
     `error` makes it unreachable. `fails` are raised by a step as long as they are there, `waits` told before;
-    `batch_fails` by a batch. `rows` is how many rows each data migration has, `batch_rows` how many of them a batch
-    moves or verifies.
+    `batch_fails` by a batch, `end_fails` by the end of sessions. `sessions` is how many each tag has, `refused` the
+    tags that may not work here any more. `rows` is how many rows each data migration has, `batch_rows` how many of
+    them a batch moves or verifies.
     """
 
     name: str
@@ -58,11 +60,14 @@ class FakeDatabase:
     fails: dict[Step, OrchestratorError] = field(default_factory=dict)
     waits: dict[Step, OrchestratorError] = field(default_factory=dict)
     batch_fails: OrchestratorError | None = None
+    end_fails: OrchestratorError | None = None
     copy: Copy | None = None
     expanded_to: str | None = None
     contracted_to: str | None = None
     migrations: dict[str, MigrationFacts] = field(default_factory=dict)
     enrolled_by: dict[str, int] = field(default_factory=dict)
+    sessions: dict[str, int] = field(default_factory=dict)
+    refused: set[str] = field(default_factory=set)
     rows: int = 100
     batch_rows: int = 100
 
@@ -190,6 +195,15 @@ class FakeSchema:
             facts = _after_a_batch(found.migrations[migration], found)
             found.migrations[migration] = facts
             return facts
+
+    def end_sessions(self, database: str, instance: Instance) -> None:
+        with self._lock:
+            found = self._reachable(database)
+            self.calls.append(("end_sessions", database, instance.id))
+            found.refused.add(instance.tag)
+            if found.end_fails is not None:
+                raise found.end_fails
+            found.sessions.pop(instance.tag, None)
 
     def retry_migration(self, database: str, migration: str) -> None:
         with self._lock:

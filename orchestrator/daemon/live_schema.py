@@ -12,12 +12,14 @@ from typing import Protocol
 from oslo_db.exception import DBError
 from sqlalchemy.exc import SQLAlchemyError
 
-from orchestrator.bookkeeping import ledger
+from orchestrator.bookkeeping import ledger, registrations
 from orchestrator.bookkeeping.copies import read_copy, write_copy
 from orchestrator.daemon.refusals import explained
 from orchestrator.data_migrations.runner import DataMigrationRunner
 from orchestrator.dialects import Database
+from orchestrator.dialects.tagged import end_tagged
 from orchestrator.domain.errors import OrchestratorError, Unavailable
+from orchestrator.domain.fleets import Instance
 from orchestrator.domain.ladder import Phase, Step
 from orchestrator.domain.releases import Release, Releases
 from orchestrator.domain.view import Copy, DatabaseFacts, MigrationFacts
@@ -183,6 +185,13 @@ class LiveSchema:
     def run_batch(self, database: str, migration: str, upgrade_id: int, *, leads: bool) -> MigrationFacts:
         with self._working_on(database):
             return self._runners[database].run_batch(migration, upgrade_id, self._batch_rows, leads=leads)
+
+    def end_sessions(self, database: str, instance: Instance) -> None:
+        """Refused first, and committed; then looked for: a session that is not found yet finds the refusal."""
+        with self._working_on(database) as handle:
+            with handle.writing() as connection:
+                registrations.evict(connection, instance, now=handle.dialect.now(connection))
+            end_tagged(handle, instance.tag)
 
     def retry_migration(self, database: str, migration: str) -> None:
         with self._working_on(database):

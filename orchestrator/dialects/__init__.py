@@ -19,6 +19,7 @@ from orchestrator.dialects.holders import Holder
 from orchestrator.dialects.mysql import MySQL
 from orchestrator.dialects.postgresql import PostgreSQL
 from orchestrator.dialects.sqlite import SQLite
+from orchestrator.dialects.tagged import TaggedSession
 from orchestrator.domain.errors import Conflict, Invalid, OrchestratorError, Unavailable
 
 __all__ = ["Database", "Dialect", "Holder", "open_database", "reason"]
@@ -135,6 +136,24 @@ class Dialect(Protocol):
         """
         ...
 
+    def member(self, connection: Connection) -> str | None:
+        """By what name sessions of this server are on record; None where they need no record."""
+        ...
+
+    def tagged_sessions(self, connection: Connection, tag: str) -> tuple[TaggedSession, ...]:
+        """All sessions of this database that carry the tag, on every server of a cluster; maybe some that have ended.
+
+        The connection commits each statement.
+        """
+        ...
+
+    def end_tagged_session(self, connection: Connection, session: TaggedSession) -> bool:
+        """Tell a session to end, on a connection to its own server. Returns whether it may be there still.
+
+        Raises `Forbidden` (code `session_stays`) where we may not.
+        """
+        ...
+
     def writing(self, engine: Engine) -> AbstractContextManager[Connection]:
         """A transaction that is going to write: it is never promoted, so it cannot fail for having read first."""
         ...
@@ -244,6 +263,13 @@ class Database:
     def consulting(self, seconds: float) -> Iterator[Connection]:
         """As `reading`, for a query that is not ours: nothing can be written, and none runs longer than this."""
         with self._explained(), self.dialect.consulting(self.engine, seconds) as connection:
+            yield connection
+
+    @contextmanager
+    def autocommitting(self) -> Iterator[Connection]:
+        """A connection on which each statement is a transaction of its own. Raises `Unavailable`."""
+        options = {"isolation_level": "AUTOCOMMIT"}
+        with self._explained(), self.engine.connect().execution_options(**options) as connection:
             yield connection
 
     @contextmanager

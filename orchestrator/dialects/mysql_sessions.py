@@ -94,18 +94,26 @@ def end_idle(connection: Connection, holder: Holder, idle_seconds: float) -> boo
         codes = {code_of(layer) for layer in layers(error)}
         if _NO_SUCH_SESSION in codes:
             return False
-        if not codes & _MAY_NOT_END:
+        refusal = may_not_end(connection, error, holder.session)
+        if refusal is None:
             raise
-        user = connection.execute(text("SELECT CURRENT_USER()")).scalar_one()
-        name, _, host = str(user).rpartition("@")
-        right = "CONNECTION ADMIN" if is_mariadb(connection) else "CONNECTION_ADMIN"
-        raise Forbidden(
-            "session_stays",
-            f"user {user} may not end it",
-            remedy=f"To let it: GRANT {right} ON *.* TO '{name}'@'{host}';",
-            session=holder.session,
-        ) from error
+        raise refusal from error
     return True
+
+
+def may_not_end(connection: Connection, error: BaseException, session: int) -> Forbidden | None:
+    """The refusal to end a session, in our words; None for every other error."""
+    if not any(code_of(layer) in _MAY_NOT_END for layer in layers(error)):
+        return None
+    user = connection.execute(text("SELECT CURRENT_USER()")).scalar_one()
+    name, _, host = str(user).rpartition("@")
+    right = "CONNECTION ADMIN" if is_mariadb(connection) else "CONNECTION_ADMIN"
+    return Forbidden(
+        "session_stays",
+        f"user {user} may not end it",
+        remedy=f"To let it: GRANT {right} ON *.* TO '{name}'@'{host}';",
+        session=session,
+    )
 
 
 def is_mariadb(connection: Connection) -> bool:

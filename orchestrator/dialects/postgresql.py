@@ -16,19 +16,20 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import NULLTYPE, TypeEngine
 
+from orchestrator.dialects import postgresql_sessions
 from orchestrator.dialects.dead_servers import LIBPQ_OPTIONS
 from orchestrator.dialects.driver_errors import layers, says_disconnected
 from orchestrator.dialects.endpoints import ReadOnly
 from orchestrator.dialects.holders import RUNNING, Holder, describe, shortened
 from orchestrator.dialects.row_order import whole
-from orchestrator.domain.errors import Conflict, Forbidden, Invalid
+from orchestrator.dialects.tagged import TaggedSession
+from orchestrator.domain.errors import Conflict, Invalid
 
 TRANSIENT_STATES = frozenset({"55P03", "40P01", "40001"})
 """Lock not available in time, deadlock, serialization failure."""
 
 _PROTOCOL_VIOLATION = "08P01"
 _READ_ONLY = "25006"
-_INSUFFICIENT_PRIVILEGE = "42501"
 _DISCONNECTED_STATES = frozenset({"57P01", "57P02", "57P03"})
 _CONNECT_DEFAULTS = {"application_name": "orchestrator", "connect_timeout": "10", **LIBPQ_OPTIONS}
 LOCK_TIMEOUT_SECONDS = 5.0
@@ -284,17 +285,21 @@ class PostgreSQL:
         try:
             ended = connection.execute(_END_IDLE, {"pid": holder.session, "seconds": idle_seconds}).scalar()
         except (DBAPIError, DBError) as error:
-            if not any(getattr(layer, "sqlstate", None) == _INSUFFICIENT_PRIVILEGE for layer in layers(error)):
+            refusal = postgresql_sessions.may_not_end(connection, error, holder.session)
+            if refusal is None:
                 raise
-            connection.rollback()
-            role = connection.execute(text("SELECT current_user")).scalar_one()
-            raise Forbidden(
-                "session_stays",
-                f"role {role} may not end it",
-                remedy=f"To let it: GRANT pg_signal_backend TO {role}; sessions of superusers stay even so.",
-                session=holder.session,
-            ) from error
+            raise refusal from error
         return bool(ended)
+
+    def member(self, connection: Connection) -> None:
+        """Sessions are told by their names, which the server shows."""
+        return None
+
+    def tagged_sessions(self, connection: Connection, tag: str) -> tuple[TaggedSession, ...]:
+        return postgresql_sessions.tagged_sessions(connection, tag)
+
+    def end_tagged_session(self, connection: Connection, session: TaggedSession) -> bool:
+        return postgresql_sessions.end_tagged(connection, session)
 
     @contextmanager
     def writing(self, engine: Engine) -> Iterator[Connection]:

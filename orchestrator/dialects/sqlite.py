@@ -23,6 +23,7 @@ from orchestrator.dialects.driver_errors import layers, says_disconnected
 from orchestrator.dialects.endpoints import ReadOnly
 from orchestrator.dialects.holders import Holder
 from orchestrator.dialects.row_order import whole
+from orchestrator.dialects.tagged import TaggedSession
 from orchestrator.domain.errors import Conflict, Invalid
 
 _INSTRUCTIONS_BETWEEN_LOOKS = 10_000  # of SQLite's own machine, which does some millions in a second
@@ -185,6 +186,16 @@ class SQLite:
         return (Holder(0, sentence, f"find it with `fuser -v {file}`, and stop it.", certain=False),)
 
     def end_idle_session(self, connection: Connection, holder: Holder, idle_seconds: float) -> bool:
+        return False
+
+    def member(self, connection: Connection) -> None:
+        return None
+
+    def tagged_sessions(self, connection: Connection, tag: str) -> tuple[TaggedSession, ...]:
+        """None: here whoever works looks in each transaction whether its epoch was refused."""
+        return ()
+
+    def end_tagged_session(self, connection: Connection, session: TaggedSession) -> bool:
         return False
 
     @contextmanager

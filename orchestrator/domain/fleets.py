@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -13,8 +14,18 @@ class InstanceState(StrEnum):
     """What is known of one incarnation of a process."""
 
     ALIVE = "alive"  # possibly alive: registered, neither left nor evicted, whether its lease ran out or not
+    EVICTING = "evicting"  # possibly alive still: it gets no renewal any more, and its sessions are being ended
     LEFT = "left"  # it drained, closed its pools and said so
-    EVICTED = "evicted"  # somebody proved or attested that it is gone
+    EVICTED = "evicted"  # its sessions were ended, or somebody attests that it is gone
+
+
+POSSIBLY_ALIVE = (InstanceState.ALIVE, InstanceState.EVICTING)
+
+
+class Sessions(StrEnum):
+    """What an instance said of its database sessions when it joined."""
+
+    TAGGED = "tagged"  # each can be told by its lease's epoch, and looks whether that was evicted before it works
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +33,9 @@ class Instance:
     """One incarnation of a process. A restart is another one and replaces nothing.
 
     `epoch` is the secret of its lease; `nonce` lets a registration be repeated whose answer was lost.
-    `acked` is the publication that it follows with every earlier transaction ended. Times are database time.
+    `acked` is the publication that it follows with every earlier transaction ended. `sessions` is None where nobody can
+    tell which sessions are its. While it is evicting, `unproven` says why there is no proof yet, with `remedy`; `proof`
+    is how it was proven in the end, None where somebody attested it. Times are database time.
     """
 
     schema: str
@@ -40,15 +53,24 @@ class Instance:
     ended_at: float | None = None
     ended_by: str | None = None
     end_reason: str | None = None
+    sessions: Sessions | None = None
+    proof: str | None = None
+    unproven: str | None = None
+    remedy: str | None = None
 
     @property
     def is_possibly_alive(self) -> bool:
         """Whether it may still use the database. Expiry does not end that; leaving or eviction does."""
-        return self.state is InstanceState.ALIVE
+        return self.state in POSSIBLY_ALIVE
 
     def is_expired(self, now: float) -> bool:
         """Whether its lease ran out by the database's clock. It gives progress to people, not safety."""
-        return self.is_possibly_alive and now > self.expires_at + EXPIRY_MARGIN_SECONDS
+        return self.state is InstanceState.ALIVE and now > self.expires_at + EXPIRY_MARGIN_SECONDS
+
+    @property
+    def tag(self) -> str:
+        """By what its sessions are told in managed databases, which know no secrets: the hash of its lease's epoch."""
+        return hashlib.sha256(self.epoch.encode()).hexdigest()
 
     @property
     def label(self) -> str:

@@ -70,7 +70,7 @@ class Advancing:
         self._context = context
         self._parallel = parallel
         self._patience_seconds = patience_seconds
-        self._looks: dict[str, looking.Looks] = {}
+        self._looks: dict[str, looking.Looks[DatabaseFacts]] = {}
         self._rested: dict[str, tuple[Upgrade | None, float]] = {}
 
     def advance(self, schema: str, *, leader_epoch: int) -> Outcome:
@@ -132,7 +132,7 @@ class Advancing:
                 facts = managed.observe(database, release)
             return facts
 
-        fresh = looking.Looks(self._parallel, patience_seconds=self._patience_seconds)
+        fresh = looking.Looks(self._parallel, looking.unanswered, patience_seconds=self._patience_seconds)
         looks = self._looks.setdefault(managed.name, fresh)
         databases = looks.at(managed.databases, (upgrade, look.verify), read)
 

@@ -93,7 +93,7 @@ def view_of(
         upgrade=upgrade,
         old=old,
         new=releases[upgrade.to_release],
-        instances=tx.instances(upgrade.schema, state=InstanceState.ALIVE),
+        instances=tx.possibly_alive(upgrade.schema),
         reports=tx.reports(upgrade.schema),
         known_fleets=tx.known_fleets(upgrade.schema),
         databases=databases,

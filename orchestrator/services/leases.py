@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 
 from orchestrator.domain.admission import Admission, Stance, Standing, Verdict, admit, may_join, stance
 from orchestrator.domain.errors import Conflict, Invalid, Never, NotFound, NotYet
-from orchestrator.domain.fleets import Instance, InstanceState, Report
+from orchestrator.domain.fleets import POSSIBLY_ALIVE, Instance, InstanceState, Report, Sessions
 from orchestrator.domain.ladder import InStepBy, Side
 from orchestrator.ports import ManagedSchema, Transaction
 from orchestrator.services.context import Context, event, standing_of
-from orchestrator.services.vouching import check_attested
+from orchestrator.services.vouching import check_reason
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")  # no option of a command, no `..` in a path
 _NONCE = re.compile(r"[A-Za-z0-9._:-]{1,64}")
@@ -46,7 +46,15 @@ class Leases:
         self._new_epoch = new_epoch
 
     def join(
-        self, schema: str, fleet: str, *, instance_id: str, nonce: str, release: str, host: str | None = None
+        self,
+        schema: str,
+        fleet: str,
+        *,
+        instance_id: str,
+        nonce: str,
+        release: str,
+        host: str | None = None,
+        sessions: Sessions | None = None,
     ) -> Lease:
         """Register one incarnation of a process. Repeatable with the same id and nonce.
 
@@ -71,6 +79,7 @@ class Leases:
                 schema=schema, fleet=fleet, id=instance_id, epoch=self._new_epoch(), nonce=nonce, release=release,
                 host=host, state=InstanceState.ALIVE, acked=stand.publication,
                 joined_at=tx.now, renewed_at=tx.now, expires_at=tx.now + self._context.lease_terms.ttl_seconds,
+                sessions=sessions,
             )  # fmt: skip
             tx.add_instance(instance)
             tx.note_fleet(schema, fleet)
@@ -127,31 +136,46 @@ class Leases:
             if known is not None and known.epoch == epoch and known.state is InstanceState.LEFT:
                 return
             instance = _owned(tx, schema, fleet, instance_id, epoch)
-            tx.save_instance(replace(instance, state=InstanceState.LEFT, ended_at=tx.now, end_reason="left"))
+            if not tx.save_instance(replace(instance, state=InstanceState.LEFT, ended_at=tx.now, end_reason="left")):
+                raise _ended(instance)
 
         self._context.store.run(work)
 
     def evict(
         self, schema: str, fleet: str, instance_id: str, *, actor: str, reason: str, attested_dead: bool
     ) -> Instance:
-        """Count an instance out, on somebody's word that its process is gone. Works in every phase; audited.
+        """Count an instance out. Works in every phase; audited; repeatable.
 
-        Raises `Invalid` without the attestation or a reason: expiry alone proves nothing.
+        With somebody's word that its process is gone it is evicted at once. Without, it gets no renewal from now on, and
+        `Evicting` proves the rest: which needs an instance whose sessions can be told. Raises `Invalid` without a
+        reason, and where only the word would do: expiry alone proves nothing.
         """
         self._context.managed(schema)
-        check_attested("an instance", attested_dead=attested_dead, reason=reason)
+        check_reason(reason)
 
         def work(tx: Transaction) -> Instance:
             tx.lock_schema(schema)
             instance = _known(tx, schema, fleet, instance_id)
             if not instance.is_possibly_alive:
                 return instance
-            ended = replace(instance, state=InstanceState.EVICTED, ended_at=tx.now, ended_by=actor, end_reason=reason)
-            if tx.save_instance(ended):
-                event(
-                    tx, "instance.evict", f"{fleet} {instance.label} was evicted; {actor} attests that it is dead",
-                    actor=actor, schema=schema, subject=f"{fleet}/{instance_id}", reason=reason,
+            if attested_dead:
+                sentence = f"{fleet} {instance.label} was evicted; {actor} attests that it is dead"
+                ended = replace(
+                    instance, state=InstanceState.EVICTED, ended_at=tx.now, ended_by=actor, end_reason=reason,
+                    unproven=None, remedy=None,
                 )  # fmt: skip
+            elif instance.state is InstanceState.EVICTING:
+                return instance
+            else:
+                _check_tagged(instance)
+                sentence = f"{fleet} {instance.label} gets no renewal any more; its sessions are going to be ended"
+                ended = replace(instance, state=InstanceState.EVICTING, ended_by=actor, end_reason=reason)
+            if not tx.save_instance(ended, expected=instance.state):  # it left just now
+                return _known(tx, schema, fleet, instance_id)
+            event(
+                tx, "instance.evict", sentence,
+                actor=actor, schema=schema, subject=f"{fleet}/{instance_id}", reason=reason,
+            )  # fmt: skip
             return ended
 
         return self._context.store.run(work)
@@ -205,8 +229,9 @@ class Leases:
     def list(self, schema: str, fleet: str | None = None, *, all_states: bool = False) -> tuple[Instance, ...]:
         """The possibly-alive instances, or with `all_states` also those that left or were evicted."""
         self._context.managed(schema)
-        state = None if all_states else InstanceState.ALIVE
-        return self._context.store.read(lambda tx: tx.instances(schema, fleet=fleet, state=state))
+        if all_states:
+            return self._context.store.read(lambda tx: tx.instances(schema, fleet=fleet))
+        return self._context.store.read(lambda tx: tx.possibly_alive(schema, fleet=fleet))
 
     def _lease(self, instance: Instance, stand: Stance, *, is_new: bool = False) -> Lease:
         terms = self._context.lease_terms
@@ -257,8 +282,20 @@ def _owned(tx: Transaction, schema: str, fleet: str, instance_id: str, epoch: st
     return instance
 
 
+def _check_tagged(instance: Instance) -> None:
+    """Raise `Invalid` where nobody can tell which sessions are its: then only a word proves anything."""
+    if instance.sessions is not Sessions.TAGGED:
+        raise Invalid(
+            "attestation_required",
+            f"{instance.fleet} {instance.label} has not said that its sessions can be told, so they cannot be ended for "
+            "it: it is only counted out when somebody vouches that its process is gone",
+            remedy="Make sure that it is stopped, then repeat with --attest-dead (attest_dead: true). With the hook "
+            "orchestrator.client.sqlalchemy in the service its sessions are ended instead.",
+        )
+
+
 def _check_alive(instance: Instance) -> None:
-    if not instance.is_possibly_alive:
+    if instance.state is not InstanceState.ALIVE:
         raise _ended(instance)
 
 

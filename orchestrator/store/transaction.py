@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from orchestrator.domain.daemons import Daemon, DaemonState, OwnTree, OwnTreeState
 from orchestrator.domain.errors import NotFound, StaleRevision
-from orchestrator.domain.fleets import Instance, InstanceState, Report
+from orchestrator.domain.fleets import POSSIBLY_ALIVE, Instance, InstanceState, Report
 from orchestrator.domain.ladder import Phase
 from orchestrator.domain.records import DatabaseReading, Event, Leadership, SchemaState
 from orchestrator.domain.upgrades import Upgrade
@@ -70,8 +70,12 @@ class StoreTransaction:
     def add_instance(self, instance: Instance) -> None:
         self._rows.insert(rows.INSTANCES, instance)
 
-    def save_instance(self, instance: Instance) -> bool:
-        return self._rows.replace(rows.INSTANCES, instance, {"state": InstanceState.ALIVE})
+    def possibly_alive(self, schema: str, *, fleet: str | None = None) -> tuple[Instance, ...]:
+        found = [each for state in POSSIBLY_ALIVE for each in self.instances(schema, fleet=fleet, state=state)]
+        return tuple(sorted(found, key=lambda each: (each.fleet, each.id)))
+
+    def save_instance(self, instance: Instance, *, expected: InstanceState = InstanceState.ALIVE) -> bool:
+        return self._rows.replace(rows.INSTANCES, instance, {"state": expected})
 
     def known_fleets(self, schema: str) -> frozenset[str]:
         return frozenset(known.fleet for known in self._rows.find(rows.FLEETS, {"schema": schema}))

@@ -116,6 +116,11 @@ class PausingSchema:
         self._pauses.cross(f"go on from a batch in {database}")
         return facts
 
+    def end_sessions(self, database: str, instance: Instance) -> None:
+        self._pauses.cross(f"end the sessions in {database}")
+        self._schema.end_sessions(database, instance)
+        self._pauses.cross(f"go on from the sessions in {database}")
+
     def retry_migration(self, database: str, migration: str) -> None:
         self._schema.retry_migration(database, migration)
 

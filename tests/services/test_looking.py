@@ -9,6 +9,7 @@ import pytest
 
 from orchestrator.domain.view import DatabaseFacts
 from orchestrator.services.looking import Looks
+from orchestrator.services.looking import unanswered as late
 
 
 class Databases:
@@ -40,14 +41,16 @@ def unanswered(found: tuple[DatabaseFacts, ...]) -> list[str]:
     return [facts.name for facts in found if facts.error == "it has not answered within 0.05 s"]
 
 
-def until_answered(looks: Looks, names: tuple[str, ...], question: object, databases: Databases) -> DatabaseFacts:
+def until_answered(
+    looks: Looks[DatabaseFacts], names: tuple[str, ...], question: object, databases: Databases
+) -> DatabaseFacts:
     while (facts := looks.at(names, question, databases.look)[0]).error is not None:
         pass
     return facts
 
 
 def test_what_hangs_takes_nobodys_place(databases: Databases) -> None:
-    looks = Looks(1, patience_seconds=0.05)
+    looks = Looks(1, late, patience_seconds=0.05)
     found = looks.at(("one", "two", "three", "four", "five"), "question", databases.look)
     assert [facts.name for facts in found] == ["one", "two", "three", "four", "five"]
     assert unanswered(found) == ["two", "four"]
@@ -58,14 +61,14 @@ def test_what_hangs_takes_nobodys_place(databases: Databases) -> None:
 
 
 def test_late_answer_is_taken_if_it_is_still_what_is_asked(databases: Databases) -> None:
-    looks = Looks(4, patience_seconds=0.05)
+    looks = Looks(4, late, patience_seconds=0.05)
     looks.at(("two",), "question", databases.look)
     databases.let_go("two")
     assert until_answered(looks, ("two",), "question", databases).incarnation == "two 1"
 
 
 def test_late_answer_to_an_old_question_is_forgotten(databases: Databases) -> None:
-    looks = Looks(4, patience_seconds=0.05)
+    looks = Looks(4, late, patience_seconds=0.05)
     looks.at(("two",), "old", databases.look)
     assert unanswered(looks.at(("two",), "new", databases.look)) == ["two"]
     databases.let_go("two")
@@ -77,4 +80,4 @@ def test_what_a_look_raises_is_raised(databases: Databases) -> None:
         raise ValueError(name)
 
     with pytest.raises(ValueError, match="one"):
-        Looks(4).at(("one",), "question", look)
+        Looks(4, late).at(("one",), "question", look)

@@ -1,0 +1,66 @@
+"""Sessions of MariaDB and MySQL that are on record with a tag, and how one is ended.
+
+The servers show no name of a session, so each writes down its number, before it looks whether it may work.
+"""
+
+from __future__ import annotations
+
+from oslo_db.exception import DBError
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from orchestrator.dialects.driver_errors import layers
+from orchestrator.dialects.mysql_sessions import code_of, may_not_end
+from orchestrator.dialects.tagged import TaggedSession
+
+_NO_SUCH_SESSION = 1094
+_CLOCK_SECONDS = 2.0
+"""A server tells since when it is up in whole seconds."""
+
+_MEMBER = text("SELECT CONCAT(@@hostname, ':', @@port)")
+_TAGGED = text("SELECT member, session, started_at FROM orchestrator_sessions WHERE tag = :tag ORDER BY 1, 2")
+_FORGET = text("DELETE FROM orchestrator_sessions WHERE member = :member AND session = :session AND tag = :tag")
+_UPTIME = text("SHOW GLOBAL STATUS LIKE 'Uptime'")
+_NOW = text("SELECT UNIX_TIMESTAMP(NOW(6))")
+_OF_ANOTHER_DATABASE = text(
+    "SELECT COUNT(*) FROM information_schema.processlist WHERE id = :id AND db IS NOT NULL AND db <> DATABASE()"
+)
+
+
+def member(connection: Connection) -> str:
+    """The server, of a cluster the node."""
+    return str(connection.execute(_MEMBER).scalar_one())
+
+
+def tagged_sessions(connection: Connection, tag: str) -> tuple[TaggedSession, ...]:
+    """The sessions that wrote down this tag and are not known to have ended."""
+    return tuple(
+        TaggedSession(tag, row.session, row.member, row.started_at) for row in connection.execute(_TAGGED, {"tag": tag})
+    )
+
+
+def end(connection: Connection, session: TaggedSession) -> bool:
+    """Tell it to end. Returns whether it may be there still: only the server's word that there is no session of that
+    number counts as its end, since others' sessions may be hidden from us."""
+    if not _is_anothers(connection, session):
+        try:
+            connection.exec_driver_sql(f"KILL {int(session.number)}")
+            return True
+        except (SQLAlchemyError, DBError) as error:
+            if not any(code_of(layer) == _NO_SUCH_SESSION for layer in layers(error)):
+                refusal = may_not_end(connection, error, session.number)
+                if refusal is None:
+                    raise
+                raise refusal from error
+    connection.execute(_FORGET, {"member": session.member, "session": session.number, "tag": session.tag})
+    return False
+
+
+def _is_anothers(connection: Connection, session: TaggedSession) -> bool:
+    """Whether the server was started anew since, and gave the number to a session of another database."""
+    if session.started_at is None:
+        return False
+    uptime, now = connection.execute(_UPTIME).one()[1], connection.execute(_NOW).scalar_one()
+    if session.started_at > float(now) - float(uptime) - _CLOCK_SECONDS:
+        return False
+    return bool(connection.execute(_OF_ANOTHER_DATABASE, {"id": session.number}).scalar_one())
