@@ -30,11 +30,14 @@ def server_place(place: Place, new_postgresql_url: Callable[[], str]) -> Place:
 @pytest.fixture(autouse=True)
 def entry_was_produced(request: pytest.FixtureRequest) -> Iterator[None]:
     """What the page shows was shown, and what it says to type was typed."""
+    place: Place | None = request.getfixturevalue("place") if "place" in request.fixturenames else None
     yield
-    entry = request.node.callspec.params.get("entry") if hasattr(request.node, "callspec") else None
-    if isinstance(entry, Entry):
-        assert entry.was_shown, f"nobody asked whether {entry.title!r} is shown"
-        assert entry.was_typed or not (entry.types or entry.sql), f"nobody typed what {entry.title!r} says"
+    params = request.node.callspec.params if hasattr(request.node, "callspec") else {}
+    for entry in (params.get("entry"), *params.get("entries", ())):
+        if isinstance(entry, Entry):
+            assert entry.was_shown, f"nobody asked whether {entry.title!r} is shown"
+            assert entry.was_typed or not (entry.types or entry.sql), f"nobody typed what {entry.title!r} says"
+            assert place is None or set(entry.codes) <= place.codes, f"{entry.title!r} has other codes: {place.codes}"
 
 
 @pytest.fixture(autouse=True)

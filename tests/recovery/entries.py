@@ -1,4 +1,4 @@
-"""The entries of docs/recovery.md: what each says that status shows, and what it tells people to type."""
+"""The entries of docs/recovery.md: what each says that status shows, under which codes, and what people are to type."""
 
 from __future__ import annotations
 
@@ -12,17 +12,22 @@ PAGE = Path(__file__).parents[2] / "docs" / "recovery.md"
 
 _HEADING = re.compile(r"^### (?P<title>.+)$", re.MULTILINE)
 _BLOCK = re.compile(r"^```(?P<kind>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+_CODES = re.compile(r"\A\s*Code:(?P<codes>[^\n]+)\n")
 _VARIABLE = re.compile(r"(?P<time>\d+ (?:s|min|h)\b)|(?P<number>\d+)|(?P<gap>\.\.\.)")
 
 
 @dataclass
 class Entry:
-    """One failure. `shows` are lines of `orchestrator status`, `types` its commands, `sql` those of a database."""
+    """One failure. `shows` are lines of `orchestrator status`, `types` its commands, `sql` those of a database.
+
+    `codes` are what programs are told.
+    """
 
     title: str
     shows: tuple[str, ...]
     types: tuple[str, ...]
     sql: tuple[str, ...]
+    codes: tuple[str, ...] = ()
     was_shown: bool = field(default=False, compare=False)
     was_typed: bool = field(default=False, compare=False)
 
@@ -69,7 +74,9 @@ def _entries() -> dict[str, Entry]:
             lines = [line.strip() for line in block["text"].splitlines()]
             blocks.setdefault(block["kind"], []).extend(line for line in lines if line)
         shows, types, sql = (tuple(blocks.get(kind, ())) for kind in ("text", "sh", "sql"))
-        entry = Entry(heading["title"], shows, types, sql)
+        codes = _CODES.match(text)
+        named = tuple(re.findall(r"`(\w+)`", codes["codes"])) if codes else ()
+        entry = Entry(heading["title"], shows, types, sql, named)
         assert entry.shows, f"docs/recovery.md, {entry.title!r}: it shows nothing"
         found[entry.title] = entry
     return found
@@ -78,6 +85,8 @@ def _entries() -> dict[str, Entry]:
 ENTRIES = _entries()
 
 
-def mends(title: str) -> pytest.MarkDecorator:
-    """The test of that entry, which is given it."""
-    return pytest.mark.parametrize("entry", [ENTRIES[title]], ids=[title.replace(" ", "_")])
+def mends(title: str, *more: str) -> pytest.MarkDecorator:
+    """The test of that entry, which is given it; of several, that come one after the other in one place, as a tuple."""
+    if not more:
+        return pytest.mark.parametrize("entry", [ENTRIES[title]], ids=[title.replace(" ", "_")])
+    return pytest.mark.parametrize("entries", [tuple(ENTRIES[each] for each in (title, *more))], ids=["several"])

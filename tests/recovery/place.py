@@ -11,7 +11,7 @@ import shlex
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
@@ -38,6 +38,8 @@ class Place:
     def __init__(self, site: Site) -> None:
         self.site = site
         self.url = ""
+        self.codes: set[str] = set()
+        """The codes of all that status, or a command that was refused, has told so far."""
         self._opened = ExitStack()
         self._services: Services | None = None
 
@@ -116,11 +118,26 @@ class Place:
         """A command of the program. What it printed."""
         said: Said = run("--url", self.url, *words)
         assert code is None or said.code == code, f"{words} ended with {said.code}:\n{said.out}{said.err}"
-        return said.out + said.err
+        return said.out + self.hear(said.err)
+
+    def hear(self, said: str) -> str:
+        """The same, with the codes in it noted."""
+        self.codes.update(re.findall(r"\(([a-z]+(?:_[a-z]+)+)\)$", said, re.MULTILINE))
+        return said
 
     def status(self, code: int = 0) -> str:
         """What `orchestrator status` shows."""
-        return self.orchestrator("status", code=code)
+        shown = self.orchestrator("status", code=code)
+        if code == 0:
+            for schema in self.ask("GET", "/v1/schemas")["schemas"]:
+                self._note(schema["upgrade"])
+        return shown
+
+    def _note(self, upgrade: Mapping[str, Any]) -> None:
+        databases = upgrade["databases"]
+        steps = [each["step"] for each in databases if each["step"] is not None]
+        told = (each["code"] for each in (*upgrade["blockers"], *databases, *steps))
+        self.codes.update(code for code in told if code is not None)
 
     def type(self, entry: Entry) -> None:
         """Type the commands that the entry says."""

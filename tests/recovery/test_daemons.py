@@ -57,4 +57,4 @@ def test_daemon_that_is_too_old(place: Place, entry: Entry, tmp_path: Path) -> N
     place.close()
     late = place.site.start()
     assert late.ended() == Exit.NEVER
-    entry.assert_shown(late.log)
+    entry.assert_shown(place.hear(late.log))
