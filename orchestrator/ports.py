@@ -13,6 +13,7 @@ from orchestrator.domain.records import DatabaseReading, Event, Leadership, Sche
 from orchestrator.domain.releases import Release, Releases
 from orchestrator.domain.upgrades import Upgrade
 from orchestrator.domain.view import Approval, Copy, DatabaseFacts, MigrationFacts, StepRecord
+from orchestrator.domain.waves import FleetPause
 
 T = TypeVar("T")
 
@@ -79,6 +80,12 @@ class Transaction(Protocol):
     def note_fleet(self, schema: str, fleet: str) -> None:
         """Remember that something was reported of this fleet. Repeatable."""
         ...
+
+    def fleet_pauses(self, schema: str) -> tuple[FleetPause, ...]: ...
+
+    def save_fleet_pause(self, pause: FleetPause) -> None: ...
+
+    def end_fleet_pause(self, pause: FleetPause) -> None: ...
 
     def reports(self, schema: str) -> tuple[Report, ...]: ...
 

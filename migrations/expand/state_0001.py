@@ -100,6 +100,7 @@ def upgrade() -> None:
         sa.Column("host", sa.String(length=255), nullable=True),
         sa.Column("state", sa.String(16), nullable=False),
         sa.Column("acked", sa.BigInteger(), nullable=False),
+        sa.Column("told", sa.BigInteger(), nullable=False),
         sa.Column("joined_at", sa.Double(), nullable=False),
         sa.Column("renewed_at", sa.Double(), nullable=False),
         sa.Column("expires_at", sa.Double(), nullable=False),
@@ -115,6 +116,18 @@ def upgrade() -> None:
         **IN_MYSQL,
     )
     op.create_index(op.f("ix_instances_schema_state"), "instances", ["schema", "state"], unique=False)
+    op.create_table(
+        "fleet_pauses",
+        sa.Column("schema", sa.String(length=64), nullable=False),
+        sa.Column("fleet", sa.String(length=64), nullable=False),
+        sa.Column("revision", sa.BigInteger(), nullable=False),
+        sa.Column("actor", sa.String(length=255), nullable=False),
+        sa.Column("reason", sa.String(length=2000), nullable=False),
+        sa.Column("paused_at", sa.Double(), nullable=False),
+        sa.ForeignKeyConstraint(["schema"], ["schemas.name"], name=op.f("fk_fleet_pauses_schema")),
+        sa.PrimaryKeyConstraint("schema", "fleet", name=op.f("pk_fleet_pauses")),
+        **IN_MYSQL,
+    )
     op.create_table(
         "readings",
         sa.Column("schema", sa.String(length=64), nullable=False),
@@ -164,6 +177,7 @@ def upgrade() -> None:
         sa.Column("ended_at", sa.Double(), nullable=True),
         sa.Column("doubt", sa.String(length=2000), nullable=True),
         sa.Column("manifest", sa.Text(), nullable=True),
+        sa.Column("telling", sa.Text(), nullable=True),
         sa.Column("reversing", sa.Boolean(), nullable=False),
         sa.Column("frozen", sa.String(2000), nullable=True),
         sa.Column("frozen_until", sa.Double(), nullable=True),

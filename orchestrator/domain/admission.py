@@ -145,14 +145,17 @@ def _too_far(standing: Standing, where: str, release: str, distance: int) -> Adm
     )
 
 
-def stance(standing: Standing, release: str) -> Stance:
-    """What an admitted instance of `release` follows now."""
+def stance(standing: Standing, release: str, *, is_told: bool = True) -> Stance:
+    """What an admitted instance of `release` follows now; without `is_told` it follows the publication before."""
     upgrade = standing.upgrade
     if upgrade is None:
         return Stance(None, standing.last_revision, Phase.BASE, Behaviour.A3)
     side = upgrade.side_of(release)
-    behaviour = upgrade.profile.behaviour(Side.NEW, upgrade.phase) if side is Side.NEW else Behaviour.A3
-    return Stance(upgrade.id, upgrade.publication, upgrade.phase, behaviour)
+    phase, publication = upgrade.phase, upgrade.publication
+    if upgrade.telling is not None and not is_told:
+        phase, publication = upgrade.telling.phase_before, upgrade.telling.publication_before
+    behaviour = upgrade.profile.behaviour(Side.NEW, phase) if side is Side.NEW else Behaviour.A3
+    return Stance(upgrade.id, publication, phase, behaviour)
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,8 @@ class Instance:
     `acked` is the publication that it follows with every earlier transaction ended. `sessions` is None where nobody can
     tell which sessions are its. While it is evicting, `unproven` says why there is no proof yet, with `remedy`; `proof`
     is how it was proven in the end, None where somebody attested it. Times are database time.
+
+    `told` is the last publication that it was told.
     """
 
     schema: str
@@ -53,6 +55,7 @@ class Instance:
     ended_at: float | None = None
     ended_by: str | None = None
     end_reason: str | None = None
+    told: int = 0
     sessions: Sessions | None = None
     proof: str | None = None
     unproven: str | None = None

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from orchestrator.domain.guards import GUARDS
 from orchestrator.domain.guards.databases_fenced import unfit
 from orchestrator.domain.guards.old_shape_valid import unproven_reverses
-from orchestrator.domain.ladder import EVERY_MOVE, POINT_OF_NO_RETURN, RUNG_OF, InStepBy, Phase, Step
+from orchestrator.domain.guards.waves_open import may_open_next, wave_after
+from orchestrator.domain.ladder import EVERY_MOVE, POINT_OF_NO_RETURN, RUNG_OF, InStepBy, Phase, Side, Step
 from orchestrator.domain.sightings import harm
 from orchestrator.domain.upgrades import Move, Status
 from orchestrator.domain.view import Blocker, DatabaseFacts, StepState, View
@@ -66,9 +67,30 @@ class ContinueStep:
 
 @dataclass(frozen=True, slots=True)
 class Publish:
-    """Move 4: the phase may be entered."""
+    """Move 4: the phase may be entered.
+
+    `wave` is told first, None: everybody. With `stays` the last rung does not end the upgrade before all are told.
+    """
 
     target: Phase
+    wave: int | None = None
+    stays: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OpenWave:
+    """Everybody who was told the phase has drained into it: tell this wave, or everybody where it is None.
+
+    `whom` says in words who hears of it now.
+    """
+
+    wave: int | None
+    whom: str
+
+
+@dataclass(frozen=True, slots=True)
+class Complete:
+    """Everybody is told the last rung."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +128,8 @@ Decision = (
     | BeginStep
     | ContinueStep
     | Publish
+    | OpenWave
+    | Complete
     | EndAtBase
     | MoveRowsBack
     | TrustOldShape
@@ -146,14 +170,27 @@ def decide(view: View) -> Decision:
     target = upgrade.target
     if upgrade.move is Move.FENCED:
         return _decide_fenced(view, target)
+    if may_open_next(view):
+        return OpenWave(*wave_after(view))
     if target is None:
         if upgrade.cancelling and upgrade.phase is Phase.BASE:
             return EndAtBase()
-        return Idle(f"the upgrade rests at {upgrade.phase.word}, where it was sent")
+        return _decide_at_goal(view)
     found = blockers(view, target)
     if upgrade.needs_rows_moved_back(target):
         return _decide_moving_back(view, target, found)
     return Refusal(target, found) if found else SetFence(target)
+
+
+def _decide_at_goal(view: View) -> Decision:
+    """The upgrade is where it was sent, which not everybody may have been told yet. At its last rung it ends then."""
+    upgrade = view.upgrade
+    is_end = upgrade.phase is upgrade.profile.last()
+    names = ("not_paused", "waves_open", "fleets_not_paused") if is_end else ("waves_open",)
+    found = tuple(blocker for name in names for blocker in GUARDS[name](view, upgrade.phase))
+    if found:
+        return Refusal(upgrade.phase, found)
+    return Complete() if is_end else Idle(f"the upgrade rests at {upgrade.phase.word}, where it was sent")
 
 
 def _decide_moving_back(view: View, target: Phase, found: tuple[Blocker, ...]) -> Decision:
@@ -175,7 +212,25 @@ def _decide_fenced(view: View, target: Phase | None) -> Decision:
     found = blockers(view, upgrade.fence)
     if found:
         return LiftFence(found)
-    return Publish(upgrade.fence) if upgrade.step is Step.NONE else BeginStep(upgrade.fence, upgrade.step)
+    if upgrade.step is not Step.NONE:
+        return BeginStep(upgrade.fence, upgrade.step)
+    return _publication(view)
+
+
+def _publication(view: View) -> Publish:
+    """The fenced phase as it is to be told: in waves on the way up, to everybody at once on the way back.
+
+    The end of an upgrade is told at once, unless its last rung changes what somebody does: then all are told first.
+    """
+    upgrade, profile = view.upgrade, view.upgrade.profile
+    target = upgrade.fence
+    if target < upgrade.phase:
+        return Publish(target)
+    is_end = target is profile.last()
+    if is_end and profile.behaviour(Side.NEW, target) is profile.behaviour(Side.NEW, upgrade.phase):
+        return Publish(target)
+    wave = view.policy.waves.first
+    return Publish(target, wave, stays=is_end and (wave is not None or bool(view.pauses)))
 
 
 def _decide_stepping(view: View) -> Decision:
@@ -193,7 +248,7 @@ def _decide_stepping(view: View) -> Decision:
     left = [facts.name for facts in view.databases if state.get(facts.name) is not StepState.DONE]
     if not left:
         unverified = tuple(_unverified(view))
-        return Refusal(upgrade.fence, unverified) if unverified else Publish(upgrade.fence)
+        return Refusal(upgrade.fence, unverified) if unverified else _publication(view)
     canary = view.databases[0].name
     allowed = [canary] if canary in left else left
     pending = tuple(name for name in allowed if state.get(name) is not StepState.FAILED)

@@ -37,6 +37,8 @@ class Upgrade:
     new release when the upgrade began. `reversing`: everybody writes both shapes, and rows are moved back into the old
     one. `frozen` says why commits may be lost, until everybody was heard of again, at `frozen_until` at the earliest.
     Times are database time.
+
+    `telling` is how far a higher phase was told to the instances, None where everybody is told the present one.
     """
 
     id: int
@@ -59,6 +61,7 @@ class Upgrade:
     ended_at: float | None = None
     doubt: str | None = None
     manifest: str | None = None
+    telling: Telling | None = None
     reversing: bool = False
     frozen: str | None = None
     frozen_until: float | None = None
@@ -67,6 +70,11 @@ class Upgrade:
     def target(self) -> Phase | None:
         """The phase that the next move enters, or None at the goal."""
         return self.profile.neighbour(self.phase, self.goal)
+
+    @property
+    def told_since(self) -> float:
+        """Since when everybody may have heard of the present phase."""
+        return self.phase_since if self.telling is None else self.telling.since
 
     @property
     def stage(self) -> Stage:
@@ -116,7 +124,7 @@ class Upgrade:
         loses_old = self.step is Step.SEAL and in_step_by_triggers
         return self._next(move=Move.STEPPING, old_valid=self.old_valid and not loses_old)
 
-    def published(self, now: float) -> Upgrade:
+    def published(self, now: float, *, wave: int | None = None, stays: bool = False) -> Upgrade:
         """The fenced phase entered. The last rung completes the upgrade.
 
         Entering `write_new` lets the old shape go stale, where no triggers write it too.
@@ -124,10 +132,11 @@ class Upgrade:
         arrived = self.fence
         keeps_old = arrived < Phase.WRITE_NEW or self.profile.in_step_by is InStepBy.TRIGGERS
         status, ended_at = self.status, self.ended_at
-        if arrived == self.profile.last() and not self.cancelling:
+        if arrived == self.profile.last() and not self.cancelling and not stays:
             status, ended_at = Status.COMPLETED, now
         elif arrived is Phase.BASE and self.cancelling:
             status, ended_at = Status.CANCELLED, now
+        goes_up = arrived > self.phase and status is Status.RUNNING
         return self._next(
             phase=arrived,
             move=Move.RESTING,
@@ -137,7 +146,17 @@ class Upgrade:
             phase_since=now,
             status=status,
             ended_at=ended_at,
+            telling=Telling(self.phase, self.publication, wave, now) if goes_up else None,
         )
+
+    def with_wave(self, wave: int | None, now: float) -> Upgrade:
+        """The next wave opened; None opens the last one, so that everybody is told."""
+        assert self.telling is not None, "everybody is told already"
+        return self._next(telling=replace(self.telling, wave=wave, since=now))
+
+    def completed(self, now: float) -> Upgrade:
+        """Everybody was told the last rung."""
+        return self._next(status=Status.COMPLETED, ended_at=now, telling=None)
 
     def ended_at_base(self, now: float) -> Upgrade:
         """Cancelled where nothing has to be undone."""

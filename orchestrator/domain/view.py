@@ -11,6 +11,7 @@ from orchestrator.domain.inventories import Inventory
 from orchestrator.domain.ladder import Phase
 from orchestrator.domain.releases import Release
 from orchestrator.domain.upgrades import Upgrade
+from orchestrator.domain.waves import EVERYBODY_AT_ONCE, FleetPause, Waves
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +143,7 @@ class Policy:
 
     approve: tuple[Phase, ...] = (Phase.CONTRACTED,)
     soak_seconds: float = 0.0
+    waves: Waves = EVERYBODY_AT_ONCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +153,7 @@ class View:
     `instances` are the possibly-alive ones. `known_fleets` are those of which anything was ever reported.
     `earlier_migrations` are the data migrations of all releases up to the old one. `left_out` are databases that took
     part in the upgrade and are not in the configuration any more. `evicted` are the instances that were counted out of
-    fleets that have an inventory source.
+    fleets that have an inventory source. `pauses` are the fleets that somebody paused.
     """
 
     upgrade: Upgrade
@@ -168,6 +170,7 @@ class View:
     earlier_migrations: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     evicted: tuple[Instance, ...] = ()
+    pauses: tuple[FleetPause, ...] = ()
 
     @property
     def listed_fleets(self) -> frozenset[str]:

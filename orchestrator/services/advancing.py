@@ -330,14 +330,14 @@ def _record(
                 tx, "step.begin", _announcement(step, upgrade),
                 actor=DAEMON, schema=upgrade.schema, upgrade_id=upgrade.id, subject=target.word,
             )  # fmt: skip
-        case planner.Publish(target):
-            changed = upgrade.published(tx.now)
+        case planner.Publish(target, wave, stays):
+            changed = upgrade.published(tx.now, wave=wave, stays=stays)
             event(
                 tx, "phase.publish", f"{upgrade.schema} entered {target.word}",
                 actor=DAEMON, schema=upgrade.schema, upgrade_id=upgrade.id, subject=target.word,
             )  # fmt: skip
-        case planner.EndAtBase():
-            changed = upgrade.ended_at_base(tx.now)
+        case planner.OpenWave() | planner.Complete() | planner.EndAtBase():
+            changed = _told(tx, upgrade, decision)
         case planner.RecordDoubt(doubt):
             changed = upgrade.with_doubt(doubt)
             event(
@@ -354,6 +354,21 @@ def _record(
             tx, f"upgrade.{changed.status.value}", f"{upgrade.schema} is at release {release}",
             actor=DAEMON, schema=upgrade.schema, upgrade_id=upgrade.id,
         )  # fmt: skip
+
+
+def _told(
+    tx: Transaction, upgrade: Upgrade, decision: planner.OpenWave | planner.Complete | planner.EndAtBase
+) -> Upgrade:
+    """The upgrade with its next wave open, or ended because everybody is told."""
+    if isinstance(decision, planner.EndAtBase):
+        return upgrade.ended_at_base(tx.now)
+    if isinstance(decision, planner.Complete):
+        return upgrade.completed(tx.now)
+    event(
+        tx, "wave.open", f"{upgrade.phase.word} is told to {decision.whom}",
+        actor=DAEMON, schema=upgrade.schema, upgrade_id=upgrade.id, subject=upgrade.phase.word,
+    )  # fmt: skip
+    return upgrade.with_wave(decision.wave, tx.now)
 
 
 def _announcement(step: Step, upgrade: Upgrade) -> str:

@@ -103,6 +103,7 @@ def view_of(
         now=tx.now,
         earlier_migrations=tuple(name for release in earlier for name in release.data_migrations),
         left_out=tuple(sorted(began.difference(managed.databases))),
+        pauses=tx.fleet_pauses(upgrade.schema),
         evicted=tuple(
             instance
             for fleet in sourced

@@ -14,6 +14,7 @@ from orchestrator.domain.ladder import Profile
 from orchestrator.domain.records import DatabaseReading, Event, Leadership, SchemaState
 from orchestrator.domain.upgrades import Upgrade
 from orchestrator.domain.view import Approval, StepRecord
+from orchestrator.domain.waves import FleetPause
 from orchestrator.store import tables
 
 R = TypeVar("R")
@@ -57,6 +58,7 @@ SCHEMAS = Kind(SchemaState, tables.schemas, ("name",))
 UPGRADES = Kind(Upgrade, tables.upgrades, ("id",), numbered=True)
 INSTANCES = Kind(Instance, tables.instances, ("schema", "fleet", "id"))
 FLEETS = Kind(KnownFleet, tables.fleets, ("schema", "fleet"))
+FLEET_PAUSES = Kind(FleetPause, tables.fleet_pauses, ("schema", "fleet"))
 REPORTS = Kind(Report, tables.reports, ("schema", "fleet"))
 STEPS = Kind(StepRecord, tables.steps, ("upgrade_id", "phase", "database"))
 APPROVALS = Kind(Approval, tables.approvals, ("upgrade_id", "phase"))

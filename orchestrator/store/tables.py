@@ -27,6 +27,7 @@ from orchestrator.domain.fleets import InstanceState, Sessions
 from orchestrator.domain.ladder import InStepBy, Phase
 from orchestrator.domain.upgrades import Move, Status
 from orchestrator.domain.view import DatabaseFacts, StepState
+from orchestrator.domain.waves import Telling
 
 NAME_LENGTH = 64
 SENTENCE_LENGTH = 2000
@@ -81,6 +82,19 @@ class FactsText(TypeDecorator[DatabaseFacts]):
 
     def process_result_value(self, value: str | None, dialect: Any) -> DatabaseFacts | None:
         return None if value is None else msgspec.json.decode(value, type=DatabaseFacts)
+
+
+class TellingText(TypeDecorator[Telling]):
+    """How far a phase was told, as JSON."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Telling | None, dialect: Any) -> str | None:
+        return None if value is None else msgspec.json.encode(value).decode()
+
+    def process_result_value(self, value: str | None, dialect: Any) -> Telling | None:
+        return None if value is None else msgspec.json.decode(value, type=Telling)
 
 
 class Words(TypeDecorator[tuple[str, ...]]):
@@ -146,6 +160,7 @@ upgrades = Table(
     Column("ended_at", Double, nullable=True),
     Column("doubt", String(SENTENCE_LENGTH), nullable=True),
     Column("manifest", Text, nullable=True),
+    Column("telling", TellingText, nullable=True),
     Column("reversing", Boolean, nullable=False),
     Column("frozen", String(SENTENCE_LENGTH), nullable=True),
     Column("frozen_until", Double, nullable=True),
@@ -165,6 +180,7 @@ instances = Table(
     Column("host", String(255), nullable=True),
     Column("state", Word(InstanceState), nullable=False),
     Column("acked", BigInteger, nullable=False),
+    Column("told", BigInteger, nullable=False),
     Column("joined_at", Double, nullable=False),
     Column("renewed_at", Double, nullable=False),
     Column("expires_at", Double, nullable=False),
@@ -197,6 +213,18 @@ reports = Table(
     Column("actor", String(255), nullable=False),
     Column("reason", String(SENTENCE_LENGTH), nullable=True),
     Column("reported_at", Double, nullable=False),
+    **IN_MYSQL,
+)
+
+fleet_pauses = Table(
+    "fleet_pauses",
+    metadata,
+    _name("schema", ForeignKey("schemas.name"), primary_key=True),
+    _name("fleet", primary_key=True),
+    Column("revision", BigInteger, nullable=False),
+    Column("actor", String(255), nullable=False),
+    Column("reason", String(SENTENCE_LENGTH), nullable=False),
+    Column("paused_at", Double, nullable=False),
     **IN_MYSQL,
 )
 

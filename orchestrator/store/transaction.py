@@ -9,6 +9,7 @@ from orchestrator.domain.ladder import Phase
 from orchestrator.domain.records import DatabaseReading, Event, Leadership, SchemaState
 from orchestrator.domain.upgrades import Upgrade
 from orchestrator.domain.view import Approval, StepRecord
+from orchestrator.domain.waves import FleetPause
 from orchestrator.store import rows
 from orchestrator.store.rows import Kind, KnownFleet, LeadershipRow, R, Rows
 
@@ -83,6 +84,15 @@ class StoreTransaction:
     def note_fleet(self, schema: str, fleet: str) -> None:
         if self._rows.get(rows.FLEETS, schema, fleet) is None:
             self._rows.insert(rows.FLEETS, KnownFleet(schema, fleet))
+
+    def fleet_pauses(self, schema: str) -> tuple[FleetPause, ...]:
+        return self._rows.find(rows.FLEET_PAUSES, {"schema": schema})
+
+    def save_fleet_pause(self, pause: FleetPause) -> None:
+        self._put(rows.FLEET_PAUSES, pause)
+
+    def end_fleet_pause(self, pause: FleetPause) -> None:
+        self._rows.delete(rows.FLEET_PAUSES, pause.schema, pause.fleet)
 
     def reports(self, schema: str) -> tuple[Report, ...]:
         return self._rows.find(rows.REPORTS, {"schema": schema})

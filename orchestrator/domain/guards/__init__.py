@@ -16,6 +16,7 @@ from orchestrator.domain.guards import (
     databases_in_step,
     databases_sealed,
     fleets_known,
+    fleets_not_paused,
     instances_acked,
     instances_support,
     inventories_support,
@@ -24,6 +25,7 @@ from orchestrator.domain.guards import (
     not_paused,
     old_shape_valid,
     soaked,
+    waves_open,
 )
 from orchestrator.domain.ladder import Phase
 from orchestrator.domain.view import Blocker, View
@@ -39,6 +41,8 @@ GUARDS: dict[str, Guard] = {
         fleets_known,
         instances_support,
         inventories_support,
+        waves_open,
+        fleets_not_paused,
         instances_acked,
         databases_fenced,
         databases_expanded,

@@ -13,7 +13,7 @@ def blockers(view: View, target: Phase) -> Iterator[Blocker]:
     approval = view.approval(target)
     if approval is not None and "soaked" in approval.forced:
         return
-    left = view.upgrade.phase_since + view.policy.soak_seconds - view.now
+    left = view.upgrade.told_since + view.policy.soak_seconds - view.now
     if left > 0:
         yield Blocker(
             "soaking",
