@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -26,6 +27,7 @@ from orchestrator.domain.errors import MigrationRefused, OrchestratorError, Step
 from orchestrator.schema_migrations.changes import Act
 from orchestrator.schema_migrations.evidence import Verdict, image_of, judge, missing_effects
 from orchestrator.schema_migrations.online_context import OnlineContext
+from orchestrator.schema_migrations.passed_over import give_nothing_back
 from orchestrator.schema_migrations.places import Place, refused
 from orchestrator.schema_migrations.recording import place_in, untold
 from orchestrator.schema_migrations.replay import Changed, Replay
@@ -54,6 +56,7 @@ class OperationJournal:
         self._replay = Replay(operations.entries(self._connection, entry.schema_name, entry.revision))
         self._is_open = False  # whether a transaction of rows and marks is open where statements commit by themselves
         self._sent: tuple[Statement, OperationEntry] | None = None
+        self._passed: OperationEntry | None = None  # what is passed over just now
         self._refusal: OrchestratorError | None = None
 
     @contextmanager
@@ -124,14 +127,19 @@ class OperationJournal:
         self, _connection: sa.Connection, _cursor: Any, text: str, parameters: Any, context: Any, _many: bool
     ) -> tuple[str, Any]:
         """Text that is handed to the driver as it is passes here only."""
-        is_seen = context.compiled is not None
-        if self._context.speaks or is_seen or self._is_wanted(text, parameters, context.execution_options):
+        if self._context.speaks:
             return text, parameters
-        return _NOTHING, ()
+        is_seen = context.compiled is not None
+        if not is_seen and not self._is_wanted(text, parameters, context.execution_options):
+            text, parameters = _NOTHING, ()
+        passed, self._passed = self._passed, None
+        if passed is not None:
+            give_nothing_back(context, partial(self._looked_at, passed))
+        return text, parameters
 
     def _is_wanted(self, element: object, parameters: object, options: Mapping[str, Any]) -> bool:
         """Whether a statement that the revision sends is to reach the database."""
-        self._sent = None  # the one before it has failed, and the revision goes on
+        self._sent = self._passed = None  # the one before it has failed, and the revision goes on
         place = place_in(self._revision)
         statement = read_statement(element, self._context.dialect, place, parameters=parameters, options=options)
         self._forget_options()
@@ -190,8 +198,8 @@ class OperationJournal:
             slot = self._replay.place(statement.fingerprint)
         except Changed as changed:
             raise self._changed(changed, statement.place) from None
-        self._sent = None
         if slot.entry is not None and slot.entry.state is JournalState.DONE:
+            self._passed = slot.entry
             return False
         entry = OperationEntry(
             schema_name=self._entry.schema_name,
@@ -229,6 +237,7 @@ class OperationJournal:
         match finding.verdict:
             case Verdict.TOOK_EFFECT:
                 self._mark(entry)
+                self._passed = entry
                 return False
             case Verdict.IN_DOUBT:
                 raise self._in_doubt(statement, entry, finding.found)
@@ -316,6 +325,22 @@ class OperationJournal:
             revision=self._revision.id,
             database=self._database.name,
         )
+
+    def _looked_at(self, passed: OperationEntry, what: str) -> MigrationRefused:
+        """Kept like every refusal: the revision may go on, and decide by what it has not seen."""
+        refusal = refused(
+            "result_not_kept",
+            place_in(self._revision),
+            f"revision {self._revision.id} was broken off in database {self._database.name}, and looks now at what its "
+            f"operation {passed.position} gave back then ({what}), which nobody kept: {_short(passed.statement)}",
+            remedy="Let it SELECT what it needs to know: what that statement did is there. Restart the daemon, and "
+            "retry.",
+            revision=self._revision.id,
+            database=self._database.name,
+            position=passed.position,
+        )
+        self._refusal = self._refusal or refusal
+        return refusal
 
     def _left_out(self, left_out: OperationEntry, place: Place) -> MigrationRefused:
         """A look may guard one statement or several: skipping them all could lose those that were never sent."""

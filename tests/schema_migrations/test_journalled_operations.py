@@ -381,6 +381,61 @@ def test_rows_that_are_asked_back_are_refused_before_they_are_written(
     assert scalar(mariadb, "SELECT count(*) FROM t") == 0
 
 
+ANALYZE = 'bind.exec_driver_sql("ANALYZE TABLE t", execution_options={"orchestrator_repeatable": True})'
+LOOKS = {
+    "rowcount": ('bind.execute(sa.text("UPDATE t SET a = 1"))', "result.rowcount"),
+    "rowcount of the driver": ('bind.exec_driver_sql("UPDATE t SET a = 1")', "result.rowcount"),
+    "lastrowid": ('bind.execute(sa.text("INSERT INTO t (a) VALUES (1)"))', "result.lastrowid"),
+    "inserted_primary_key": ("bind.execute(t.insert().values(a=1))", "result.inserted_primary_key[0]"),
+    "scalar": (ANALYZE, "len(result.scalar())"),
+    "rows": (ANALYZE, "len([*result])"),
+}
+
+
+@pytest.mark.parametrize(("statement", "look"), LOOKS.values(), ids=LOOKS)
+def test_what_a_statement_gave_back_is_not_known_when_it_is_passed_over(
+    tree: TreeWriter, mariadb: Database, statement: str, look: str
+) -> None:
+    """It stops by name, and goes on when the revision does not ask."""
+    body = f"""
+    bind = op.get_bind()
+    t = sa.Table("t", sa.MetaData(), sa.Column("id", sa.Integer, primary_key=True), sa.Column("a", sa.Integer))
+    result = {statement}
+    seen = {look}
+    op.add_column("t", sa.Column("b", sa.Integer))
+    bind.execute(sa.text("INSERT INTO t (id, a) VALUES (100, :seen)"), {{"seen": seen}})
+    """
+    driver = opened(tree, body)
+    driver.install(mariadb, "1")
+    execute(mariadb, "INSERT INTO t (id) VALUES (41), (42)")
+    die_after(driver, mariadb, "ALTER TABLE t")
+
+    for _ in range(2):
+        with pytest.raises(MigrationRefused) as refusal:
+            expand(driver, mariadb, 2)
+        assert refusal.value.code == "result_not_kept"
+        assert refusal.value.fields["line"] == 16
+        assert "operation 1" in refusal.value.message
+    assert scalar(mariadb, "SELECT count(*) FROM t WHERE id = 100") == 0
+
+    expand(opened(tree, body.replace(look, "7")), mariadb, 2)
+    assert scalar(mariadb, "SELECT a FROM t WHERE id = 100") == 7
+    assert columns(mariadb, "t") == {"id", "a", "b"}
+
+
+def test_results_may_be_looked_at_as_long_as_nothing_was_broken_off(tree: TreeWriter, mariadb: Database) -> None:
+    body = """
+    bind = op.get_bind()
+    first = bind.execute(sa.text("INSERT INTO t (id) VALUES (5), (6)")).rowcount
+    op.add_column("t", sa.Column("b", sa.Integer))
+    bind.execute(sa.text("UPDATE t SET b = :first"), {"first": first}).close()
+    """
+    driver = opened(tree, body)
+    driver.install(mariadb, "1")
+    expand(driver, mariadb)
+    assert scalar(mariadb, "SELECT sum(b) FROM t") == 4
+
+
 # -- owners ----------------------------------------------------------------------------------------------------------
 
 
