@@ -58,9 +58,7 @@ class Looks(Generic[T]):
         self._ended = threading.Condition()
         self._looks: dict[str, _Look[T]] = {}
 
-    def at(
-        self, databases: Sequence[str], question: object, look: Callable[[str], T]
-    ) -> tuple[T, ...]:
+    def at(self, databases: Sequence[str], question: object, look: Callable[[str], T]) -> tuple[T, ...]:
         """The answers of these databases, in their order. Equal questions have equal answers.
 
         Raises what a look raised.
