@@ -15,7 +15,7 @@ from orchestrator.domain.releases import Release
 from orchestrator.domain.upgrades import Move, Upgrade, begin, check_way_back
 from orchestrator.domain.view import Approval, StepState
 from orchestrator.domain.ways_back import cancelling
-from orchestrator.ports import Transaction
+from orchestrator.ports import ManagedSchema, Transaction
 from orchestrator.services.context import Context, event, running_upgrade
 from orchestrator.services.vouching import check_gone, check_reason
 
@@ -30,19 +30,27 @@ class Upgrades:
         self._context = context
 
     def initialise(self, schema: str, release: str, *, actor: str) -> tuple[str, ...]:
-        """Give a schema its first release: install it in empty databases, adopt those that are at it. Repeatable."""
+        """Give a schema its first release: install it in empty databases, adopt those that are at it. Repeatable.
+
+        Between upgrades it does the same for databases that were added since.
+        """
         managed = self._context.managed(schema)
         wanted = managed.releases[release]
         known = self._context.store.read(lambda tx: tx.schema(schema))
-        if known is not None and _is_initialised(known, release):
-            return (f"{schema} is at release {release} already",)
-        done = tuple(f"{database}: {managed.initialise(database, wanted)}" for database in managed.databases)
+        databases = managed.databases
+        was_initialised = known is not None and _is_initialised(known, release)
+        if was_initialised:
+            databases = _added(managed, wanted) if known is not None and known.upgrade_id is None else ()
+            if not databases:
+                return (f"{schema} is at release {release} already",)
+        done = tuple(f"{database}: {managed.initialise(database, wanted)}" for database in databases)
 
         def work(tx: Transaction) -> None:
             state = tx.lock_schema(schema)
-            if _is_initialised(state, release):  # by somebody else, while the databases were at work
+            if not _is_initialised(state, release):
+                tx.save_schema(replace(state, release=release))
+            elif not was_initialised:  # by somebody else, while the databases were at work
                 return
-            tx.save_schema(replace(state, release=release))
             event(
                 tx, "schema.initialise", f"{schema} is at release {release}: {'; '.join(done)}",
                 actor=actor, schema=schema,
@@ -272,6 +280,12 @@ class Upgrades:
             tx, f"upgrade.{verb}", sentence,
             actor=actor, schema=upgrade.schema, upgrade_id=upgrade.id, reason=reason,
         )  # fmt: skip
+
+
+def _added(managed: ManagedSchema, release: Release) -> tuple[str, ...]:
+    """The databases that are not at that release, as far as they can be read."""
+    found = (managed.observe(database, release) for database in managed.databases)
+    return tuple(facts.name for facts in found if facts.error is None and not facts.expanded)
 
 
 def _is_initialised(state: SchemaState, release: str) -> bool:
