@@ -11,6 +11,7 @@ from orchestrator.bookkeeping.tables import copies as table
 from orchestrator.domain.admission import Admitted, Stance
 from orchestrator.domain.errors import Conflict
 from orchestrator.domain.ladder import Behaviour, Phase
+from orchestrator.domain.upgrades import Move
 from orchestrator.domain.view import Copy
 
 
@@ -28,6 +29,9 @@ def read_copy(connection: Connection, schema: str) -> Copy | None:
         _read(row.admits),
         row.ttl_seconds,
         row.renew_seconds,
+        Move(row.move),
+        row.reversing,
+        row.frozen,
     )
 
 
@@ -45,6 +49,9 @@ def write_copy(connection: Connection, schema: str, copy: Copy, *, now: float) -
         "admits": _written(copy.admits),
         "ttl_seconds": copy.ttl_seconds,
         "renew_seconds": copy.renew_seconds,
+        "move": copy.move.value,
+        "reversing": copy.reversing,
+        "frozen": copy.frozen,
         "written_at": now,
     }
     forward = update(table).where(table.c.schema_name == schema, table.c.revision <= copy.revision).values(values)

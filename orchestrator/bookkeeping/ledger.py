@@ -23,7 +23,8 @@ class LedgerEntry:
 
     `cursor` and `verify_cursor` are the last key done, as text of its own (see `data_migrations.keyset`); None means
     the start. `witness_incarnation` is the incarnation of the database in which it was proven complete. `batch_at` is
-    when the last batch ended, where there is to be a pause after it.
+    when the last batch ended, where there is to be a pause after it. `is_reverse`: it moves rows into the old shape, on
+    the way back.
     """
 
     schema_name: str
@@ -45,6 +46,7 @@ class LedgerEntry:
     batch_at: float | None = None
     started_at: float | None = None
     finished_at: float | None = None
+    is_reverse: bool = False
 
     def facts(self) -> MigrationFacts:
         """What guards and people are told of it."""
@@ -131,19 +133,51 @@ def fence(connection: Connection, schema: str) -> int:
     return connection.execute(taken).rowcount
 
 
-def reset(connection: Connection, schema: str, upgrade_id: int | None, names: Sequence[str] | None = None) -> None:
+def reset(
+    connection: Connection,
+    schema: str,
+    upgrade_id: int | None,
+    names: Sequence[str] | None = None,
+    *,
+    only_reverse: bool = False,
+) -> None:
     """Send the data migrations of an upgrade back to their start, witnesses and all; only these `names` if given.
 
     Part of the transaction in which a phase below backfill is published: from then on the old release may write
     rows that no longer match. And of one that sends those back that go before.
     """
     blank = LedgerEntry(schema_name=schema, name="", release="", upgrade_id=upgrade_id, file_hash="")
-    kept = {"schema_name", "name", "release", "upgrade_id", "file_hash", "revision"}
+    kept = {"schema_name", "name", "release", "upgrade_id", "file_hash", "revision", "is_reverse"}
     start = {name: value for name, value in _values(blank).items() if name not in kept}
     which = [table.c.schema_name == schema, table.c.upgrade_id == upgrade_id]
     if names is not None:
         which.append(table.c.name.in_(names))
+    if only_reverse:
+        which.append(table.c.is_reverse)
     connection.execute(update(table).where(*which).values({**start, "revision": table.c.revision + 1}))
+
+
+def doubt(connection: Connection, schema: str, upgrade_id: int | None) -> None:
+    """Let every data migration of an upgrade that was proven be proven anew, from its first row; none is moved again.
+
+    Part of the transaction in which this database learns that commits may be lost where rows are not moved any more.
+    """
+    proven = [
+        table.c.schema_name == schema,
+        table.c.upgrade_id == upgrade_id,
+        table.c.state.in_([MigrationState.COMPLETE, MigrationState.VERIFYING]),
+        ~table.c.is_reverse,
+    ]
+    anew = {
+        "state": MigrationState.VERIFYING,
+        "verify_cursor": None,
+        "rows_verified": 0,
+        "differences": 0,
+        "first_differences": None,
+        "witness_incarnation": None,
+        "finished_at": None,
+    }
+    connection.execute(update(table).where(*proven).values({**anew, "revision": table.c.revision + 1}))
 
 
 def _is(schema: str, name: str) -> ColumnElement[bool]:

@@ -36,11 +36,13 @@ operations = Table(
     Column("owner_epoch", BigInteger, nullable=False),
     Column("started_at", Double, nullable=False),
     Column("finished_at", Double),
+    Column("member", String(64)),
     **IN_MYSQL,
 )
 """The statements of a revision that is being run, where one may remain without the others. State: intent, done.
 
 `position` counts the revision's operations, `part` the statements of one. `image` is the tables' look before it.
+`member` is the one of a cluster on which an intent was written.
 """
 
 steps = Table(
@@ -54,9 +56,13 @@ steps = Table(
     Column("owner_epoch", BigInteger, nullable=False),
     Column("started_at", Double, nullable=False),
     Column("finished_at", Double),
+    Column("claims", BigInteger, nullable=False, server_default="0"),
     **IN_MYSQL,
 )
-"""The journal: one row per revision, written before its first statement. State: intent, done."""
+"""The journal: one row per revision, written before its first statement. State: intent, done.
+
+`claims` counts the transactions that held the row.
+"""
 
 copies = Table(
     "orchestrator_copies",
@@ -71,6 +77,9 @@ copies = Table(
     Column("ttl_seconds", Double, nullable=False),
     Column("renew_seconds", Double, nullable=False),
     Column("joins", BigInteger, nullable=False),
+    Column("move", String(16), nullable=False),
+    Column("reversing", Boolean, nullable=False),
+    Column("frozen", Boolean, nullable=False),
     Column("written_at", Double, nullable=False),
     **IN_MYSQL,
 )
@@ -145,6 +154,7 @@ data_migrations = Table(
     Column("batch_at", Double),
     Column("started_at", Double),
     Column("finished_at", Double),
+    Column("is_reverse", Boolean, nullable=False),
     **IN_MYSQL,
 )
 """The ledger: which data migrations ran, and the cursor of each. Only the holder of `revision` may move it."""

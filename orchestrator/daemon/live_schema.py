@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+import sqlalchemy as sa
 from oslo_db.exception import DBError
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -19,10 +20,13 @@ from orchestrator.data_migrations.runner import DataMigrationRunner
 from orchestrator.dialects import Database
 from orchestrator.dialects.tagged import end_tagged
 from orchestrator.domain.errors import OrchestratorError, Unavailable
-from orchestrator.domain.fleets import Instance
+from orchestrator.domain.fleets import Instance, Registration
+from orchestrator.domain.inventories import Inventory
 from orchestrator.domain.ladder import Phase, Step
 from orchestrator.domain.releases import Release, Releases
+from orchestrator.domain.upgrades import Moving
 from orchestrator.domain.view import Copy, DatabaseFacts, MigrationFacts
+from orchestrator.inventory_sources import InventorySource
 from orchestrator.ports import StepWatch
 from orchestrator.schema_migrations.bookkeeping_schema import MayContract, nobody_asked, prepare
 from orchestrator.schema_migrations.runner import PlannedRevision, Position
@@ -73,6 +77,7 @@ class LiveSchema:
         runners: Mapping[str, DataMigrationRunner],
         *,
         batch_rows: int,
+        sources: Sequence[InventorySource] = (),
         clock: Callable[[], float] = time.monotonic,
         may_contract: MayContract = nobody_asked,
     ) -> None:
@@ -82,6 +87,7 @@ class LiveSchema:
         self._databases = databases
         self._runners = runners
         self._batch_rows = batch_rows
+        self._sources = tuple(sources)
         self._clock = clock
         self._prepared: set[str] = set()
         self._preparing = {database: threading.Lock() for database in databases}
@@ -94,6 +100,10 @@ class LiveSchema:
     @property
     def databases(self) -> tuple[str, ...]:
         return tuple(self._databases)
+
+    @property
+    def sourced_fleets(self) -> frozenset[str]:
+        return frozenset(source.fleet for source in self._sources)
 
     @property
     def handles(self) -> tuple[Database, ...]:
@@ -135,11 +145,13 @@ class LiveSchema:
                     incarnation = handle.dialect.incarnation(connection)
                     copy = read_copy(connection, self.name)
                     entries = ledger.entries(connection, self.name)
+                    news = registrations.news(connection, self.name)
                 facts = DatabaseFacts(
                     database,
                     incarnation=incarnation,
                     copy=copy,
                     migrations=tuple(entry.facts() for entry in entries),
+                    registrations=news,
                 )
                 if release is None:
                     return facts
@@ -149,17 +161,38 @@ class LiveSchema:
             return DatabaseFacts(database, error=error.message, remedy=error.remedy, code=error.code)
         return replace(facts, heads=position.heads, expanded=position.expanded, contracted=position.contracted)
 
+    def inventories(self, database: str) -> tuple[Inventory, ...]:
+        with self._working_on(database) as handle:
+            return tuple(source.read(handle) for source in self._sources if source.covers(database))
+
     def write_copy(self, database: str, copy: Copy) -> None:
         """Cursors are taken away before the copy changes, in one transaction: no batch can straddle a fence."""
         with self._working_on(database) as handle, handle.writing() as connection:
             dialect = handle.dialect
-            moves_rows = copy.phase is Phase.BACKFILL and copy.fence is Phase.BACKFILL
-            if not moves_rows:
+            if copy.moving is Moving.NOTHING:
                 ledger.fence(connection, self.name)
-            if copy.phase < Phase.BACKFILL and copy.upgrade_id is not None:
-                ledger.reset(connection, self.name, copy.upgrade_id)
+            self._withdraw_proofs(connection, copy)
             filled = replace(copy, incarnation=dialect.incarnation(connection))
             write_copy(connection, self.name, filled, now=dialect.now(connection))
+
+    def _withdraw_proofs(self, connection: sa.Connection, copy: Copy) -> None:
+        """What this state of the upgrade leaves of the proofs that rows were moved."""
+        if copy.upgrade_id is None:
+            return
+        if copy.phase < Phase.BACKFILL or (copy.frozen and copy.phase is Phase.BACKFILL):
+            ledger.reset(connection, self.name, copy.upgrade_id)
+        elif copy.frozen and copy.phase is Phase.READ_NEW:
+            ledger.doubt(connection, self.name, copy.upgrade_id)
+        if copy.phase >= Phase.WRITE_NEW or copy.frozen:
+            ledger.reset(connection, self.name, copy.upgrade_id, only_reverse=True)
+
+    def registration(self, database: str, fleet: str, instance_id: str) -> Registration | None:
+        with self._working_on(database) as handle, handle.reading() as connection:
+            return registrations.find(connection, self.name, fleet, instance_id)
+
+    def settle(self, database: str, known: Sequence[Registration]) -> None:
+        with self._working_on(database) as handle, handle.writing() as connection:
+            registrations.settle(connection, self.name, known)
 
     def run_step(
         self,
@@ -204,7 +237,13 @@ class LiveSchema:
 
     def _followers(self, migration: str) -> tuple[str, ...]:
         """The data migrations that run after this one in its release."""
-        names = next((each.data_migrations for each in self.releases.ordered if migration in each.data_migrations), ())
+        lists = (
+            names
+            for each in self.releases.ordered
+            for names in (each.data_migrations, each.reverse_data_migrations)
+            if migration in names
+        )
+        names = next(lists, ())
         return names[names.index(migration) + 1 :] if names else ()
 
     def _position(self, handle: Database, release: str, incarnation: str, *, verify: bool) -> Position:

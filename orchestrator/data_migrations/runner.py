@@ -34,8 +34,8 @@ from orchestrator.domain.errors import (
     StepFailed,
     Unavailable,
 )
-from orchestrator.domain.ladder import Phase
 from orchestrator.domain.releases import Release
+from orchestrator.domain.upgrades import Moving
 from orchestrator.domain.view import MigrationFacts, MigrationState
 
 LOCK_TIMEOUT_SECONDS = 2.0
@@ -66,7 +66,7 @@ class DataMigrationRunner:
         With `expanded` the expand revisions have run, so columns and expressions are checked too. Raises
         `MigrationRefused` naming file, table and remedy.
         """
-        for name in release.data_migrations:
+        for name in release.all_data_migrations:
             if expanded:
                 self._load(name)
                 continue
@@ -80,7 +80,7 @@ class DataMigrationRunner:
         Raises `MigrationRefused` for a file that changed since its migration started, and for a name that another
         release has used; `Conflict` (code `upgrade_passed`) where a later upgrade has entered them already.
         """
-        hashes = {name: hash_of(file_of(self.directory, name), name) for name in release.data_migrations}
+        hashes = {name: hash_of(file_of(self.directory, name), name) for name in release.all_data_migrations}
         with self.database.writing() as connection:
             for name, file_hash in hashes.items():
                 self._enrol(connection, release, name, file_hash, upgrade_id)
@@ -178,7 +178,7 @@ class DataMigrationRunner:
                     data_migration=name,
                 )
             if entry.state is MigrationState.COMPLETE:
-                self._require_backfill(connection, entry, entry.upgrade_id)
+                self._require_phase(connection, entry, entry.upgrade_id)
             ledger.reset(connection, self.schema, entry.upgrade_id, followers)
             return ledger.save(connection, self._at_start(entry)).facts()
 
@@ -196,7 +196,9 @@ class DataMigrationRunner:
     def _enrol(self, connection: Connection, release: Release, name: str, file_hash: str, upgrade_id: int) -> None:
         found = ledger.find(connection, self.schema, name)
         if found is None:
-            ledger.add(connection, LedgerEntry(self.schema, name, release.name, upgrade_id, file_hash))
+            is_reverse = name in release.reverse_data_migrations
+            entry = LedgerEntry(self.schema, name, release.name, upgrade_id, file_hash, is_reverse=is_reverse)
+            ledger.add(connection, entry)
             return
         path = file_of(self.directory, name)
         if found.release != release.name:
@@ -228,7 +230,7 @@ class DataMigrationRunner:
     def _claim(self, connection: Connection, name: str, upgrade_id: int) -> LedgerEntry:
         """The entry, locked, in a database that is in backfill with this upgrade as far as it knows itself."""
         entry = self._locked(connection, name)
-        self._require_backfill(connection, entry, upgrade_id)
+        self._require_phase(connection, entry, upgrade_id)
         return entry
 
     def _locked(self, connection: Connection, name: str) -> LedgerEntry:
@@ -257,22 +259,23 @@ class DataMigrationRunner:
             data_migration=name,
         )
 
-    def _require_backfill(self, connection: Connection, entry: LedgerEntry, upgrade_id: int | None) -> None:
+    def _require_phase(self, connection: Connection, entry: LedgerEntry, upgrade_id: int | None) -> None:
+        """Refuse where the copy, in this transaction, does not let its rows be moved, or proven, now."""
         copy = read_copy(connection, self.schema)
         if (
             copy is not None
-            and copy.phase is Phase.BACKFILL
-            and copy.fence is Phase.BACKFILL
+            and _lets_run(copy.moving, entry)
             and copy.upgrade_id == upgrade_id == entry.upgrade_id
             and copy.incarnation == self.database.dialect.incarnation(connection)
         ):
             return
         knows = "nothing" if copy is None else f"upgrade {copy.upgrade_id}, {copy.phase.word}, fence {copy.fence.word}"
+        when = "at read_new on the way back" if entry.is_reverse else "in backfill"
         raise Conflict(
             "not_in_backfill",
-            f"data migration {entry.name} runs in backfill of upgrade {upgrade_id} only; "
+            f"data migration {entry.name} runs {when} of upgrade {upgrade_id} only; "
             f"database {self.database.name} holds {knows}",
-            remedy="It goes on by itself when the upgrade is in backfill again.",
+            remedy="It goes on by itself when the upgrade is there again.",
             schema=self.schema,
             data_migration=entry.name,
         )
@@ -405,6 +408,12 @@ class DataMigrationRunner:
 
     def _transaction(self, *, snapshot: bool = False) -> AbstractContextManager[Connection]:
         return _with_lock_timeout(self.database, snapshot=snapshot)
+
+
+def _lets_run(moving: Moving, entry: LedgerEntry) -> bool:
+    if entry.is_reverse:
+        return moving is Moving.BACK
+    return moving is Moving.FORWARD or (moving is Moving.PROOF and entry.state is MigrationState.VERIFYING)
 
 
 def _counted(entry: LedgerEntry, compared: Compared) -> LedgerEntry:

@@ -39,6 +39,11 @@ class Release:
             reverses=bool(self.reverse_data_migrations),
         )
 
+    @property
+    def all_data_migrations(self) -> tuple[str, ...]:
+        """Those that move rows into the new shape, and then those that move them back."""
+        return self.data_migrations + self.reverse_data_migrations
+
     def recorded(self) -> str:
         """What an upgrade to this release depends on, as text that is kept with it."""
         return json.dumps(self._promises())

@@ -18,6 +18,24 @@ class Move(StrEnum):
     STEPPING = "stepping"  # validated; the step's intent is on record and it runs in the databases
 
 
+class Moving(StrEnum):
+    """Which rows may be moved now. What moves them asks the copy of their own database."""
+
+    NOTHING = "nothing"
+    FORWARD = "forward"  # into the new shape
+    PROOF = "proof"  # none, but those that were moved may be proven anew
+    BACK = "back"  # into the old shape, by reverse data migrations
+
+
+def moving(phase: Phase, fence: Phase, *, reversing: bool, frozen: bool) -> Moving:
+    """What may be moved at that phase, behind that fence."""
+    if fence is not phase or frozen:
+        return Moving.NOTHING
+    if phase is Phase.READ_NEW:
+        return Moving.BACK if reversing else Moving.PROOF
+    return Moving.FORWARD if phase is Phase.BACKFILL else Moving.NOTHING
+
+
 class Status(StrEnum):
     """Whether the upgrade is still under way."""
 
@@ -99,6 +117,11 @@ class Upgrade:
         rung = RUNG_OF[self.fence]
         step = rung.step if self.fence > self.phase else rung.step_down
         return step if self.profile.seals or step not in (Step.SEAL, Step.UNSEAL) else Step.NONE
+
+    @property
+    def moving(self) -> Moving:
+        """Which rows may be moved now, as far as no database is asked."""
+        return moving(self.phase, self.fence, reversing=self.reversing, frozen=self.frozen is not None)
 
     def side_of(self, release: str) -> Side | None:
         """Which side of the upgrade a release is, or None if it is neither."""
@@ -195,6 +218,7 @@ class Upgrade:
             publication=following,
             old_valid=False,
             reversing=False,
+            telling=None,
             frozen=why,
             frozen_until=until,
         )
@@ -215,6 +239,15 @@ class Upgrade:
     def with_doubt(self, doubt: str) -> Upgrade:
         """What was proven of the rows counts no more, and says why."""
         return self._next(doubt=doubt)
+
+    def with_times_moved(self, seconds: float) -> Upgrade:
+        """All that is measured by the database's clock, after that jumped by so much."""
+        return self._next(
+            begun_at=self.begun_at + seconds,
+            phase_since=self.phase_since + seconds,
+            frozen_until=None if self.frozen_until is None else self.frozen_until + seconds,
+            telling=None if self.telling is None else replace(self.telling, since=self.telling.since + seconds),
+        )
 
     def with_pause(self, reason: str | None) -> Upgrade:
         """Paused with a reason, or resumed with None."""

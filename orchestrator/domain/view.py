@@ -10,7 +10,7 @@ from orchestrator.domain.fleets import Instance, Registration, Report
 from orchestrator.domain.inventories import Inventory
 from orchestrator.domain.ladder import Phase
 from orchestrator.domain.releases import Release
-from orchestrator.domain.upgrades import Upgrade
+from orchestrator.domain.upgrades import Move, Moving, Upgrade, moving
 from orchestrator.domain.waves import EVERYBODY_AT_ONCE, FleetPause, Waves
 
 
@@ -33,7 +33,8 @@ class Blocker:
 class Copy:
     """What a managed database holds of the upgrade's state, so that it can fence by itself.
 
-    `admits` is what it tells whoever finds no daemon, for how long and how often to come back.
+    `admits` is what it tells whoever finds no daemon, for how long and how often to come back. `frozen`: commits of
+    the state may be lost, or of this database.
     """
 
     upgrade_id: int | None
@@ -44,6 +45,14 @@ class Copy:
     admits: tuple[Admitted, ...] = ()
     ttl_seconds: float = 60.0
     renew_seconds: float = 20.0
+    move: Move = Move.RESTING
+    reversing: bool = False
+    frozen: bool = False
+
+    @property
+    def moving(self) -> Moving:
+        """Which rows may be moved in this database now."""
+        return moving(self.phase, self.fence, reversing=self.reversing, frozen=self.frozen)
 
 
 class MigrationState(StrEnum):
@@ -91,7 +100,6 @@ class DatabaseFacts:
     migrations: tuple[MigrationFacts, ...] = ()
     code: str | None = None
     inventories: tuple[Inventory, ...] = ()
-    registrations: tuple[Registration, ...] = ()
     registrations: tuple[Registration, ...] = ()
     in_step: bool = True
     sealed: bool = False
@@ -153,7 +161,7 @@ class View:
     `instances` are the possibly-alive ones. `known_fleets` are those of which anything was ever reported.
     `earlier_migrations` are the data migrations of all releases up to the old one. `left_out` are databases that took
     part in the upgrade and are not in the configuration any more. `evicted` are the instances that were counted out of
-    fleets that have an inventory source. `pauses` are the fleets that somebody paused.
+    `sourced_fleets`, which have an inventory source. `pauses` are the fleets that somebody paused.
     """
 
     upgrade: Upgrade
@@ -170,6 +178,7 @@ class View:
     earlier_migrations: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     evicted: tuple[Instance, ...] = ()
+    sourced_fleets: frozenset[str] = frozenset()
     pauses: tuple[FleetPause, ...] = ()
 
     @property

@@ -7,18 +7,24 @@ and checks the leader's epoch.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 from orchestrator.domain import planner
 from orchestrator.domain.errors import Conflict, OrchestratorError, Unavailable
+from orchestrator.domain.fleets import Registration
+from orchestrator.domain.inventories import REMEMBERED_SECONDS, Inventory
 from orchestrator.domain.ladder import Step
 from orchestrator.domain.records import DatabaseReading, SchemaState
 from orchestrator.domain.upgrades import Move, Status, Upgrade
 from orchestrator.domain.view import Copy, DatabaseFacts, StepRecord, StepState
 from orchestrator.ports import ManagedSchema, Transaction
-from orchestrator.services import looking
-from orchestrator.services.context import Context, event, view_of
+from orchestrator.services import importing, looking
+from orchestrator.services.context import Context, event, standing_of, view_of
+from orchestrator.services.copying import copy_of, is_behind
 
 DAEMON = "orchestrator"
 REST_SECONDS = 10.0
@@ -43,11 +49,12 @@ class Outcome:
 class _Look:
     """What is looked at before the databases are.
 
-    `upgrade` is the newest one, also one that has ended: the copies are told of its end. `verify` says that the
-    catalogs count now: a move is to be validated, or a step to be published.
+    `upgrade` is the newest one, also one that has ended: the copies are told of its end. `copy` is what they have to
+    hold. `verify` says that the catalogs count now: a move is to be validated, or a step to be published.
     """
 
     upgrade: Upgrade | None
+    copy: Copy | None
     verify: bool
     now: float
 
@@ -71,7 +78,8 @@ class Advancing:
         self._parallel = parallel
         self._patience_seconds = patience_seconds
         self._looks: dict[str, looking.Looks[DatabaseFacts]] = {}
-        self._rested: dict[str, tuple[Upgrade | None, float]] = {}
+        self._inventories: dict[tuple[str, str], tuple[tuple[Inventory, ...], float]] = {}
+        self._rested: dict[str, tuple[Upgrade | None, Copy | None, float]] = {}
 
     def advance(self, schema: str, *, leader_epoch: int) -> Outcome:
         """Make every move that can be made now. Repeatable; safe to be killed at any point.
@@ -82,13 +90,13 @@ class Advancing:
         has_moved = False
         decision: planner.Decision | None = None
         for _ in range(_MOST_MOVES):
-            look = self._look(schema)
+            look = self._look(managed)
             upgrade = look.upgrade
             if look.at_rest and self._has_rested(schema, look):
                 break
             databases = self._observe(managed, look, leader_epoch)
             if upgrade is None or upgrade.status is not Status.RUNNING:
-                self._rested[schema] = (upgrade, look.now)
+                self._rested[schema] = (upgrade, look.copy, look.now)
                 return Outcome(decision, has_moved, databases)
             decision = self._decide_and_record(managed, upgrade, databases, leader_epoch)
             if isinstance(decision, planner.ContinueStep):
@@ -99,42 +107,50 @@ class Advancing:
             has_moved = True
         return Outcome(decision, has_moved)
 
-    def _look(self, schema: str) -> _Look:
+    def _look(self, managed: ManagedSchema) -> _Look:
         def work(tx: Transaction) -> _Look:
-            newest = tx.upgrades(schema, limit=1)
-            if not newest:
-                return _Look(None, False, tx.now)
-            upgrade = newest[0]
+            state = tx.schema(managed.name)
+            upgrade = next(iter(tx.upgrades(managed.name, limit=1)), None)
+            copy = None
+            if state is not None:
+                copy = copy_of(standing_of(tx, managed, state), upgrade, self._context.lease_terms)
+            if upgrade is None:
+                return _Look(None, copy, False, tx.now)
             is_done = upgrade.move is Move.STEPPING and all(
                 record.state is StepState.DONE for record in tx.steps(upgrade.id, upgrade.fence)
             )
-            return _Look(upgrade, is_done or upgrade.move is Move.FENCED, tx.now)
+            return _Look(upgrade, copy, is_done or upgrade.move is Move.FENCED, tx.now)
 
         return self._context.store.read(work)
 
     def _has_rested(self, schema: str, look: _Look) -> bool:
         """Whether the databases were looked at a short while ago, and nothing has begun or ended since."""
-        upgrade, at = self._rested.get(schema, (None, None))
-        return at is not None and upgrade == look.upgrade and 0 <= look.now - at < REST_SECONDS
+        upgrade, copy, at = self._rested.get(schema, (None, None, None))
+        is_same = (upgrade, copy) == (look.upgrade, look.copy)
+        return at is not None and is_same and 0 <= look.now - at < REST_SECONDS
 
     def _observe(self, managed: ManagedSchema, look: _Look, leader_epoch: int) -> tuple[DatabaseFacts, ...]:
-        """Bring every copy up to the upgrade's state, read the facts of every database and keep them."""
-        upgrade = look.upgrade
+        """Bring every copy up to the upgrade's state, read the facts of every database and keep them.
+
+        Whoever joined there without a daemon is imported before anything is decided on these facts.
+        """
+        upgrade, copy = look.upgrade, look.copy
 
         def read(database: str) -> DatabaseFacts:
             release = managed.releases[upgrade.to_release] if upgrade is not None and not look.at_rest else None
             facts = managed.observe(database, release, verify=look.verify)
-            if upgrade is not None and facts.error is None and _is_behind(facts, upgrade):
+            if copy is not None and facts.error is None and is_behind(facts, copy):
                 try:
-                    managed.write_copy(database, _copy_of(upgrade))
+                    managed.write_copy(database, copy)
                 except OrchestratorError as error:
                     return replace(facts, error=error.message, remedy=error.remedy)
                 facts = managed.observe(database, release)
-            return facts
+            return self._with_inventories(managed, facts, look)
 
         fresh = looking.Looks(self._parallel, looking.unanswered, patience_seconds=self._patience_seconds)
         looks = self._looks.setdefault(managed.name, fresh)
-        databases = looks.at(managed.databases, (upgrade, look.verify), read)
+        databases = looks.at(managed.databases, (upgrade, copy, look.verify), read)
+        databases = self._import(managed, databases, leader_epoch)
 
         known = {
             reading.database: reading.facts
@@ -150,6 +166,41 @@ class Advancing:
         if news:
             self._context.store.run(keep)
         return databases
+
+    def _import(
+        self, managed: ManagedSchema, databases: tuple[DatabaseFacts, ...], leader_epoch: int
+    ) -> tuple[DatabaseFacts, ...]:
+        """Take over what instances wrote there without a daemon. Returns the facts with what could not be."""
+
+        def work(tx: Transaction, part: Sequence[Registration]) -> tuple[Registration, ...]:
+            check_leader(tx, leader_epoch)
+            return importing.take_over(tx, managed, part, ttl_seconds=self._context.lease_terms.ttl_seconds)
+
+        def taken_over(facts: DatabaseFacts) -> DatabaseFacts:
+            news, known = facts.registrations, list[Registration]()
+            for start in range(0, len(news), importing.AT_ONCE):
+                part = news[start : start + importing.AT_ONCE]
+                known += self._context.store.run(partial(work, part=part))
+            if known:
+                with suppress(OrchestratorError):  # it stays news there, and is taken over once more
+                    managed.settle(facts.name, known)
+            return replace(facts, registrations=tuple(each for each in news if each not in known))
+
+        return tuple(taken_over(facts) if facts.registrations else facts for facts in databases)
+
+    def _with_inventories(self, managed: ManagedSchema, facts: DatabaseFacts, look: _Look) -> DatabaseFacts:
+        """The facts with what inventory sources list there: read now, or remembered if that is not long ago."""
+        if facts.error is not None or not managed.sourced_fleets:
+            return facts
+        place = managed.name, facts.name
+        known, at = self._inventories.get(place, ((), None))
+        if look.verify or at is None or not 0 <= look.now - at < REMEMBERED_SECONDS:
+            try:
+                known = tuple(replace(each, observed_at=look.now) for each in managed.inventories(facts.name))
+            except OrchestratorError as error:
+                return replace(facts, error=error.message, remedy=error.remedy)
+            self._inventories[place] = known, look.now
+        return replace(facts, inventories=known)
 
     def _decide_and_record(
         self, managed: ManagedSchema, seen: Upgrade, databases: tuple[DatabaseFacts, ...], leader_epoch: int
@@ -298,15 +349,6 @@ def _not_leader() -> Conflict:
     return Conflict("not_leader", "another daemon leads by now", remedy="Nothing to do: it goes on there.")
 
 
-def _is_behind(facts: DatabaseFacts, upgrade: Upgrade) -> bool:
-    copy = facts.copy
-    return copy is None or copy.revision < upgrade.revision or copy.incarnation != facts.incarnation
-
-
-def _copy_of(upgrade: Upgrade) -> Copy:
-    return Copy(upgrade.id, upgrade.phase, upgrade.fence, upgrade.revision, incarnation="")
-
-
 def _record(
     tx: Transaction,
     state: SchemaState,
@@ -335,6 +377,20 @@ def _record(
             event(
                 tx, "phase.publish", f"{upgrade.schema} entered {target.word}",
                 actor=DAEMON, schema=upgrade.schema, upgrade_id=upgrade.id, subject=target.word,
+            )  # fmt: skip
+        case planner.MoveRowsBack():
+            changed = upgrade.with_reversing()
+        case planner.TrustOldShape():
+            changed = upgrade.with_old_restored()
+            event(
+                tx, "upgrade.old_restored", "every row is proven to carry the old shape again",
+                actor=DAEMON, schema=upgrade.schema, upgrade_id=upgrade.id,
+            )  # fmt: skip
+        case planner.Thaw():
+            changed = upgrade.thawed()
+            event(
+                tx, "upgrade.thaw", "everybody who may be alive was heard of again; the upgrade goes on",
+                actor=DAEMON, schema=upgrade.schema, upgrade_id=upgrade.id,
             )  # fmt: skip
         case planner.OpenWave() | planner.Complete() | planner.EndAtBase():
             changed = _told(tx, upgrade, decision)
@@ -372,6 +428,8 @@ def _told(
 
 
 def _announcement(step: Step, upgrade: Upgrade) -> str:
+    if step is Step.SEAL:
+        return f"writes to the old shape of {upgrade.schema} are about to be denied"
     if step is Step.CONTRACT:
         return f"the old shape of {upgrade.schema} is about to be removed; there is no way back from here"
     return f"the {step.value} step of {upgrade.to_release} begins"

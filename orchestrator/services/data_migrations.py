@@ -1,4 +1,4 @@
-"""Data migrations: move rows in batches while the upgrade is in backfill, and show how far they are.
+"""Data migrations: move rows in batches while the upgrade lets them, and show how far they are.
 
 Every daemon moves rows: a batch claims its cursor by a lock in the managed database, so that no two work on one, and
 who finds it claimed goes elsewhere. What was moved is in that database; only the leading daemon writes down what it
@@ -11,8 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from orchestrator.domain.errors import Conflict, LostCursor, NotFound
-from orchestrator.domain.ladder import Phase
-from orchestrator.domain.upgrades import Upgrade
+from orchestrator.domain.upgrades import Moving, Upgrade
 from orchestrator.domain.view import MigrationFacts, MigrationState
 from orchestrator.ports import Transaction
 from orchestrator.services.context import Context, event, latest_readings
@@ -55,7 +54,7 @@ class DataMigrations:
         has_moved = False
         for name in self._wanted(schema):
             while True:
-                upgrade = self._upgrade_in_backfill(schema)
+                upgrade = self._moving_upgrade(schema)
                 if upgrade is None or not may_go_on():
                     return has_moved
                 try:
@@ -72,16 +71,19 @@ class DataMigrations:
         return has_moved
 
     def _wanted(self, schema: str) -> tuple[str, ...]:
-        upgrade = self._upgrade_in_backfill(schema)
-        return self._context.managed(schema).releases[upgrade.to_release].data_migrations if upgrade else ()
+        upgrade = self._moving_upgrade(schema)
+        if upgrade is None:
+            return ()
+        release = self._context.managed(schema).releases[upgrade.to_release]
+        return release.reverse_data_migrations if upgrade.moving is Moving.BACK else release.data_migrations
 
-    def _upgrade_in_backfill(self, schema: str) -> Upgrade | None:
+    def _moving_upgrade(self, schema: str) -> Upgrade | None:
         def work(tx: Transaction) -> Upgrade | None:
             state = tx.schema(schema)
             upgrade = tx.upgrade(state.upgrade_id) if state is not None and state.upgrade_id is not None else None
             if upgrade is None or upgrade.paused is not None or upgrade.doubt is not None:
                 return None
-            return upgrade if upgrade.phase is Phase.BACKFILL and upgrade.fence is Phase.BACKFILL else None
+            return None if upgrade.moving is Moving.NOTHING else upgrade
 
         return self._context.store.read(work)
 
@@ -97,7 +99,7 @@ class DataMigrations:
                 next((facts for facts in reading.migrations if facts.name == name), None),
             )
             for release in managed.releases.ordered
-            for name in release.data_migrations
+            for name in release.all_data_migrations
             for reading in readings
         )
 

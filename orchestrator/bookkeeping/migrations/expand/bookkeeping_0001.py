@@ -33,6 +33,7 @@ def upgrade() -> None:
         sa.Column("owner_epoch", sa.BigInteger, nullable=False),
         sa.Column("started_at", sa.Double, nullable=False),
         sa.Column("finished_at", sa.Double),
+        sa.Column("member", sa.String(64)),
         **IN_MYSQL,
         if_not_exists=True,
     )
@@ -46,6 +47,7 @@ def upgrade() -> None:
         sa.Column("owner_epoch", sa.BigInteger, nullable=False),
         sa.Column("started_at", sa.Double, nullable=False),
         sa.Column("finished_at", sa.Double),
+        sa.Column("claims", sa.BigInteger, nullable=False, server_default="0"),
         **IN_MYSQL,
         if_not_exists=True,
     )
@@ -61,6 +63,9 @@ def upgrade() -> None:
         sa.Column("ttl_seconds", sa.Double, nullable=False),
         sa.Column("renew_seconds", sa.Double, nullable=False),
         sa.Column("joins", sa.BigInteger, nullable=False),
+        sa.Column("move", sa.String(16), nullable=False),
+        sa.Column("reversing", sa.Boolean, nullable=False),
+        sa.Column("frozen", sa.Boolean, nullable=False),
         sa.Column("written_at", sa.Double, nullable=False),
         **IN_MYSQL,
         if_not_exists=True,
@@ -115,6 +120,7 @@ def upgrade() -> None:
         sa.Column("batch_at", sa.Double),
         sa.Column("started_at", sa.Double),
         sa.Column("finished_at", sa.Double),
+        sa.Column("is_reverse", sa.Boolean, nullable=False),
         **IN_MYSQL,
         if_not_exists=True,
     )
