@@ -11,8 +11,10 @@ from orchestrator.domain.admission import Admission, Stance, Standing, Verdict, 
 from orchestrator.domain.errors import Conflict, Invalid, Never, NotFound, NotYet
 from orchestrator.domain.fleets import POSSIBLY_ALIVE, Instance, InstanceState, Report, Sessions
 from orchestrator.domain.ladder import InStepBy, Side
+from orchestrator.domain.telling import Hearer
 from orchestrator.ports import ManagedSchema, Transaction
 from orchestrator.services.context import Context, event, standing_of
+from orchestrator.services.telling import Telling
 from orchestrator.services.vouching import check_reason
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")  # no option of a command, no `..` in a path
@@ -43,6 +45,7 @@ class Leases:
 
     def __init__(self, context: Context, new_epoch: Callable[[], str] = lambda: secrets.token_hex(16)) -> None:
         self._context = context
+        self._telling = Telling(context)
         self._new_epoch = new_epoch
 
     def join(
@@ -71,13 +74,14 @@ class Leases:
             known = tx.instance(schema, fleet, instance_id)
             standing = standing_of(tx, managed, state)
             if known is not None:
-                return self._join_again(standing, known, nonce, release)
+                return self._join_again(tx, standing, known, nonce, release)
             if not may_join(standing, release):
                 raise _refused(admit(standing, release))
-            stand = stance(standing, release)
+            stand = self._telling.stance(tx, standing, Hearer(fleet, release))
             instance = Instance(
                 schema=schema, fleet=fleet, id=instance_id, epoch=self._new_epoch(), nonce=nonce, release=release,
                 host=host, state=InstanceState.ALIVE, acked=stand.publication,
+                told=stand.publication,
                 joined_at=tx.now, renewed_at=tx.now, expires_at=tx.now + self._context.lease_terms.ttl_seconds,
                 sessions=sessions,
             )  # fmt: skip
@@ -87,7 +91,7 @@ class Leases:
 
         return self._context.store.run(work)
 
-    def _join_again(self, standing: Standing, known: Instance, nonce: str, release: str) -> Lease:
+    def _join_again(self, tx: Transaction, standing: Standing, known: Instance, nonce: str, release: str) -> Lease:
         if not secrets.compare_digest(known.nonce, nonce) or known.release != release:
             raise Conflict(
                 "instance_id_taken",
@@ -95,7 +99,8 @@ class Leases:
                 remedy="Register under an id that is new for every start of a process.",
             )
         _check_alive(known)
-        return self._lease(known, stance(standing, release))
+        hearer = Hearer(known.fleet, release, max(known.told, known.acked))
+        return self._lease(known, self._telling.stance(tx, standing, hearer, known.id))
 
     def renew(self, schema: str, fleet: str, instance_id: str, *, epoch: str, ack: int | None) -> Lease:
         """Extend the lease if its holder still owns it, and record its ack. Repeatable.
@@ -110,14 +115,17 @@ class Leases:
             state = tx.schema(schema)
             assert state is not None
             standing = standing_of(tx, managed, state)
-            stand = stance(standing, instance.release)
-            if ack is not None and ack > stand.publication:
+            published = stance(standing, instance.release).publication
+            told = max(instance.told, instance.acked, ack or 0)
+            stand = self._telling.stance(tx, standing, Hearer(fleet, instance.release, told), instance_id)
+            if ack is not None and ack > published:
                 raise Invalid(
                     "ack_unpublished", f"publication {ack} was never published", remedy="Ack what you were told."
                 )
             renewed = replace(
                 instance,
-                acked=stand.publication if ack == stand.publication else instance.acked,
+                acked=ack if ack is not None and ack in (published, stand.publication) else instance.acked,
+                told=max(told, stand.publication),
                 renewed_at=tx.now,
                 expires_at=tx.now + self._context.lease_terms.ttl_seconds,
             )
