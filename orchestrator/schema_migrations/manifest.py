@@ -22,7 +22,9 @@ _MIGRATION_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}\Z")
 _OLD_SHAPE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)?\Z")
 
 _HEADS = ("expand", "contract")
-_KEYS = ("name", *_HEADS, "data_migrations", "in_step_by", "old_shape", "fleets")
+_KEYS = (
+    "name", *_HEADS, "data_migrations", "reverse_data_migrations", "in_step_by", "old_shape", "fleets",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +148,7 @@ class _Reader:
             expand_head=expand,
             contract_head=contract,
             data_migrations=self._data_migrations(index, entry, earlier),
+            reverse_data_migrations=self._reverse_data_migrations(index, entry, earlier),
             in_step_by=self._in_step_by(index, entry),
             old_shape=self._words(
                 index, entry, "old_shape", _OLD_SHAPE, 'Write "table" or "table.column" for each, e.g. "users.name".'
@@ -179,13 +182,34 @@ class _Reader:
             raise self._wrong(index, key, f"{key!r} is the id of one revision, found {value!r}", "Write it in quotes.")
         return value
 
-    def _data_migrations(self, index: int, entry: Mapping[str, Any], earlier: tuple[Release, ...]) -> tuple[str, ...]:
-        key = "data_migrations"
+    def _reverse_data_migrations(
+        self, index: int, entry: Mapping[str, Any], earlier: tuple[Release, ...]
+    ) -> tuple[str, ...]:
+        key = "reverse_data_migrations"
+        names = self._data_migrations(index, entry, earlier, key)
+        if not names:
+            return ()
+        both = next((name for name in names if name in entry.get("data_migrations", [])), None)
+        if both is not None:
+            sentence = f"{both!r} stands in data_migrations too"
+            raise self._wrong(index, key, sentence, "Rows move one way in a data migration: write two.")
+        if self._in_step_by(index, entry) is not InStepBy.CLIENT:
+            raise self._wrong(
+                index,
+                key,
+                "rows are moved back at read_new, where every instance writes both shapes because it was told to",
+                'Remove the line, or use in_step_by = "client". Triggers keep the old shape valid by themselves.',
+            )
+        return names
+
+    def _data_migrations(
+        self, index: int, entry: Mapping[str, Any], earlier: tuple[Release, ...], key: str = "data_migrations"
+    ) -> tuple[str, ...]:
         names = self._words(
             index, entry, key, _MIGRATION_NAME, "Write the names of files in data/, without the directory and '.py'."
         )
         for name in names:
-            owner = next((each.name for each in earlier if name in each.data_migrations), None)
+            owner = next((each.name for each in earlier if name in each.all_data_migrations), None)
             if owner is not None:
                 raise self._wrong(
                     index,
