@@ -9,19 +9,24 @@ from msgspec.structs import asdict
 
 from orchestrator.api.exchange import Answer, Asked, Name, Nothing, Question, Reason, View
 from orchestrator.domain.errors import Invalid
-from orchestrator.domain.fleets import Instance
+from orchestrator.domain.fleets import Instance, Sessions
 from orchestrator.services.leases import Lease
 
 LEASE_EPOCH = "Lease-Epoch"
 
 
 class JoinRequest(Question, frozen=True, kw_only=True):
-    """A new process registers. The same id and nonce again repeat harmlessly."""
+    """A new process registers. The same id and nonce again repeat harmlessly.
+
+    `sessions` "tagged" says that each database session of it can be told by its lease, and looks whether that was
+    evicted before it works: then it can be evicted with proof.
+    """
 
     id: Name
     nonce: Name
     release: Name
     host: Name | None = None
+    sessions: Sessions | None = None
 
 
 class RenewRequest(Question, frozen=True, kw_only=True):
@@ -31,7 +36,11 @@ class RenewRequest(Question, frozen=True, kw_only=True):
 
 
 class EvictRequest(Question, frozen=True, kw_only=True):
-    """Count a process out. `attest_dead` is the word of whoever asks that it is gone: expiry alone proves nothing."""
+    """Count a process out, for expiry alone proves nothing.
+
+    `attest_dead` is the word of whoever asks that it is gone. Without it, its sessions are ended in every database
+    first, where they can be told.
+    """
 
     reason: Reason
     attest_dead: bool = False
@@ -73,7 +82,11 @@ class JoinView(LeaseView, frozen=True, kw_only=True):
 
 
 class InstanceView(View, frozen=True, kw_only=True):
-    """One process as it is shown: state is alive (possibly), left or evicted. `acked` is the publication it follows."""
+    """One process as it is shown: state is alive (possibly), evicting (possibly alive still), left or evicted.
+
+    `acked` is the publication it follows. `sessions` is "tagged" where its sessions can be told. `proof` says how its
+    eviction was proven; while it is evicting, `unproven` says why it is not yet, with `remedy`.
+    """
 
     id: str
     schema: str
@@ -88,6 +101,10 @@ class InstanceView(View, frozen=True, kw_only=True):
     ended_at: float | None
     ended_by: str | None
     end_reason: str | None
+    sessions: Sessions | None
+    proof: str | None
+    unproven: str | None
+    remedy: str | None
 
 
 class InstanceList(View, frozen=True, kw_only=True):
@@ -112,6 +129,7 @@ def join(asked: Asked[Nothing, JoinRequest]) -> Answer:
         nonce=body.nonce,
         release=body.release,
         host=body.host,
+        sessions=body.sessions,
     )
     asked.services.nudge(asked.schema)
     view = JoinView(epoch=lease.instance.epoch, **asdict(_lease_view(lease)))
@@ -139,7 +157,7 @@ def leave(asked: Asked[Nothing, Nothing]) -> Answer:
 
 
 def evict(asked: Asked[Nothing, EvictRequest]) -> Answer:
-    """Count it out on somebody's word, in any phase; audited. Repeatable."""
+    """Count it out in any phase, on somebody's word or with proof; audited. Repeatable."""
     ended = asked.services.leases.evict(
         asked.schema,
         asked.path["fleet"],
@@ -196,4 +214,8 @@ def _instance_view(instance: Instance) -> InstanceView:
         ended_at=instance.ended_at,
         ended_by=instance.ended_by,
         end_reason=instance.end_reason,
+        sessions=instance.sessions,
+        proof=instance.proof,
+        unproven=instance.unproven,
+        remedy=instance.remedy,
     )

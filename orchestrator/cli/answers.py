@@ -151,7 +151,7 @@ class Initialised(msgspec.Struct, frozen=True):
 
 
 class Instance(msgspec.Struct, frozen=True):
-    """One process: alive (possibly), left or evicted."""
+    """One process: alive (possibly), evicting (possibly alive still), left or evicted."""
 
     id: str
     fleet: str
@@ -165,6 +165,10 @@ class Instance(msgspec.Struct, frozen=True):
     ended_at: float | None = None
     ended_by: str | None = None
     end_reason: str | None = None
+    sessions: str | None = None
+    proof: str | None = None
+    unproven: str | None = None
+    remedy: str | None = None
 
 
 class Instances(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""instance: the processes that hold a lease, and counting out one that is dead."""
+"""instance: the processes that hold a lease, and counting out one that is silent."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from orchestrator.cli import cells
 from orchestrator.cli.answers import Instance, Instances
 from orchestrator.cli.command import Listing, Plain, with_schema
 from orchestrator.cli.connection import path_of
-from orchestrator.cli.failures import UsageError
+
+COLUMNS = ("Fleet", "Instance", "Host", "Release", "State", "Sessions", "Acked", "Renewed (UTC)", "Lease until (UTC)")
 
 
 class List(Listing):
@@ -30,13 +31,14 @@ class List(Listing):
             fleet=parsed_args.fleet,
             all="true" if parsed_args.all else None,
         ).instances
-        return ("Fleet", "Instance", "Host", "Release", "State", "Acked", "Renewed (UTC)", "Lease until (UTC)"), [
+        return COLUMNS, [
             (
                 each.fleet,
                 each.id,
                 cells.maybe(each.host),
                 each.release,
                 each.state,
+                cells.maybe(each.sessions),
                 each.acked,
                 cells.moment(each.renewed_at),
                 cells.moment(each.expires_at),
@@ -46,13 +48,15 @@ class List(Listing):
 
 
 class Evict(Plain):
-    """Count a process out, on your word that it is gone.
+    """Count a process out: with proof, or on your word that it is gone.
 
-    Works in every phase, and is in the audit log. An expired lease proves nothing: make sure that the process is
-    stopped before you attest it.
+    Works in every phase, and is in the audit log. An expired lease proves nothing. Where `instance list` shows the
+    sessions of the process as tagged, it gets no renewal from now on, the daemon ends its sessions in every database,
+    and counts it out when none is left. With --attest-dead it is counted out at once: make sure first that the process
+    is stopped.
     """
 
-    EXAMPLE = 'orchestrator instance evict inventory inventory-api api-7 --attest-dead --reason "host burnt down"'
+    EXAMPLE = 'orchestrator instance evict inventory inventory-api api-7 --reason "its host does not answer"'
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         with_schema(parser)
@@ -62,19 +66,16 @@ class Evict(Plain):
         parser.add_argument("--attest-dead", action="store_true", help="you vouch that the process is gone")
 
     def take_action(self, parsed_args: argparse.Namespace) -> int:
-        if not parsed_args.attest_dead:
-            raise UsageError(
-                "an instance is only counted out when somebody vouches that its process is gone: "
-                "make sure that it is stopped, then repeat with --attest-dead."
-            )
         ended = self.api.post(
             path_of("schemas", parsed_args.schema, "fleets", parsed_args.fleet, "instances", parsed_args.instance)
             + "/evict",
             Instance,
             reason=parsed_args.reason,
-            attest_dead=True,
+            attest_dead=parsed_args.attest_dead,
         )
-        self.say(f"{ended.fleet} {ended.id}: {ended.state}")
+        self.say(f"{ended.fleet} {ended.id}: {ended.state}{f'; {ended.proof}' if ended.proof else ''}")
+        if ended.state == "evicting":
+            self.tell("Its sessions are being ended; `orchestrator status` says what it waits for.")
         return 0
 
 

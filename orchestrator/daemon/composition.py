@@ -30,6 +30,7 @@ from orchestrator.services.advancing import Advancing
 from orchestrator.services.context import Context, LeaseTerms
 from orchestrator.services.daemons import Daemons, Identity, Wait
 from orchestrator.services.data_migrations import DataMigrations
+from orchestrator.services.evicting import Evicting
 from orchestrator.services.leadership import Elections
 from orchestrator.services.leases import Leases
 from orchestrator.services.status import StatusBoard
@@ -55,6 +56,7 @@ class Services:
     data_migrations: DataMigrations
     advancing: Advancing
     elections: Elections
+    evicting: Evicting
     sweep: Sweep
     daemons: Daemons
     contract_own_tables: Callable[[], tuple[Wait, ...]]
@@ -110,6 +112,7 @@ def compose(settings: Settings, stopping: threading.Event, place: str | None = N
         data_migrations=DataMigrations(context),
         advancing=Advancing(context, parallel=settings.parallel),
         elections=Elections(store, daemons.me.id, ttl_seconds=settings.leadership_ttl_seconds),
+        evicting=Evicting(context, parallel=settings.parallel),
         sweep=Sweep(context),
         daemons=daemons,
         contract_own_tables=contract_own_tables,

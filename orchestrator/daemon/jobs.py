@@ -1,10 +1,14 @@
-"""The daemon's jobs, on APScheduler: campaign, cycle, batches, sweep. The schedule lives in memory, truth in tables."""
+"""The daemon's jobs, on APScheduler: campaign, cycle, evictions, batches, sweep.
+
+The schedule lives in memory, truth in tables.
+"""
 
 from __future__ import annotations
 
 import logging
 import threading
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from apscheduler.executors.pool import ThreadPoolExecutor
@@ -20,6 +24,7 @@ from orchestrator.services.advancing import Advancing, Outcome
 from orchestrator.services.context import Context
 from orchestrator.services.daemons import Daemons, Wait
 from orchestrator.services.data_migrations import DataMigrations
+from orchestrator.services.evicting import Evicting
 from orchestrator.services.leadership import Elections
 from orchestrator.services.sweeping import Sweep
 
@@ -49,6 +54,7 @@ class Jobs:
         elections: Elections,
         advancing: Advancing,
         data_migrations: DataMigrations,
+        evicting: Evicting,
         sweep: Sweep,
         daemons: Daemons,
         stopping: threading.Event,
@@ -63,6 +69,7 @@ class Jobs:
         self._elections = elections
         self._advancing = advancing
         self._data_migrations = data_migrations
+        self._evicting = evicting
         self._sweep = sweep
         self._daemons = daemons
         self._contract_own_tables = contract_own_tables
@@ -79,7 +86,7 @@ class Jobs:
         databases = sum(len(managed.databases) for managed in context.schemas.values())
         self._scheduler = BackgroundScheduler(
             executors={
-                _STEERING: ThreadPoolExecutor(2 + len(context.schemas)),
+                _STEERING: ThreadPoolExecutor(2 + 2 * len(context.schemas)),
                 _ROWS: ThreadPoolExecutor(max(1, min(MOST_ROW_WORKERS, databases))),
             },
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
@@ -101,6 +108,7 @@ class Jobs:
         self._every(self._campaign_seconds, "own_tables", self._tend_own_tables)
         for name, managed in self._context.schemas.items():
             self._every(self._cycle_seconds, f"cycle:{name}", self._cycle, name)
+            self._every(self._cycle_seconds, f"evict:{name}", self._evict, name)
             for database in managed.databases:
                 turn = f"batches:{name}:{database}"
                 self._every(self._cycle_seconds, turn, self._move_rows, name, database, executor=_ROWS)
@@ -127,10 +135,9 @@ class Jobs:
 
     def nudge(self, schema: str) -> None:
         """Look at this schema now instead of at its next turn."""
-        try:
-            self._scheduler.modify_job(f"cycle:{schema}", next_run_time=datetime.now(UTC))
-        except JobLookupError:
-            return
+        for job in ("evict", "cycle"):
+            with suppress(JobLookupError):
+                self._scheduler.modify_job(f"{job}:{schema}", next_run_time=datetime.now(UTC))
 
     def _every(
         self, seconds: float, name: str, work: Callable[..., None], *arguments: str, executor: str = _STEERING
@@ -204,6 +211,11 @@ class Jobs:
         news = tuple((blocker.code, blocker.culprits) for blocker in blockers)  # the sentences count rows and seconds
         more = f"; and {len(blockers) - MOST_SENTENCES} more" if len(blockers) > MOST_SENTENCES else ""
         self._say(schema, "; ".join(each.sentence for each in blockers[:MOST_SENTENCES]) + more, logging.INFO, news)
+
+    def _evict(self, schema: str) -> None:
+        epoch = self._epoch
+        if epoch is not None and self._evicting.run(schema, leader_epoch=epoch):
+            self.nudge(schema)
 
     def _move_rows(self, schema: str, database: str) -> None:
         if self._data_migrations.run(schema, database, may_go_on=self._may_go_on, leads=self._leads):

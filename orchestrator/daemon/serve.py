@@ -144,6 +144,7 @@ def _jobs(services: Services, stopping: threading.Event, settings: Settings, end
         services.elections,
         services.advancing,
         services.data_migrations,
+        services.evicting,
         services.sweep,
         services.daemons,
         stopping,

@@ -9,6 +9,7 @@ import yaml
 
 from orchestrator.api.auth import Role
 from orchestrator.domain.errors import StepFailed, Unavailable
+from orchestrator.domain.fleets import Sessions
 from orchestrator.domain.ladder import Step
 from tests.api.world import World, tokens_for_all_roles
 from tests.cli.conftest import Run, serving
@@ -219,6 +220,22 @@ def test_instances_are_listed_and_evicted(run: Run, world: World) -> None:
     assert shown(run, "instance", "list", "inventory") == []
     (row,) = shown(run, "instance", "list", "inventory", "--all")
     assert row["State"] == "evicted"
+
+
+def test_an_instance_whose_sessions_can_be_told_is_evicting_until_they_are_ended(run: Run, world: World) -> None:
+    world.expanded()
+    said = run("instance", "evict", "inventory", "inventory-api", "old-1", "--reason", "silent")
+    assert said.code == 1
+    assert "attestation_required" in said.err
+    assert "--attest-dead" in said.err
+    world.leases.join(
+        "inventory", "inventory-api", instance_id="new-1", nonce="n", release="2", sessions=Sessions.TAGGED
+    )
+    said = run("instance", "evict", "inventory", "inventory-api", "new-1", "--reason", "silent")
+    assert (said.code, said.out) == (0, "inventory-api new-1: evicting\n")
+    assert "orchestrator status" in said.err
+    (row,) = (each for each in shown(run, "instance", "list", "inventory") if each["Instance"] == "new-1")
+    assert (row["State"], row["Sessions"]) == ("evicting", "tagged")
 
 
 def test_an_unknown_instance_is_an_error(run: Run) -> None:

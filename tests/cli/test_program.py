@@ -69,7 +69,7 @@ def test_version(run: Run) -> None:
         (("upgrade", "begin", "inventory", "--rel", "2"), "--release"),
         (("upgrade", "pause", "inventory"), "--reason"),
         (("upgrade", "pause", "inventory", "--reason", " "), "--reason may not be empty"),
-        (("instance", "evict", "inventory", "f", "i", "--reason", "r"), "--attest-dead"),
+        (("instance", "evict", "inventory", "f", "i"), "--reason"),
         (("fleet", "report", "inventory", "f", "--release", "1", "--instances", "many"), "--instances"),
         (("token", "new", "ci", "--role", "root"), "--role"),
         (("help", "nothing"), "no command"),

@@ -17,6 +17,7 @@ from orchestrator.services.advancing import REST_SECONDS, Advancing
 from orchestrator.services.context import Context
 from orchestrator.services.daemons import Daemons
 from orchestrator.services.data_migrations import DataMigrations
+from orchestrator.services.evicting import Evicting
 from orchestrator.services.leadership import Elections
 from orchestrator.services.leases import Leases
 from orchestrator.services.sweeping import Sweep
@@ -71,6 +72,7 @@ class Running:
             self.elections,
             Advancing(self.context),
             DataMigrations(self.context),
+            Evicting(self.context),
             Sweep(self.context),
             self.daemons,
             threading.Event(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from orchestrator.domain.fleets import Instance
+from orchestrator.domain.fleets import Instance, Sessions
 from orchestrator.domain.ladder import Phase, Step
 from orchestrator.domain.releases import Release, Releases
 from orchestrator.domain.upgrades import Status, Upgrade
@@ -14,6 +14,7 @@ from orchestrator.ports import ManagedSchema, StepWatch, Store, Transaction
 from orchestrator.services.advancing import Advancing, Outcome
 from orchestrator.services.context import Context
 from orchestrator.services.data_migrations import DataMigrations
+from orchestrator.services.evicting import Evicting
 from orchestrator.services.leadership import Elections
 from orchestrator.services.leases import Lease, Leases
 from orchestrator.services.status import StatusBoard
@@ -229,6 +230,7 @@ class Daemon:
         self._site = site
         self._advancing = Advancing(context, parallel=1)
         self._data_migrations = DataMigrations(context)
+        self._evicting = Evicting(context, parallel=1)
         epoch = Elections(site.store, name, ttl_seconds=LEADERSHIP_SECONDS).campaign()
         assert epoch is not None, "another daemon leads"
         self.epoch = epoch
@@ -243,6 +245,10 @@ class Daemon:
             [self._data_migrations.run(SCHEMA, name, may_go_on=lambda: True) for name in self._site.managed.databases]
         )
 
+    def evict(self) -> tuple[Instance, ...]:
+        """Go on with every eviction that nobody attested. Whom it counted out."""
+        return self._evicting.run(SCHEMA, leader_epoch=self.epoch)
+
     def work(self) -> None:
         """What a daemon does in a few seconds: everything that can be done now."""
         turns_left = 2  # the last batch of all is nothing more to do, and lets a move be made
@@ -254,9 +260,13 @@ class Daemon:
 class Process:
     """One process of a fleet, which holds a lease."""
 
-    def __init__(self, site: Site, name: str, release: str, *, fleet: str = API) -> None:
+    def __init__(
+        self, site: Site, name: str, release: str, *, fleet: str = API, sessions: Sessions | None = None
+    ) -> None:
         self._site, self.name, self.fleet = site, name, fleet
-        self.lease = site.leases.join(SCHEMA, fleet, instance_id=name, nonce=f"nonce-{name}", release=release)
+        self.lease = site.leases.join(
+            SCHEMA, fleet, instance_id=name, nonce=f"nonce-{name}", release=release, sessions=sessions
+        )
         self._drained: int | None = self.lease.stance.publication
 
     def hear(self) -> Lease:
