@@ -122,7 +122,7 @@ class Place:
 
     def hear(self, said: str) -> str:
         """The same, with the codes in it noted."""
-        self.codes.update(re.findall(r"\(([a-z]+(?:_[a-z]+)+)\)$", said, re.MULTILINE))
+        self.codes.update(re.findall(r"\(([a-z]+(?:_[a-z]+)+)\)(?:$|\. )", said, re.MULTILINE))
         return said
 
     def status(self, code: int = 0) -> str:
@@ -172,9 +172,9 @@ class Place:
         """The phase that the upgrade is in."""
         return str(self.ask("GET", f"/v1/schemas/{SCHEMA}/upgrade")["phase"])
 
-    def ask(self, method: str, path: str, body: object = None) -> Any:
+    def ask(self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None) -> Any:
         """One request to the API."""
-        return HttpTransport(self.url, timeout=60).request(method, path, body).json
+        return HttpTransport(self.url, timeout=60).request(method, path, body, headers).json
 
     # -- by hand ---------------------------------------------------------------------------------------------------
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.cli.exits import Exit
+from orchestrator.cli.failures import sentences
+from orchestrator.domain.errors import Never, NotYet
 from orchestrator.resources import state_migrations_directory
 from tests.daemon.next_version import add_release
 from tests.recovery.entries import Entry, mends
@@ -20,8 +22,8 @@ OLDER = (
 )
 
 
-def upgrade_ourselves(place: Place, patch: pytest.MonkeyPatch, directory: Path) -> None:
-    """Restart it as a version that knows one more release of the state tables."""
+def upgrade_ourselves(place: Place, patch: pytest.MonkeyPatch, directory: Path, *, skipping: bool = False) -> None:
+    """Restart it as a version that knows one more release of the state tables; or two, so that one was skipped."""
     tree = directory / "next"
     shutil.copytree(state_migrations_directory(), tree)
     add_release(
@@ -30,6 +32,9 @@ def upgrade_ourselves(place: Place, patch: pytest.MonkeyPatch, directory: Path) 
         'op.add_column("schemas", sa.Column("joins", sa.BigInteger(), server_default="0", nullable=False))',
         'op.drop_index("ix_events_schema_id", "events")',
     )
+    if skipping:
+        with (tree / "releases.toml").open("a") as manifest:
+            manifest.write('\n[[release]]\nname = "later"\nexpand = "state_next"\n')
     patch.setattr("orchestrator.daemon.own_tables.state_migrations_directory", lambda: tree)
     place.reopen()
 
@@ -58,3 +63,33 @@ def test_daemon_that_is_too_old(place: Place, entry: Entry, tmp_path: Path) -> N
     late = place.site.start()
     assert late.ended() == Exit.NEVER
     entry.assert_shown(place.hear(late.log))
+
+
+@mends("A version of the orchestrator was skipped")
+def test_version_that_was_skipped(place: Place, entry: Entry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    place.open().in_state(OLDER)
+    with pytest.MonkeyPatch.context() as patch:
+        with pytest.raises(NotYet) as refusal:
+            upgrade_ourselves(place, patch, tmp_path, skipping=True)
+        entry.assert_shown(place.hear("\n".join(sentences(refusal.value))))
+    place.open().type(entry)
+    upgrade_ourselves(place, monkeypatch, tmp_path / "again", skipping=True)
+    assert not place.in_state("SELECT name FROM sqlite_master WHERE name = 'ix_events_schema_id'")
+
+
+@mends("A daemon that was counted out is alive")
+def test_daemon_that_was_counted_out(place: Place, entry: Entry) -> None:
+    place.open()
+    place.orchestrator("daemon", "evict", place.services.daemons.me.id, "--attest-dead", "--reason", "host is gone")
+    with pytest.raises(Never) as refusal:
+        place.services.daemons.renew()
+    entry.assert_shown(place.hear(str(refusal.value)))
+
+
+@mends("A daemon does not start")
+def test_daemon_that_does_not_start(place: Place, entry: Entry) -> None:
+    place.site.more["policy"] = {"soak_second": 3600}
+    wrong = place.site.configure()
+    entry.assert_shown(place.orchestrator("config", "check", "--config-file", str(wrong), code=1))
+    place.site.more.clear()
+    place.orchestrator(*entry.commands()[0].split()[1:3], "--config-file", str(place.site.configure()))

@@ -83,3 +83,28 @@ def test_database_that_was_taken_out(place: Place, entry: Entry) -> None:
     entry.assert_shown(place.status())
     place.type(entry)
     assert place.goes_on()
+
+
+@mends("A database was added to the configuration")
+def test_database_that_was_added(place: Place, entry: Entry) -> None:
+    place.open().orchestrator("schema", "init", SCHEMA, "--release", "1")
+    place.site.databases["cell02"] = f"sqlite:///{place.site.directory}/cell02.sqlite"
+    place.reopen().orchestrator("upgrade", "begin", SCHEMA, "--release", "2")
+    place.nobody_runs().work()
+    entry.assert_shown(place.status())
+    cancel, init, begin = entry.commands()
+    for command in (cancel, init, begin):
+        place.type_one(command)
+        place.work()
+    assert place.phase() == "write_new"
+
+
+@mends("A database was added in the middle of an upgrade")
+def test_database_that_was_added_in_the_middle(place: Place, entry: Entry) -> None:
+    place.begun().nobody_runs().work()
+    place.orchestrator("upgrade", "approve", SCHEMA, "--phase", "contracted", "--reason", "test")
+    place.site.databases["cell02"] = f"sqlite:///{place.site.directory}/cell02.sqlite"
+    place.reopen().work()
+    entry.assert_shown(place.status())
+    del place.site.databases["cell02"]
+    assert place.reopen().goes_on()

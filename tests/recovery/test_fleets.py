@@ -45,3 +45,54 @@ def test_paused_upgrade(place: Place, entry: Entry) -> None:
     entry.assert_shown(place.status())
     place.type(entry)
     assert place.goes_on()
+
+
+@mends("Processes of the old release still run", "Processes have not drained yet")
+def test_processes_that_are_not_there_yet(place: Place, entries: tuple[Entry, ...]) -> None:
+    still_run, not_drained = entries
+    place.begun().nobody_runs("inventory-worker")
+    instances = f"/v1/schemas/{SCHEMA}/fleets/inventory-api/instances"
+
+    def joined(name: str, release: str) -> dict[str, str]:
+        newcomer = {"id": name, "nonce": "n" * 32, "release": release, "host": "host-1"}
+        return {"Lease-Epoch": place.ask("POST", instances, newcomer)["epoch"]}
+
+    old = joined("api-1", "1")
+    place.work()
+    still_run.assert_shown(place.status())
+    new = joined("api-2", "2")
+    place.ask("DELETE", f"{instances}/api-1/lease", headers=old)
+    place.work_until("backfill").turn()
+    not_drained.assert_shown(place.status())
+    standing = place.ask("PUT", f"{instances}/api-2/lease", {"ack": None}, headers=new)["standing"]
+    place.ask("PUT", f"{instances}/api-2/lease", {"ack": standing["publication"]}, headers=new)
+    assert place.goes_on()
+
+
+@mends("A fleet that needs leases was reported")
+def test_report_of_what_needs_leases(place: Place, entry: Entry) -> None:
+    place.open().orchestrator("schema", "init", SCHEMA, "--release", "1")
+    place.nobody_runs("inventory-api")
+    place.orchestrator("fleet", "report", SCHEMA, "inventory-worker", "--release", "2", "--instances", "3", code=3)
+    place.orchestrator("upgrade", "begin", SCHEMA, "--release", "2")
+    place.work()
+    entry.assert_shown(place.status())
+    place.type(entry)
+    assert place.goes_on()
+
+
+@mends("The upgrade waits for an approval", "The upgrade waits for its soak time", "There is no way back")
+def test_upgrade_that_waits_for_the_policy(place: Place, entries: tuple[Entry, ...]) -> None:
+    approval, soaking, no_way_back = entries
+    place.site.more["policy"] = {"soak_seconds": 3600}
+    place.begun().nobody_runs().work()
+    approval.assert_shown(place.status())
+    refused = place.orchestrator("upgrade", "cancel", SCHEMA, "--reason", "test", code=4)
+    place.type(approval)
+    place.work()
+    soaking.assert_shown(place.status())
+    place.execute("CREATE VIEW names AS SELECT name FROM customers")  # so contract fails
+    place.type(soaking)
+    place.work()
+    refused += place.orchestrator("upgrade", "cancel", SCHEMA, "--reason", "test", code=4)
+    no_way_back.assert_shown(refused)

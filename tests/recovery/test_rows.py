@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 from orchestrator.demo.example import SCHEMA
 from tests.daemon.daemons import until
 from tests.recovery.entries import Entry, mends
@@ -77,3 +79,29 @@ def test_proof_of_another_incarnation(place: Place, entry: Entry) -> None:
     entry.assert_shown(place.status())
     place.type(entry)
     assert place.goes_on()
+
+
+@mends("A data migration of an earlier release never ran")
+def test_data_migration_that_was_skipped(place: Place, entry: Entry) -> None:
+    place.edit(
+        "releases.toml", 'expand = "e001_first_tables"', 'expand = "e001_first_tables"\ndata_migrations = ["tidy"]'
+    )
+    shutil.copy(place.site.migrations / "data" / "link_status.py", place.site.migrations / "data" / "tidy.py")
+    place.begun().nobody_runs().work()
+    entry.assert_shown(place.status())
+    place.type(entry)
+    assert place.goes_on()
+
+
+@mends("A data migration is not in the ledger")
+def test_data_migration_that_the_ledger_lost(place: Place, entry: Entry) -> None:
+    at_backfill(place)
+    place.execute("DELETE FROM orchestrator_data_migrations WHERE name = 'split_name'")
+    place.turn(batches=lambda: False)
+    entry.assert_shown(place.status())
+    rollback, resume = entry.commands()
+    place.type_one(rollback)
+    place.work()
+    place.type_one(resume)
+    place.work()
+    assert place.phase() == "write_new"

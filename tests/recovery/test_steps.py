@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import event
 
+from orchestrator.daemon.live_schema import LiveSchema
 from orchestrator.demo.example import SCHEMA
 from tests.recovery.entries import Entry, mends
 from tests.recovery.place import Place
@@ -151,3 +154,54 @@ def test_manifest_that_was_changed(place: Place, entry: Entry) -> None:
     place.type(entry)
     place.work()
     assert not entry.is_shown(place.status())
+
+
+@mends("The version table lost a row")
+def test_version_table_that_lost_a_row(place: Place, entry: Entry) -> None:
+    place.begun().nobody_runs()
+    place.execute("DELETE FROM alembic_version")
+    place.work()
+    entry.assert_shown(place.status())
+    place.execute(*entry.statements(1))
+    place.type(entry)
+    assert place.goes_on()
+
+
+@mends("What a step had done is gone before it counts")
+def test_step_whose_effect_is_gone(place: Place, entry: Entry, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_step = LiveSchema.run_step
+
+    def run_in_bad_company(self: LiveSchema, *arguments: Any, **named: Any) -> tuple[str, ...]:
+        ran = run_step(self, *arguments, **named)
+        place.execute("ALTER TABLE customers DROP COLUMN last_name")
+        return ran
+
+    monkeypatch.setattr(LiveSchema, "run_step", run_in_bad_company)
+    place.begun().nobody_runs().work()
+    entry.assert_shown(place.status())
+    monkeypatch.undo()
+    place.execute(*entry.statements())
+    place.type(entry)
+    assert place.goes_on()
+
+
+@mends("A revision breaks a rule")
+def test_revision_that_breaks_a_rule(place: Place, entry: Entry) -> None:
+    file = place.own_migrations() / EXPAND
+    text = file.read_text()
+    file.write_text(f'{text}    op.drop_column("items", "status")\n')
+    place.open().orchestrator("schema", "init", SCHEMA, "--release", "1")
+    entry.assert_shown(place.orchestrator("upgrade", "begin", SCHEMA, "--release", "2", code=1))
+    file.write_text(text)
+    place.reopen().type(entry)
+    assert "1 > 2" in place.status()
+
+
+@mends("A data migration does not fit its table")
+def test_data_migration_that_does_not_fit(place: Place, entry: Entry) -> None:
+    place.edit("data/split_name.py", '"last_name")', '"surname")')
+    place.begun().nobody_runs().work()
+    entry.assert_shown(place.status())
+    place.edit("data/split_name.py", '"surname")', '"last_name")')
+    place.reopen().type(entry)
+    assert place.goes_on()
