@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 from orchestrator.domain.daemons import Daemon, DaemonState, OwnTree, OwnTreeState
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.domain.fleets import Instance, InstanceState, Report
+from orchestrator.domain.inventories import Inventory
 from orchestrator.domain.ladder import Phase, Step
 from orchestrator.domain.records import DatabaseReading, Event, Leadership, SchemaState
 from orchestrator.domain.releases import Release, Releases
@@ -216,6 +217,18 @@ class ManagedSchema(Protocol):
 
         `release` is the one that an upgrade goes to, or None while there is no upgrade. Where its schema stands may be
         remembered for a while; with `verify` it is read from the catalog now.
+        """
+        ...
+
+    @property
+    def sourced_fleets(self) -> frozenset[str]:
+        """The fleets that have an inventory source."""
+        ...
+
+    def inventories(self, database: str) -> tuple[Inventory, ...]:
+        """What the inventory sources of this database list now. One that cannot be read is a fact, not an exception.
+
+        Raises `Unavailable` where the database itself does not answer.
         """
         ...
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from orchestrator.domain.errors import Conflict, OrchestratorError, Unavailable
 from orchestrator.domain.fleets import Instance
+from orchestrator.domain.inventories import Inventory
 from orchestrator.domain.ladder import InStepBy, Phase, Step
 from orchestrator.domain.releases import Release, Releases
 from orchestrator.domain.view import Copy, DatabaseFacts, MigrationFacts, MigrationState
@@ -70,6 +71,7 @@ class FakeDatabase:
     refused: set[str] = field(default_factory=set)
     rows: int = 100
     batch_rows: int = 100
+    inventories: tuple[Inventory, ...] = ()
 
 
 class FakeSchema:
@@ -139,6 +141,16 @@ class FakeSchema:
                 expanded=found.expanded_to == release.name,
                 contracted=found.contracted_to == release.name,
             )
+
+    @property
+    def sourced_fleets(self) -> frozenset[str]:
+        return frozenset(each.fleet for found in self.on.values() for each in found.inventories)
+
+    def inventories(self, database: str) -> tuple[Inventory, ...]:
+        with self._lock:
+            found = self._reachable(database)
+            self.calls.append(("inventories", database))
+            return found.inventories
 
     def write_copy(self, database: str, copy: Copy) -> None:
         with self._lock:

@@ -12,12 +12,13 @@ from typing import Any
 from oslo_config import cfg
 
 from orchestrator.conf import api, cycle, data_migrations, database, leadership, leases, logs, orchestrator, policy
+from orchestrator.conf import inventory as inventory_section
 from orchestrator.conf import schema as schema_section
 from orchestrator.conf import schema_database as schema_database_section
 from orchestrator.conf.nearest import meant, nearest
 from orchestrator.conf.options import SECTIONS
 from orchestrator.conf.reading import SectionReader
-from orchestrator.conf.settings import DatabaseSettings, SchemaSettings, Settings
+from orchestrator.conf.settings import DatabaseSettings, InventorySettings, SchemaSettings, Settings
 from orchestrator.conf.sources import DEFAULT, Assignment, Section, Sources, read_sources
 from orchestrator.domain.errors import ConfigurationError
 from orchestrator.domain.ladder import RUNGS, Phase
@@ -27,7 +28,7 @@ PROJECT = "orchestrator"
 _NAME_LENGTH = 64
 _NAME_SIGNS = "_.-"
 
-_NAMED_BY_SITE = (schema_section.PREFIX, schema_database_section.PREFIX)
+_NAMED_BY_SITE = (schema_section.PREFIX, schema_database_section.PREFIX, inventory_section.PREFIX)
 
 Known = Mapping[str, Sequence[cfg.Opt]]
 
@@ -106,6 +107,11 @@ def _known_sections(conf: cfg.ConfigOpts, sources: Sources) -> dict[str, Sequenc
         _check_spelling(section, "databases", databases)
         for name in databases:
             learn(schema_database_section.group(schema, name), schema_database_section.OPTIONS)
+    for name in dict.fromkeys(written.section for written in sources.assignments):
+        if name.startswith(inventory_section.PREFIX):
+            schema, fleet = inventory_section.parts(name)
+            if schema in schemas and fleet:
+                learn(inventory_section.group(schema, fleet), inventory_section.OPTIONS)
     return known
 
 
@@ -163,6 +169,8 @@ def _unknown_section(section: Section, known: Known) -> ConfigurationError:
         near = nearest(name, [each for each in known if each.startswith(schema_database_section.PREFIX)])
         remedy = f"Did you mean [{near}]? " if near else ""
         remedy += "It is named [database:SCHEMA:DATABASE], DATABASE being one of [schema:SCHEMA] databases."
+    elif name.startswith(inventory_section.PREFIX):
+        remedy = "It is named [inventory:SCHEMA:FLEET], SCHEMA being one of [orchestrator] schemas."
     else:
         remedy = meant(name, known)
     return ConfigurationError(
@@ -307,10 +315,12 @@ class _Loading:
             """What the schema says, or else the site."""
             return site.value(option) if section.value(option) is None else section.value(option)
 
+        databases = tuple(self._databases(name, section))
         return SchemaSettings(
             name=name,
             migrations=migrations,
-            databases=tuple(self._databases(name, section)),
+            databases=databases,
+            inventories=tuple(self._inventories(name, databases)),
             driver="command" if driver == "command" else "alembic",
             version_table=section.text("version_table"),
             preset=_preset(section),
@@ -321,6 +331,12 @@ class _Loading:
             soak_seconds=ruled("soak_seconds"),
             end_idle_blockers_after_seconds=ruled("end_idle_blockers_after_seconds"),
         )
+
+    def _inventories(self, schema: str, databases: Sequence[DatabaseSettings]) -> Iterator[InventorySettings]:
+        for name in self._known:
+            of, fleet = inventory_section.parts(name)
+            if name.startswith(inventory_section.PREFIX) and of == schema:
+                yield inventory_section.read(self._reader(name), fleet, databases)
 
     def _databases(self, schema: str, section: SectionReader) -> Iterator[DatabaseSettings]:
         connection, names = section.value("connection"), section.names("databases")

@@ -9,6 +9,7 @@ from orchestrator.conf import (
     cycle,
     data_migrations,
     database,
+    inventory,
     leadership,
     leases,
     orchestrator,
@@ -28,4 +29,5 @@ def list_opts() -> list[tuple[cfg.OptGroup, list[cfg.Opt]]]:
         *fixed,
         (schema.group("inventory"), list(schema.OPTIONS)),
         (schema_database.group("inventory", "cell01"), list(schema_database.OPTIONS)),
+        (inventory.group("inventory", "inventory-api"), list(inventory.OPTIONS)),
     ]

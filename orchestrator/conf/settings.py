@@ -18,6 +18,21 @@ class DatabaseSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class InventorySettings:
+    """A query that lists the instances of one fleet. `releases` are pairs of a value and what it means; none: names.
+
+    No `databases` means all of the schema.
+    """
+
+    fleet: str
+    query: str
+    releases: tuple[tuple[str, str], ...]
+    databases: tuple[str, ...]
+    max_age_seconds: float
+    timeout_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class SchemaSettings:
     """One managed schema. Databases are in the order of the configuration: the first is the canary.
 
@@ -37,6 +52,7 @@ class SchemaSettings:
     approve: tuple[Phase, ...] = (Phase.CONTRACTED,)
     soak_seconds: float = 0.0
     end_idle_blockers_after_seconds: float | None = None
+    inventories: tuple[InventorySettings, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from orchestrator import __version__
+from orchestrator.conf.nearest import meant
 from orchestrator.conf.settings import SchemaSettings, Settings
 from orchestrator.daemon.live_schema import Driver, LiveSchema
 from orchestrator.daemon.own_tables import OwnTables
@@ -21,7 +22,9 @@ from orchestrator.data_migrations.runner import DataMigrationRunner
 from orchestrator.dialects import Database, open_database
 from orchestrator.domain.daemons import OwnTree
 from orchestrator.domain.errors import ConfigurationError, OrchestratorError, Unavailable
+from orchestrator.domain.releases import Releases
 from orchestrator.domain.view import Policy
+from orchestrator.inventory_sources.sql_query import SqlQuery
 from orchestrator.schema_migrations.alembic_driver import AlembicDriver
 from orchestrator.schema_migrations.bookkeeping_schema import MayContract
 from orchestrator.schema_migrations.command_driver import CommandDriver
@@ -195,8 +198,27 @@ def _live_schema(
             for name, database in databases.items()
         }
     return LiveSchema(
-        schema.name, driver, databases, runners, batch_rows=settings.batch_rows, may_contract=may_contract
-    )
+        schema.name, driver, databases, runners, batch_rows=settings.batch_rows, may_contract=may_contract,
+        sources=tuple(_sources(schema, driver.releases)),
+    )  # fmt: skip
+
+
+def _sources(schema: SchemaSettings, releases: Releases) -> Iterator[SqlQuery]:
+    """The inventory sources of this schema. Raises `ConfigurationError` for one of a fleet that no release lists."""
+    listed = {fleet for release in releases.ordered for fleet in release.fleets}
+    for each in schema.inventories:
+        section = f"inventory:{schema.name}:{each.fleet}"
+        if each.fleet not in listed:
+            raise ConfigurationError(
+                "fleet_unknown",
+                f"[{section}]: no release of {schema.name} lists a fleet {each.fleet}",
+                remedy=meant(each.fleet, sorted(listed)),
+                section=section,
+            )
+        yield SqlQuery(
+            section, each.fleet, each.query, dict(each.releases), each.databases, each.max_age_seconds,
+            each.timeout_seconds,
+        )  # fmt: skip
 
 
 def _driver_of(schema: SchemaSettings, *, sleep: Callable[[float], None] = time.sleep) -> Driver:

@@ -88,7 +88,6 @@ def view_of(
     old = releases[upgrade.from_release]
     earlier = releases.ordered[: releases.index(old.name) + 1]
     began = {record.database for record in tx.steps(upgrade.id, Phase.EXPANDED)}
-    sourced = sorted({inventory.fleet for facts in databases for inventory in facts.inventories})
     return View(
         upgrade=upgrade,
         old=old,
@@ -104,9 +103,10 @@ def view_of(
         earlier_migrations=tuple(name for release in earlier for name in release.data_migrations),
         left_out=tuple(sorted(began.difference(managed.databases))),
         pauses=tx.fleet_pauses(upgrade.schema),
+        sourced_fleets=managed.sourced_fleets,
         evicted=tuple(
             instance
-            for fleet in sourced
+            for fleet in sorted(managed.sourced_fleets)
             for instance in tx.instances(upgrade.schema, fleet=fleet, state=InstanceState.EVICTED)
         ),
     )

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from orchestrator.domain.fleets import Instance, Sessions
+from orchestrator.domain.inventories import Inventory
 from orchestrator.domain.ladder import Phase, Step
 from orchestrator.domain.releases import Release, Releases
 from orchestrator.domain.upgrades import Status, Upgrade
@@ -88,6 +89,13 @@ class PausingSchema:
 
     def observe(self, database: str, release: Release | None, *, verify: bool = False) -> DatabaseFacts:
         return self._schema.observe(database, release, verify=verify)
+
+    @property
+    def sourced_fleets(self) -> frozenset[str]:
+        return self._schema.sourced_fleets
+
+    def inventories(self, database: str) -> tuple[Inventory, ...]:
+        return self._schema.inventories(database)
 
     def write_copy(self, database: str, copy: Copy) -> None:
         self._pauses.cross(f"write the copy of {database}")

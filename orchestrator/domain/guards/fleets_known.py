@@ -18,8 +18,11 @@ def blockers(view: View, target: Phase) -> Iterator[Blocker]:
     listed = dict.fromkeys(view.old.fleets)
     if max(target, view.upgrade.phase) > Phase.EXPANDED:
         listed |= dict.fromkeys(view.new.fleets)
+    known = view.known_fleets | view.listed_fleets
+    if any(facts.error is not None for facts in view.databases):
+        known |= view.sourced_fleets  # databases_fenced names the database in which nobody could be asked
     for fleet in listed:
-        if fleet not in view.known_fleets | view.listed_fleets:
+        if fleet not in known:
             schema = view.upgrade.schema
             yield Blocker(
                 "fleet_unknown",
