@@ -56,9 +56,7 @@ def harm(view: View) -> str | None:
     return None
 
 
-def _count(
-    view: View, inventory: Inventory, sighting: Sighting, alive: _Registers, evicted: _Registers
-) -> bool | None:
+def _count(view: View, inventory: Inventory, sighting: Sighting, alive: _Registers, evicted: _Registers) -> bool | None:
     """None: not to be counted; else whether it is one that was evicted."""
     if sighting.is_down or alive.find(inventory.fleet, sighting):
         return None

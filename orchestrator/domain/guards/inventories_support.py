@@ -73,9 +73,7 @@ def _reason(inventory: Inventory, now: float) -> tuple[str, str, str] | None:
     return None
 
 
-def _split(
-    group: Sequence[Seen], blocker: Callable[..., Blocker], view: View, *arguments: str
-) -> Iterator[Blocker]:
+def _split(group: Sequence[Seen], blocker: Callable[..., Blocker], view: View, *arguments: str) -> Iterator[Blocker]:
     """One blocker for those who live, another for the silent ones."""
     live = [each for each in group if not each.is_silent]
     silent = [each for each in group if each.is_silent]
