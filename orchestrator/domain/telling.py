@@ -81,7 +81,7 @@ def teller(view: View) -> Callable[[Instance], bool]:
     def draw(fleet: str) -> frozenset[str]:
         if fleet not in drawn and waves.canary is not None:
             members = (instance for instance in view.instances if instance.fleet == fleet)
-            drawn[fleet] = canaries(waves.canary, upgrade.publication, members, view.now)
+            drawn[fleet] = canaries(waves.canary, upgrade.publication, members)
         return drawn.get(fleet, frozenset())
 
     def tells(instance: Instance) -> bool:

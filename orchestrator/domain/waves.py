@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from orchestrator.domain.errors import Invalid
-from orchestrator.domain.fleets import Instance, InstanceState
+from orchestrator.domain.fleets import Instance
 from orchestrator.domain.ladder import Phase
 
 CANARY = 0
@@ -99,14 +99,13 @@ class FleetPause:
     paused_at: float
 
 
-def canaries(canary: Canary, publication: int, fleet: Iterable[Instance], now: float) -> frozenset[str]:
-    """The ids of those instances of one fleet that are told first: drawn for each publication, never an expired one.
+def canaries(canary: Canary, publication: int, fleet: Iterable[Instance]) -> frozenset[str]:
+    """The ids of those possibly-alive instances of one fleet that are told first, drawn for each publication anew.
 
     Others come in their place when they go; who was told stays told.
     """
-    live = [each for each in fleet if each.state is InstanceState.ALIVE and not each.is_expired(now)]
-    drawn = sorted(live, key=lambda instance: _lot(publication, instance))
-    return frozenset(instance.id for instance in drawn[: canary.of(len(live))]) if drawn else frozenset()
+    drawn = sorted(fleet, key=lambda instance: _lot(publication, instance))
+    return frozenset(instance.id for instance in drawn[: canary.of(len(drawn))])
 
 
 def _lot(publication: int, instance: Instance) -> bytes:

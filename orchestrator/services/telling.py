@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from orchestrator.domain import telling
 from orchestrator.domain.admission import Stance, Standing, stance
-from orchestrator.domain.fleets import InstanceState
 from orchestrator.domain.telling import Hearer
 from orchestrator.domain.waves import canaries
 from orchestrator.ports import Transaction
@@ -39,7 +38,7 @@ class Telling:
             return frozenset()
         known = self._drawn.get((schema, fleet))
         if known is None or known[0] != publication or not 0 <= tx.now - known[1] < DRAW_SECONDS:
-            members = tx.instances(schema, fleet=fleet, state=InstanceState.ALIVE)
-            known = publication, tx.now, canaries(canary, publication, members, tx.now)
+            members = tx.possibly_alive(schema, fleet=fleet)
+            known = publication, tx.now, canaries(canary, publication, members)
             self._drawn[schema, fleet] = known
         return known[2]

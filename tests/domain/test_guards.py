@@ -10,6 +10,7 @@ from orchestrator.domain.guards import GUARDS
 from orchestrator.domain.ladder import InStepBy, Phase
 from orchestrator.domain.upgrades import Move
 from orchestrator.domain.view import Blocker, Copy, MigrationFacts, MigrationState, Policy, View
+from tests.domain.test_waves import BEFORE, in_waves, told_in_waves
 from tests.domain.views import (
     NEW,
     NOW,
@@ -97,6 +98,12 @@ CLOSED = (
     Closed("a fleet reported to run what has to hold leases", "instances_support",
            a_view(an_upgrade(), reports=(a_report("2"),)), Phase.EXPANDED, "lease_required", ("worker",),
            "fleet report inventory worker --release 2 --instances 0"),
+    Closed("a wave that has not acked", "waves_open",
+           in_waves(told_in_waves(), an_instance("a1", acked=BEFORE)), Phase.WRITE_NEW, "wave_open", ("a1",),
+           "next renewals", "wave 1 of 2 is told read_new: api; 0 of 1 acked"),
+    Closed("a fleet that was paused before the phase was published", "fleets_not_paused",
+           in_waves(told_in_waves(wave=None), paused=("worker",)), Phase.WRITE_NEW, "fleet_paused", ("worker",),
+           "orchestrator fleet resume inventory worker", "stays at backfill: a bad disk"),
     Closed("an instance that follows an earlier publication", "instances_acked",
            a_view(AT_READ_NEW, instances=(an_instance("a1", acked=36), an_instance("a2"))), Phase.WRITE_NEW,
            "instance_not_acked", ("a1",), "next renewals", "drain into read_new"),
@@ -211,6 +218,12 @@ OPEN = (
     ("instances_support", a_view(instances=(an_instance("a1", "1"),)), Phase.EXPANDED),
     ("instances_support", a_view(an_upgrade(Phase.EXPANDED), instances=(an_instance(),)), Phase.BACKFILL),
     ("instances_support", a_view(an_upgrade(Phase.EXPANDED), reports=(a_report("1", 0),)), Phase.BACKFILL),
+    ("waves_open", a_view(), Phase.EXPANDED),
+    ("waves_open", in_waves(told_in_waves(wave=None)), Phase.WRITE_NEW),
+    ("waves_open", in_waves(told_in_waves()), Phase.BACKFILL),
+    ("fleets_not_paused", a_view(), Phase.EXPANDED),
+    ("fleets_not_paused", in_waves(told_in_waves(wave=None)), Phase.WRITE_NEW),
+    ("fleets_not_paused", in_waves(told_in_waves(), paused=("worker",)), Phase.BACKFILL),
     ("instances_acked", a_view(instances=(an_instance("a1", "1"),)), Phase.EXPANDED),
     ("instances_acked", a_view(reports=(a_report("1"),)), Phase.EXPANDED),
     ("databases_fenced", a_view(), Phase.EXPANDED),

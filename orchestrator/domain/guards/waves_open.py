@@ -41,7 +41,7 @@ def open_wave(view: View, target: Phase) -> Iterator[Blocker]:
         f"{waves.word(telling.wave)} is told {upgrade.phase.word}: {whom}; {acked}{soak}",
         _remedy(view, target, waits=bool(waiting)),
         tuple(instance.label for instance in waiting),
-        policy=True,
+        policy=left > 0 and not waiting,
     )
 
 
