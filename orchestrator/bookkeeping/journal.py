@@ -107,8 +107,13 @@ def record(connection: Connection, new: Iterable[JournalEntry]) -> None:
 
 
 def claim(connection: Connection, schema: str, revision: str, *, owner_epoch: int) -> None:
-    """Hold the intent's row until this transaction ends. Raises `Conflict` (code `owner_epoch_passed`)."""
-    held = connection.execute(update(table).where(_mine(schema, revision, owner_epoch)).values(owner_epoch=owner_epoch))
+    """Hold the intent's row until this transaction ends. Raises `Conflict` (code `owner_epoch_passed`).
+
+    The row is changed: two nodes of a cluster notice only what is written.
+    """
+    held = connection.execute(
+        update(table).where(_mine(schema, revision, owner_epoch)).values(claims=table.c.claims + 1)
+    )
     if held.rowcount != 1:
         raise _passed(schema, owner_epoch)
 

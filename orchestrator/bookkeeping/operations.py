@@ -22,7 +22,8 @@ class OperationEntry:
     """One statement of a revision in one database.
 
     `position` counts the operations of the revision from 1, `part` the statements of the operation. `image` says how
-    the tables that it changes looked before it; None where it does not matter.
+    the tables that it changes looked before it; None where it does not matter. `member` is the one of a cluster on
+    which its intent was written; None where a session's lock is known to the whole database.
     """
 
     schema_name: str
@@ -36,6 +37,7 @@ class OperationEntry:
     owner_epoch: int
     started_at: float
     finished_at: float | None = None
+    member: str | None = None
 
 
 _COLUMNS = tuple(table.c[field.name] for field in fields(OperationEntry))
@@ -55,9 +57,11 @@ def record(connection: Connection, entry: OperationEntry) -> None:
     connection.execute(insert(table), [{**asdict(entry), "state": entry.state.value}])
 
 
-def take_over(connection: Connection, entry: OperationEntry, *, owner_epoch: int, now: float) -> None:
+def take_over(
+    connection: Connection, entry: OperationEntry, *, owner_epoch: int, member: str | None, now: float
+) -> None:
     """Make another owner's intent one's own."""
-    _change(connection, entry, owner_epoch=owner_epoch, started_at=now)
+    _change(connection, entry, owner_epoch=owner_epoch, member=member, started_at=now)
 
 
 def finish(connection: Connection, entry: OperationEntry, *, now: float) -> None:

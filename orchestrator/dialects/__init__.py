@@ -104,6 +104,18 @@ class Dialect(Protocol):
         """
         ...
 
+    def cluster_member(self, connection: Connection) -> str | None:
+        """The member of a cluster that this session is of, in its present life; None where there is no cluster, and the
+        whole database knows who holds the lock of a session."""
+        ...
+
+    def end_when_idle(self, connection: Connection, seconds: int | None) -> None:
+        """Let its server end the session of a member as soon as it is asked nothing for so long; None: as it was.
+
+        Holds until the connection is given back.
+        """
+        ...
+
     def is_transient(self, error: BaseException) -> bool:
         """Whether the same transaction may succeed when repeated: lock timeout, deadlock, serialization failure."""
         ...

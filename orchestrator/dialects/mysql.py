@@ -60,6 +60,8 @@ _SETTINGS = (
 _SYNC_WAIT = "SET SESSION wsrep_sync_wait = 7"
 _NODE_OF_CLUSTER = "orchestrator_node_of_cluster"
 
+_IDLE_LIMITED = "orchestrator_idle_limited"
+_CLUSTER_MEMBER = text("SHOW GLOBAL STATUS LIKE 'wsrep_gcomm_uuid'")
 _GALERA = text("SHOW GLOBAL STATUS LIKE 'wsrep_cluster_state_uuid'")
 
 _WRITABLE = text(
@@ -96,7 +98,7 @@ class MySQL:
         # back to, oslo.db warns of a lenient SQL mode.
         for moment in ("connect", "first_connect"):
             event.listen(engine, moment, _prepare_connection, insert=True)
-        event.listen(engine, "reset", _reset_lock_timeout)
+        event.listen(engine, "reset", _reset_timeouts)
         event.listen(engine, "handle_error", _name_lost_cluster, insert=True)  # before oslo.db looks at it
         event.listen(engine, "do_connect", dead_servers.limit_pymysql_greeting)
         own = engine.url.query.get("read_timeout")
@@ -208,6 +210,17 @@ class MySQL:
         except (DBAPIError, DBError):
             if not (connection.closed or connection.invalidated):  # else the server has released it
                 raise
+
+    def cluster_member(self, connection: Connection) -> str | None:
+        """By the name that a node of Galera has as long as its server lives."""
+        if not connection.info.get(_NODE_OF_CLUSTER):
+            return None
+        found = connection.execute(_CLUSTER_MEMBER).first()
+        return str(found[1]) if found is not None and found[1] else None
+
+    def end_when_idle(self, connection: Connection, seconds: int | None) -> None:
+        connection.exec_driver_sql(f"SET SESSION wait_timeout = {'DEFAULT' if seconds is None else int(seconds)}")
+        connection.info[_IDLE_LIMITED] = seconds is not None
 
     def is_transient(self, error: BaseException) -> bool:
         return any(code_of(layer) in TRANSIENT_CODES for layer in layers(error))
@@ -357,8 +370,11 @@ def _has_lost_cluster(cursor: Any) -> bool:
     return bool(cursor.fetchone() == ("wsrep_ready", "OFF"))
 
 
-def _reset_lock_timeout(connection: Any, record: Any, _state: object) -> None:
-    """Nobody inherits a lock timeout from whoever had the connection before."""
+def _reset_timeouts(connection: Any, record: Any, _state: object) -> None:
+    """Nobody inherits a timeout from whoever had the connection before."""
+    if record.info.pop(_IDLE_LIMITED, None):
+        with connection.cursor() as cursor:
+            cursor.execute("SET SESSION wait_timeout = DEFAULT")
     if record.info.pop(_TIMEOUT_SET, None):
         with connection.cursor() as cursor:
             cursor.execute(_set_lock_timeout(LOCK_TIMEOUT_SECONDS))

@@ -253,6 +253,12 @@ class PostgreSQL:
             connection.rollback()
         return "" if pid is None else f": session {pid}"
 
+    def cluster_member(self, connection: Connection) -> None:
+        return None
+
+    def end_when_idle(self, connection: Connection, seconds: int | None) -> None:
+        """Of members only."""
+
     def is_transient(self, error: BaseException) -> bool:
         return any(getattr(layer, "sqlstate", None) in TRANSIENT_STATES for layer in layers(error))
 

@@ -165,6 +165,12 @@ class SQLite:
             os.unlink(lock_path)
             os.close(descriptor)
 
+    def cluster_member(self, connection: Connection) -> None:
+        return None
+
+    def end_when_idle(self, connection: Connection, seconds: int | None) -> None:
+        """Of members only."""
+
     def is_transient(self, error: BaseException) -> bool:
         return any(_primary_code(layer) in (_BUSY, _LOCKED) for layer in layers(error))
 

@@ -26,6 +26,7 @@ from orchestrator.dialects import Database
 from orchestrator.domain.errors import MigrationRefused, OrchestratorError, StepFailed
 from orchestrator.schema_migrations.changes import Act
 from orchestrator.schema_migrations.evidence import Verdict, image_of, judge, missing_effects
+from orchestrator.schema_migrations.last_words import LastWords
 from orchestrator.schema_migrations.online_context import OnlineContext
 from orchestrator.schema_migrations.passed_over import give_nothing_back
 from orchestrator.schema_migrations.places import Place, refused
@@ -46,14 +47,22 @@ _TOLD_CHARACTERS = 200
 class OperationJournal:
     """The statements of one run of one revision in one database. The revision's own intent is on record."""
 
-    def __init__(self, context: OnlineContext, database: Database, revision: Revision, entry: JournalEntry) -> None:
+    def __init__(
+        self,
+        context: OnlineContext,
+        database: Database,
+        revision: Revision,
+        entry: JournalEntry,
+        sleep: Callable[[float], None],
+    ) -> None:
         assert context.connection is not None
         self._context = context
         self._connection = context.connection
         self._database = database
         self._revision = revision
         self._entry = entry
-        self._replay = Replay(operations.entries(self._connection, entry.schema_name, entry.revision))
+        self._last_words = LastWords(self._connection, database.dialect, sleep=sleep)
+        self._replay = Replay(self._on_record())
         self._is_open = False  # whether a transaction of rows and marks is open where statements commit by themselves
         self._sent: tuple[Statement, OperationEntry] | None = None
         self._passed: OperationEntry | None = None  # what is passed over just now
@@ -114,6 +123,13 @@ class OperationJournal:
         operations.clear(self._connection, self._entry.schema_name, self._entry.revision)
         self._commit()
 
+    def _on_record(self) -> tuple[OperationEntry, ...]:
+        """What the journal knows of the revision, when nobody else can send any of it any more."""
+        schema, revision = self._entry.schema_name, self._entry.revision
+        entries = operations.entries(self._connection, schema, revision)
+        intended = [each.member for each in entries if each.state is JournalState.INTENT]
+        return operations.entries(self._connection, schema, revision) if self._last_words.outlast(intended) else entries
+
     # -- what the connection tells -------------------------------------------------------------------------------------
 
     def _before(
@@ -148,6 +164,7 @@ class OperationJournal:
         if statement.kind in (Kind.READING, Kind.SESSION):
             return True
         with self._aside():
+            self._last_words.end()  # of one that failed, and was passed by
             if self._context.outside and _gives_back(element):
                 raise self._asks_back(statement)
             return self._prepare(statement)
@@ -174,6 +191,7 @@ class OperationJournal:
                     remedy="Nothing more was marked done. Look at what the statement does there, mend it, and retry.",
                 )
             self._mark(entry)
+            self._last_words.end()
 
     @contextmanager
     def _aside(self) -> Iterator[None]:
@@ -211,6 +229,7 @@ class OperationJournal:
             image=None,
             state=JournalState.INTENT if alone else JournalState.DONE,
             owner_epoch=self._entry.owner_epoch,
+            member=self._last_words.member,
             started_at=self._now(),
         )
         if not alone:
@@ -221,30 +240,42 @@ class OperationJournal:
         if slot.entry is None:
             self._commit()
             entry = replace(entry, image=image_of(self._connection, statement))
+            self._last_words.intend()
             self._begin()
             operations.record(self._connection, entry)
             self._commit()
-            self._sent = statement, entry
+            self._send(statement, entry)
             return True
         return self._resume(statement, slot.entry)
 
     def _resume(self, statement: Statement, entry: OperationEntry) -> bool:
         """Go on with a statement that was intended before. Returns whether it is to be sent."""
+        self._last_words.intend()
         self._begin()
-        operations.take_over(self._connection, entry, owner_epoch=self._entry.owner_epoch, now=self._now())
+        epoch, member = self._entry.owner_epoch, self._last_words.member
+        operations.take_over(self._connection, entry, owner_epoch=epoch, member=member, now=self._now())
         self._commit()
         finding = judge(self._connection, statement, entry.image)
         match finding.verdict:
             case Verdict.TOOK_EFFECT:
                 self._mark(entry)
+                self._last_words.end()
                 self._passed = entry
                 return False
             case Verdict.IN_DOUBT:
                 raise self._in_doubt(statement, entry, finding.found)
             case Verdict.LEFT_INVALID:
                 self._drop_invalid(statement)
-        self._sent = statement, entry
+        self._send(statement, entry)
         return True
+
+    def _send(self, statement: Statement, entry: OperationEntry) -> None:
+        """Let it be sent now, as long as the intent is fresh."""
+        while self._last_words.is_late:
+            self._last_words.intend()
+            self._begin()
+            self._commit()
+        self._sent = statement, entry
 
     def _drop_invalid(self, statement: Statement) -> None:
         quote = self._connection.dialect.identifier_preparer.quote
@@ -260,13 +291,16 @@ class OperationJournal:
 
     def _break_off(self, error: Exception) -> None:
         """Take an intent back of which surely nothing came, so that what people change meanwhile does not matter."""
-        if self._sent is None or self._database.dialect.is_disconnect(error):
+        if self._database.dialect.is_disconnect(error):
             return
-        (statement, entry), self._sent = self._sent, None
-        if entry.state is JournalState.DONE:
-            return
-        with suppress(Exception), self._aside():  # it only makes the next attempt easier
+        with suppress(Exception), self._aside():
             self._rollback()
+            self._last_words.end()
+        sent, self._sent = self._sent, None
+        if sent is None or sent[1].state is JournalState.DONE:
+            return
+        statement, entry = sent
+        with suppress(Exception), self._aside():  # it only makes the next attempt easier
             if image_of(self._connection, statement) == entry.image and statement.took_effect is None:
                 self._begin()
                 operations.withdraw(self._connection, entry)

@@ -108,6 +108,7 @@ class Runner:
         self._schema = tree.manifest.releases.schema
         self._version_table = version_table
         self._patience = patience
+        self._sleep = sleep
         self._waiting = Waiting(patience, sleep=sleep, chance=chance)
 
     def read(
@@ -170,8 +171,9 @@ class Runner:
         """
         for revision in revisions:
             attempt = _Attempt(
-                self._tree, revision, database, connection, self._version_table, owner_epoch, novelty, self._patience
-            )
+                self._tree, revision, database, connection, self._version_table, owner_epoch, novelty, self._patience,
+                self._sleep,
+            )  # fmt: skip
             attempt.leaves = revision.id in leaving
             self._complete(attempt, way or revision.stage.value, watch)
         return tuple(revision.id for revision in revisions)
@@ -194,8 +196,8 @@ class Runner:
             attempt.perform(journalled, self._entry(attempt.revision, way, attempt.owner_epoch, 0.0))
 
         def once_or_again() -> None:
-            """On a cluster, where locks end at one node, the last statement of an owner that was passed may come first:
-            then the catalog, looked at anew, shows its effect."""
+            """On a cluster, where locks end at one node, another owner of the same epoch may come first: then the
+            catalog, looked at anew, shows its effect."""
             try:
                 once()
             except (SQLAlchemyError, DBError) as error:
@@ -275,6 +277,7 @@ class _Attempt:
         owner_epoch: int,
         novelty: Novelty | None,
         patience: Patience,
+        sleep: Callable[[float], None],
     ) -> None:
         self.leaves = False  # whether it leaves its transaction, where it has one
         self.revision = revision
@@ -286,6 +289,7 @@ class _Attempt:
         self._version_table = version_table
         self._novelty = novelty
         self._patience = patience
+        self._sleep = sleep
         self._context: OnlineContext | None = None
 
     def tables(self) -> tuple[str, ...]:
@@ -314,7 +318,7 @@ class _Attempt:
     def _upgrade(self, context: OnlineContext, journalled: bool, entry: JournalEntry) -> None:
         context._ensure_version_table()
         is_told = journalled and (self.leaves or not self.database.dialect.transactional_ddl)
-        operations = OperationJournal(context, self.database, self.revision, entry) if is_told else None
+        operations = OperationJournal(context, self.database, self.revision, entry, self._sleep) if is_told else None
         guard = TransactionGuard(context, self.revision, self.database.name)
         upgrade = self._tree.module(self.revision.id).upgrade
         if operations is None:

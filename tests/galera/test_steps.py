@@ -136,12 +136,12 @@ def test_a_step_that_two_daemons_run_on_different_nodes_takes_effect_once(databa
 class Stopped:
     """A step that stops just before it sends its first statement with these words, until it is let go."""
 
-    def __init__(self, database: Database, epoch: int, words: str) -> None:
+    def __init__(self, database: Database, epoch: int, words: str, runs: AlembicDriver | None = None) -> None:
         self._database, self._words = database, words
         self._reached, self._go = threading.Event(), threading.Event()
         sa.event.listen(database.engine, "before_cursor_execute", self._stop)
         self._pool = ThreadPoolExecutor(1)
-        self._running = self._pool.submit(driver().run, database, "2", Step.EXPAND, owner_epoch=epoch)
+        self._running = self._pool.submit((runs or driver()).run, database, "2", Step.EXPAND, owner_epoch=epoch)
         assert self._reached.wait(60), self._running.exception()
 
     def _stop(self, _connection: object, _cursor: object, statement: str, *_rest: object) -> None:

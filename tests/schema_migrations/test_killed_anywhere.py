@@ -70,7 +70,7 @@ op.create_index("ix_full_name", "customers", ["full_name"])
 """
 
 
-OF_THE_RUN = ("owner_epoch", "started_at", "finished_at")
+OF_THE_RUN = ("owner_epoch", "claims", "started_at", "finished_at")
 
 
 def two_releases(tree: TreeWriter, body: str) -> AlembicDriver:
