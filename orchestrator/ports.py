@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
 from orchestrator.domain.daemons import Daemon, DaemonState, OwnTree, OwnTreeState
 from orchestrator.domain.errors import OrchestratorError
-from orchestrator.domain.fleets import Instance, InstanceState, Report
+from orchestrator.domain.fleets import Instance, InstanceState, Registration, Report
 from orchestrator.domain.inventories import Inventory
 from orchestrator.domain.ladder import Phase, Step
 from orchestrator.domain.records import DatabaseReading, Event, Leadership, SchemaState
@@ -22,7 +22,8 @@ T = TypeVar("T")
 class Transaction(Protocol):
     """One transaction on the state of record. All of it commits, or none.
 
-    `now` is the database's time at its beginning, in seconds since the epoch, UTC.
+    `now` is the database's time when it is first asked, in seconds since the epoch, UTC; without a jump of its clock
+    that the times in the state do not follow yet.
     """
 
     @property
@@ -141,6 +142,10 @@ class Transaction(Protocol):
 
     def forget_daemon(self, daemon_id: str) -> None: ...
 
+    def move_leases(self, seconds: float, grant_seconds: float) -> None:
+        """Move the times of all leases of instances and daemons that may be alive, and their ends by so much more."""
+        ...
+
     def own_tree(self, tree: OwnTree) -> OwnTreeState: ...
 
     def lock_own_tree(self, tree: OwnTree) -> OwnTreeState:
@@ -237,6 +242,14 @@ class ManagedSchema(Protocol):
 
         `copy.incarnation` is filled in by the database. Raises `Conflict` (code `copy_ahead`), `Unavailable`.
         """
+        ...
+
+    def registration(self, database: str, fleet: str, instance_id: str) -> Registration | None:
+        """What that instance wrote of itself in the database, whether it is news or not. Raises `Unavailable`."""
+        ...
+
+    def settle(self, database: str, known: Sequence[Registration]) -> None:
+        """The state knows these now: they are news no more. What was written since stays news. Raises `Unavailable`."""
         ...
 
     def run_step(

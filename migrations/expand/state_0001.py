@@ -40,6 +40,7 @@ def upgrade() -> None:
         sa.Column("expires_at", sa.Double(), nullable=False),
         sa.Column("taken_at", sa.Double(), nullable=True),
         sa.Column("revision", sa.BigInteger(), nullable=False),
+        sa.Column("clock_steps", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_leadership")),
         **IN_MYSQL,
     )
@@ -94,8 +95,9 @@ def upgrade() -> None:
         sa.Column("schema", sa.String(length=64), nullable=False),
         sa.Column("fleet", sa.String(length=64), nullable=False),
         sa.Column("id", sa.String(length=64), nullable=False),
-        sa.Column("epoch", sa.String(length=64), nullable=False),
+        sa.Column("tag", sa.String(length=64), nullable=False),
         sa.Column("nonce", sa.String(length=64), nullable=False),
+        sa.Column("salt", sa.String(length=64), nullable=False),
         sa.Column("release", sa.String(length=64), nullable=False),
         sa.Column("host", sa.String(length=255), nullable=True),
         sa.Column("state", sa.String(16), nullable=False),

@@ -57,10 +57,14 @@ class WaitView(View, frozen=True, kw_only=True):
 
 
 class DaemonList(View, frozen=True, kw_only=True):
-    """Daemons, oldest first. `waits` says which of them keep the orchestrator's own tables from being contracted."""
+    """Daemons, oldest first. `waits` says which of them keep the orchestrator's own tables from being contracted.
+
+    `clock` says that the state database's clock jumped a short while ago, or is null.
+    """
 
     daemons: tuple[ListedDaemonView, ...]
     waits: tuple[WaitView, ...]
+    clock: str | None
 
 
 def list_(asked: Asked[DaemonsQuestion, Nothing]) -> Answer:
@@ -72,6 +76,7 @@ def list_(asked: Asked[DaemonsQuestion, Nothing]) -> Answer:
                 WaitView(daemon=wait.daemon.id, sentence=wait.sentence, remedy=wait.remedy)
                 for wait in daemons.waiting()
             ),
+            clock=daemons.clock,
         )
     )
 

@@ -202,10 +202,11 @@ class Wait(msgspec.Struct, frozen=True):
 
 
 class Daemons(msgspec.Struct, frozen=True):
-    """The daemons of one state database, and which of them keep its tables from being contracted."""
+    """The daemons of one state database, which of them keep its tables from being contracted; what its clock did."""
 
     daemons: tuple[Daemon, ...]
     waits: tuple[Wait, ...] = ()
+    clock: str | None = None
 
 
 class Report(msgspec.Struct, frozen=True):

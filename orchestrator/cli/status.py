@@ -68,7 +68,7 @@ class Status(Listing):
 
 
 def daemon_lines(found: Daemons) -> Iterator[str]:
-    """Who leads, where there are several daemons; and which of them keep our own tables from being contracted."""
+    """Who leads, where there are several daemons; who keeps our own tables from being contracted; the clock's jumps."""
     if len(found.daemons) > 1:
         leader = next((each for each in found.daemons if each.leads), None)
         gone = sum(each.expired for each in found.daemons)
@@ -80,6 +80,8 @@ def daemon_lines(found: Daemons) -> Iterator[str]:
         yield f"{len(found.daemons)} daemons{f', of which {gone} stopped renewing' if gone else ''}: {leads}"
     for wait in found.waits:
         yield from (wait.sentence, f"  > {wait.remedy}")
+    if found.clock is not None:
+        yield found.clock
 
 
 def _row(schema: Schema) -> tuple[object, ...]:

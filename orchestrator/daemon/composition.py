@@ -30,10 +30,12 @@ from orchestrator.schema_migrations.bookkeeping_schema import MayContract
 from orchestrator.schema_migrations.command_driver import CommandDriver
 from orchestrator.schema_migrations.waiting import Patience
 from orchestrator.services.advancing import Advancing
+from orchestrator.services.clocks import ClockWatch
 from orchestrator.services.context import Context, LeaseTerms
 from orchestrator.services.daemons import Daemons, Identity, Wait
 from orchestrator.services.data_migrations import DataMigrations
 from orchestrator.services.evicting import Evicting
+from orchestrator.services.fleets import Fleets
 from orchestrator.services.leadership import Elections
 from orchestrator.services.leases import Leases
 from orchestrator.services.status import StatusBoard
@@ -55,6 +57,7 @@ class Services:
     context: Context
     upgrades: Upgrades
     leases: Leases
+    fleets: Fleets
     board: StatusBoard
     data_migrations: DataMigrations
     advancing: Advancing
@@ -80,7 +83,8 @@ def compose(settings: Settings, stopping: threading.Event, place: str | None = N
     locks give up. Managed databases are not asked for anything yet. `place` is held by this process until it ends.
     Raises `OrchestratorError` with place and remedy; nothing is left running, or registered.
     """
-    state, own_tables, store, daemons = _begin(settings, place)
+    watch = ClockWatch()
+    state, own_tables, store, daemons = _begin(settings, watch, place)
     may_contract = partial(daemons.may_contract, OwnTree.BOOKKEEPING)
     schemas = {schema.name: _live_schema(schema, settings, stopping, may_contract) for schema in settings.schemas}
     context = Context(
@@ -111,15 +115,19 @@ def compose(settings: Settings, stopping: threading.Event, place: str | None = N
         context=context,
         upgrades=Upgrades(context),
         leases=Leases(context),
+        fleets=Fleets(context),
         board=StatusBoard(context),
         data_migrations=DataMigrations(context),
         advancing=Advancing(context, parallel=settings.parallel),
-        elections=Elections(store, daemons.me.id, ttl_seconds=settings.leadership_ttl_seconds),
+        elections=Elections(
+            store, daemons.me.id, ttl_seconds=settings.leadership_ttl_seconds,
+            watch=watch, grant_seconds=settings.lease_ttl_seconds,
+        ),
         evicting=Evicting(context, parallel=settings.parallel),
         sweep=Sweep(context),
         daemons=daemons,
         contract_own_tables=contract_own_tables,
-    )
+    )  # fmt: skip
 
 
 def address_of(settings: Settings) -> str:
@@ -129,7 +137,7 @@ def address_of(settings: Settings) -> str:
 
 def prepare_state(settings: Settings) -> Prepared:
     """The state database, with its tables as this version needs them. Repeatable; several daemons may do it at once."""
-    state, own_tables, _, daemons = _begin(settings)
+    state, own_tables, _, daemons = _begin(settings, ClockWatch())
     _make_directory(settings.state_dir)
     with explained(state), _private_files():
         _refuse_unfit(state)
@@ -144,11 +152,13 @@ def _refuse_unfit(state: Database) -> None:
     state.refuse_pooler()
 
 
-def _begin(settings: Settings, place: str | None = None) -> tuple[Database, OwnTables, SqlStore, Daemons]:
+def _begin(
+    settings: Settings, watch: ClockWatch, place: str | None = None
+) -> tuple[Database, OwnTables, SqlStore, Daemons]:
     """What a daemon is made of before it knows whether it may use the state database's tables. Does not connect."""
     state = open_database("state", settings.state_connection)
     state.dialect.limit_idle(state.engine, STATE_IDLE_SECONDS)
-    own_tables, store = OwnTables(state), SqlStore(state)
+    own_tables, store = OwnTables(state), SqlStore(state, watch=watch)
     host = socket.gethostname()
     me = Identity(
         id=f"{host}:{os.getpid()}:{os.urandom(4).hex()}",
@@ -158,7 +168,7 @@ def _begin(settings: Settings, place: str | None = None) -> tuple[Database, OwnT
         trees=own_tables.releases,
         place=place,
     )
-    return state, own_tables, store, Daemons(store, me, ttl_seconds=settings.leadership_ttl_seconds)
+    return state, own_tables, store, Daemons(store, me, ttl_seconds=settings.leadership_ttl_seconds, watch=watch)
 
 
 @contextmanager
@@ -188,6 +198,10 @@ def _live_schema(
     databases = {each.name: open_database(each.name, each.connection) for each in schema.databases}
     for database in databases.values():
         database.dialect.limit_idle(database.engine, MANAGED_IDLE_SECONDS)
+    members = {
+        each.name: tuple(open_database(f"{each.name}, member {n}", url) for n, url in enumerate(each.members, 1))
+        for each in schema.databases
+    }
     driver = _driver_of(schema, sleep=partial(_pause, stopping))
     runners = {}
     if schema.driver == "alembic":
@@ -199,7 +213,7 @@ def _live_schema(
         }
     return LiveSchema(
         schema.name, driver, databases, runners, batch_rows=settings.batch_rows, may_contract=may_contract,
-        sources=tuple(_sources(schema, driver.releases)),
+        sources=tuple(_sources(schema, driver.releases)), members=members,
     )  # fmt: skip
 
 

@@ -199,6 +199,7 @@ class Jobs:
             self._said.pop(_LEADERSHIP, None)
         leads = f"this daemon leads, with epoch {epoch}" if epoch is not None else "another daemon leads"
         self._say(_LEADERSHIP, leads, logging.INFO)
+        self._say("clock", self._daemons.clock or "", logging.WARNING)
 
     def _cycle(self, schema: str) -> None:
         epoch = self._epoch

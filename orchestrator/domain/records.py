@@ -49,7 +49,8 @@ class Event:
 class Leadership:
     """The lease of the leading daemon, since `taken_at`. The epoch only grows and never repeats.
 
-    The store raises `revision` with every change, a renewal too: who acts on a lease acts on it as it is.
+    The store raises `revision` with every change, a renewal too: who acts on a lease acts on it as it is. `clock_steps`
+    is by how much in all the database's clock was seen to jump: the times in the state are good for that.
     """
 
     holder: str
@@ -57,3 +58,11 @@ class Leadership:
     expires_at: float
     taken_at: float | None = None
     revision: int = 0
+    clock_steps: float = 0.0
+
+    def may_be_taken(self, now: float, *, unchanged_seconds: float, ttl_seconds: float) -> bool:
+        """Whether another daemon may lead, which saw this lease unchanged for so long by a clock of its own.
+
+        Nobody who lives renews that seldom: then the database's clock has gone back, and its time says nothing.
+        """
+        return self.expires_at <= now or unchanged_seconds >= 2 * ttl_seconds

@@ -17,6 +17,7 @@ from orchestrator.domain.errors import Never, NotFound
 from orchestrator.domain.records import Leadership
 from orchestrator.domain.releases import Releases
 from orchestrator.ports import Store, Transaction
+from orchestrator.services.clocks import ClockWatch
 from orchestrator.services.context import event
 from orchestrator.services.vouching import check_attested
 
@@ -66,8 +67,9 @@ class Wait:
 class Daemons:
     """The daemons of one state database, seen by the one named `me`. A contract that was allowed stays allowed."""
 
-    def __init__(self, store: Store, me: Identity, *, ttl_seconds: float) -> None:
+    def __init__(self, store: Store, me: Identity, *, ttl_seconds: float, watch: ClockWatch | None = None) -> None:
         self._store = store
+        self._watch = watch or ClockWatch()
         self.me = me
         self._ttl_seconds = ttl_seconds
         self._allowed: set[tuple[OwnTree, str]] = set()
@@ -161,6 +163,11 @@ class Daemons:
 
         has_contract = any(release.has_contract for tree in self.me.trees.values() for release in tree.ordered)
         return self._store.read(work) if has_contract else ()
+
+    @property
+    def clock(self) -> str | None:
+        """What people should know of the state database's clock, as this daemon sees it; None for nothing."""
+        return self._watch.sentence
 
     # -- all daemons ---------------------------------------------------------------------------------------------------
 

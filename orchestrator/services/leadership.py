@@ -5,33 +5,70 @@ Two daemons may both believe that they lead for a moment; the epoch is checked i
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 from orchestrator.domain.records import Leadership
 from orchestrator.ports import Store, Transaction
+from orchestrator.services.clocks import ClockWatch, put_on_record
+from orchestrator.services.recording import DAEMON
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """The lease of another daemon as it was last seen; since when it is unchanged, and when that was, by our clock."""
+
+    revision: int
+    since: float
+    at: float
 
 
 class Elections:
-    """Takes, renews and gives up leadership for one daemon, named `holder`."""
+    """Takes, renews and gives up leadership for one daemon, named `holder`. One caller at a time.
 
-    def __init__(self, store: Store, holder: str, *, ttl_seconds: float) -> None:
+    Who leads also puts on record that the database's clock jumped, as this daemon's `watch` saw it; leases last
+    `grant_seconds` longer then.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        holder: str,
+        *,
+        ttl_seconds: float,
+        watch: ClockWatch | None = None,
+        grant_seconds: float = 0.0,
+    ) -> None:
         self._store = store
         self._holder = holder
         self._ttl_seconds = ttl_seconds
+        self._watch = watch or ClockWatch()
+        self._grant_seconds = grant_seconds
+        self._seen: _Seen | None = None
 
     def campaign(self) -> int | None:
         """Renew the lease if it is ours, take it if it is free or ran out. Returns our epoch, or None."""
 
-        def work(tx: Transaction) -> int | None:
-            found = tx.leadership()
-            is_ours = found is not None and found.holder == self._holder
-            if found is not None and not is_ours and found.expires_at > tx.now:
+        def work(tx: Transaction) -> Leadership | None:
+            found = tx.leadership()  # before the time: where the times moved since, the lease has changed too
+            if found is not None and found.holder != self._holder and not self._may_take(found, tx.now):
+                return found
+            lease = self._renewed(found, tx.now)
+            if not tx.save_leadership(lease, expected=found):
                 return None
-            epoch = found.epoch if is_ours and found is not None else (found.epoch + 1 if found is not None else 1)
-            taken_at = found.taken_at if is_ours and found is not None else tx.now
-            lease = Leadership(self._holder, epoch, tx.now + self._ttl_seconds, taken_at)
-            taken = tx.save_leadership(lease, expected=found)
-            return epoch if taken else None
+            jump = lease.clock_steps - (found.clock_steps if found is not None else 0.0)
+            if jump:
+                put_on_record(tx, jump, actor=DAEMON, grant_seconds=self._grant_seconds)
+            return lease
 
-        return self._store.run(work)
+        lease = self._store.run(work)
+        if lease is None:  # somebody was faster
+            return None
+        if lease.holder != self._holder:
+            self._follow(lease)
+            return None
+        self._seen = None
+        self._watch.unrecorded(lease.clock_steps)
+        return lease.epoch
 
     def resign(self) -> None:
         """Let another daemon take over at once. Does nothing when the lease is not ours."""
@@ -39,6 +76,37 @@ class Elections:
         def work(tx: Transaction) -> None:
             found = tx.leadership()
             if found is not None and found.holder == self._holder:
-                tx.save_leadership(Leadership(self._holder, found.epoch, 0.0), expected=found)
+                tx.save_leadership(replace(found, expires_at=0.0, taken_at=None), expected=found)
 
         self._store.run(work)
+
+    def _may_take(self, lease: Leadership, now: float) -> bool:
+        seen = self._seen
+        unchanged = self._watch.now() - seen.since if seen is not None and seen.revision == lease.revision else 0.0
+        return lease.may_be_taken(now, unchanged_seconds=unchanged, ttl_seconds=self._ttl_seconds)
+
+    def _renewed(self, found: Leadership | None, now: float) -> Leadership:
+        """The lease as it is ours from now on. Its end is by the clock as it is after the jump that it records."""
+        if found is None:
+            return Leadership(self._holder, 1, now + self._ttl_seconds, now)
+        is_ours = found.holder == self._holder
+        jump = self._watch.unrecorded(found.clock_steps)
+        return Leadership(
+            holder=self._holder,
+            epoch=found.epoch if is_ours else found.epoch + 1,
+            expires_at=now + jump + self._ttl_seconds,
+            taken_at=found.taken_at if is_ours else now + jump,
+            clock_steps=found.clock_steps + jump,
+        )
+
+    def _follow(self, lease: Leadership) -> None:
+        """Remember the lease of who leads: whoever renewed it since this daemon saw a jump knows if there was one."""
+        seen, now = self._seen, self._watch.now()
+        if seen is not None and seen.revision == lease.revision:
+            self._seen = replace(seen, at=now)
+            return
+        if seen is not None and self._watch.jumped_before(seen.at):
+            self._watch.agree(lease.clock_steps)
+        else:
+            self._watch.unrecorded(lease.clock_steps)
+        self._seen = _Seen(lease.revision, now, now)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, TypeVar
 
 from orchestrator.domain.errors import Conflict
 from orchestrator.ports import Transaction
+from orchestrator.services.clocks import ClockWatch
 from orchestrator.store.rows import Kind, R
 from orchestrator.store.transaction import StoreTransaction
 
@@ -18,34 +20,38 @@ _Contents = dict[type, dict[tuple[object, ...], Any]]
 
 
 class MemoryStore:
-    """Implements `orchestrator.ports.Store`. Transactions run one after the other; `clock` is the database's time."""
+    """Implements `orchestrator.ports.Store`. Transactions run one after the other; `clock` is the database's time.
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    `watch` sees every reading of it.
+    """
+
+    def __init__(self, clock: Callable[[], float], watch: ClockWatch | None = None) -> None:
         self._clock = clock
+        self._watch = watch
         self._lock = threading.RLock()
         self._contents: _Contents = {}
 
     def run(self, work: Callable[[Transaction], T]) -> T:
         with self._lock:
             draft = {kind: dict(found) for kind, found in self._contents.items()}
-            outcome = work(StoreTransaction(_MemoryRows(draft, self._clock())))
+            outcome = work(StoreTransaction(_MemoryRows(draft, self._clock), self._watch))
             self._contents = draft
             return outcome
 
     def read(self, work: Callable[[Transaction], T]) -> T:
         with self._lock:
             draft = {kind: dict(found) for kind, found in self._contents.items()}
-            return work(StoreTransaction(_MemoryRows(draft, self._clock())))
+            return work(StoreTransaction(_MemoryRows(draft, self._clock), self._watch))
 
 
 class _MemoryRows:
-    def __init__(self, contents: _Contents, now: float) -> None:
+    def __init__(self, contents: _Contents, clock: Callable[[], float]) -> None:
         self._contents = contents
-        self._now = now
+        self._clock = clock
 
-    @property
+    @cached_property
     def now(self) -> float:
-        return self._now
+        return self._clock()
 
     def _of(self, kind: Kind[R]) -> dict[tuple[object, ...], R]:
         return self._contents.setdefault(kind.record, {})
@@ -93,6 +99,11 @@ class _MemoryRows:
 
     def delete(self, kind: Kind[R], *key: object) -> None:
         self._of(kind).pop(key, None)
+
+    def add(self, kind: Kind[R], equal: Mapping[str, object], amounts: Mapping[str, float]) -> None:
+        for record in self.find(kind, equal):
+            moved: Any = {name: getattr(record, name) + amount for name, amount in amounts.items()}
+            self._of(kind)[_key(kind, record)] = replace(record, **moved)  # type: ignore[type-var]
 
     def lock(self, kind: Kind[R], *key: object) -> None:
         """Transactions run one after the other here anyway."""

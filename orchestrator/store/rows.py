@@ -38,10 +38,12 @@ class LeadershipRow:
     expires_at: float
     taken_at: float | None
     revision: int
+    clock_steps: float
 
     @classmethod
     def of(cls, leadership: Leadership, revision: int) -> LeadershipRow:
-        return cls(1, leadership.holder, leadership.epoch, leadership.expires_at, leadership.taken_at, revision)
+        found = leadership
+        return cls(1, found.holder, found.epoch, found.expires_at, found.taken_at, revision, found.clock_steps)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,6 +101,10 @@ class Rows(Protocol):
 
     def delete(self, kind: Kind[R], *key: object) -> None:
         """Forget the record of that key, if there is one."""
+        ...
+
+    def add(self, kind: Kind[R], equal: Mapping[str, object], amounts: Mapping[str, float]) -> None:
+        """Add to fields of all records whose fields equal those given."""
         ...
 
     def lock(self, kind: Kind[R], *key: object) -> None:

@@ -18,6 +18,7 @@ from orchestrator.dialects import Database, reason
 from orchestrator.dialects.driver_errors import OUT_OF_CLUSTER_REMEDY, says_out_of_cluster
 from orchestrator.domain.errors import Unavailable
 from orchestrator.ports import Transaction
+from orchestrator.services.clocks import ClockWatch
 from orchestrator.store.rows import Kind, R, from_row, to_row
 from orchestrator.store.transaction import StoreTransaction
 
@@ -33,12 +34,16 @@ logging.getLogger("oslo_db.api").setLevel(logging.CRITICAL)
 class SqlStore:
     """Implements `orchestrator.ports.Store`.
 
-    `clock` replaces the database's time in tests; without it the database says what time it is.
+    `clock` replaces the database's time in tests; without it the database says what time it is. `watch` sees every
+    reading of it.
     """
 
-    def __init__(self, database: Database, clock: Callable[[], float] | None = None) -> None:
+    def __init__(
+        self, database: Database, clock: Callable[[], float] | None = None, watch: ClockWatch | None = None
+    ) -> None:
         self._database = database
         self._clock = clock
+        self._watch = watch
         self._retried = oslo_db_api.wrap_db_retry(
             max_retries=RETRIES,
             retry_on_deadlock=True,
@@ -62,7 +67,7 @@ class SqlStore:
 
     def _guarded(self, begin: Begin, work: Callable[[Transaction], T]) -> T:
         try:
-            outcome: T = self._retried(begin, self._now, work)
+            outcome: T = self._retried(begin, self._now, self._watch, work)
         except (oslo_db_exception.DBError, SQLAlchemyError) as error:
             takes_no_writes = self._database.dialect.says_read_only(error)
             out_of_cluster = says_out_of_cluster(error)
@@ -84,10 +89,11 @@ class SqlStore:
 def _run_once(
     begin: Begin,
     read_clock: Callable[[Connection], float],
+    watch: ClockWatch | None,
     work: Callable[[Transaction], T],
 ) -> T:
     with begin() as connection:
-        return work(StoreTransaction(_SqlRows(connection, read_clock)))
+        return work(StoreTransaction(_SqlRows(connection, read_clock), watch))
 
 
 class _SqlRows:
@@ -149,6 +155,11 @@ class _SqlRows:
         columns = kind.table.c
         matches = (columns[name] == value for name, value in zip(kind.key, key, strict=True))
         self._connection.execute(delete(kind.table).where(*matches))
+
+    def add(self, kind: Kind[R], equal: Mapping[str, object], amounts: Mapping[str, float]) -> None:
+        columns = kind.table.c
+        statement = update(kind.table).where(*(columns[name] == value for name, value in equal.items()))
+        self._connection.execute(statement.values({name: columns[name] + each for name, each in amounts.items()}))
 
     def lock(self, kind: Kind[R], *key: object) -> None:
         columns = kind.table.c

@@ -174,8 +174,9 @@ instances = Table(
     _name("schema", ForeignKey("schemas.name"), primary_key=True),
     _name("fleet", primary_key=True),
     _name("id", primary_key=True),
-    _name("epoch", nullable=False),
+    _name("tag", nullable=False),
     _name("nonce", nullable=False),
+    _name("salt", nullable=False),
     _name("release", nullable=False),
     Column("host", String(255), nullable=True),
     Column("state", Word(InstanceState), nullable=False),
@@ -292,6 +293,7 @@ leadership = Table(
     Column("expires_at", Double, nullable=False),
     Column("taken_at", Double, nullable=True),
     Column("revision", BigInteger, nullable=False),  # grows with every renewal
+    Column("clock_steps", Double, nullable=False),
     **IN_MYSQL,
 )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 from orchestrator.domain.daemons import Daemon, DaemonState, OwnTree, OwnTreeState
 from orchestrator.domain.errors import NotFound, StaleRevision
 from orchestrator.domain.fleets import POSSIBLY_ALIVE, Instance, InstanceState, Report
@@ -10,6 +12,7 @@ from orchestrator.domain.records import DatabaseReading, Event, Leadership, Sche
 from orchestrator.domain.upgrades import Upgrade
 from orchestrator.domain.view import Approval, StepRecord
 from orchestrator.domain.waves import FleetPause
+from orchestrator.services.clocks import ClockWatch
 from orchestrator.store import rows
 from orchestrator.store.rows import Kind, KnownFleet, LeadershipRow, R, Rows
 
@@ -17,12 +20,19 @@ from orchestrator.store.rows import Kind, KnownFleet, LeadershipRow, R, Rows
 class StoreTransaction:
     """Implements `orchestrator.ports.Transaction`."""
 
-    def __init__(self, storage: Rows) -> None:
+    def __init__(self, storage: Rows, watch: ClockWatch | None = None) -> None:
         self._rows = storage
+        self._watch = watch
 
-    @property
+    @cached_property
     def now(self) -> float:
-        return self._rows.now
+        if self._watch is None:
+            return self._rows.now
+        now = self._watch.read(lambda: self._rows.now)
+        if not self._watch.has_news:
+            return now
+        row = self._rows.get(rows.LEADERSHIP, 1)
+        return now - self._watch.unrecorded(row.clock_steps if row is not None else 0.0)
 
     def schemas(self) -> tuple[SchemaState, ...]:
         return self._rows.find(rows.SCHEMAS, {})
@@ -143,7 +153,7 @@ class StoreTransaction:
         row = self._rows.get(rows.LEADERSHIP, 1)
         if row is None:
             return None
-        return Leadership(row.holder, row.epoch, row.expires_at, row.taken_at, row.revision)
+        return Leadership(row.holder, row.epoch, row.expires_at, row.taken_at, row.revision, row.clock_steps)
 
     def save_leadership(self, leadership: Leadership, *, expected: Leadership | None) -> bool:
         if expected is not None:
@@ -168,6 +178,12 @@ class StoreTransaction:
 
     def forget_daemon(self, daemon_id: str) -> None:
         self._rows.delete(rows.DAEMONS, daemon_id)
+
+    def move_leases(self, seconds: float, grant_seconds: float) -> None:
+        amounts = {"renewed_at": seconds, "expires_at": seconds + grant_seconds}
+        for state in POSSIBLY_ALIVE:
+            self._rows.add(rows.INSTANCES, {"state": state}, amounts)
+        self._rows.add(rows.DAEMONS, {"state": DaemonState.ALIVE}, amounts)
 
     def own_tree(self, tree: OwnTree) -> OwnTreeState:
         return self._rows.get(rows.OWN_TREES, tree) or OwnTreeState(tree, None)

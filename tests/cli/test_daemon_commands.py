@@ -32,6 +32,11 @@ def test_one_daemon_is_nothing_to_speak_of(run: Run) -> None:
     assert run("status").err == ""
 
 
+def test_status_says_that_the_clock_jumped(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Daemons, "clock", "the clock of the state database jumped forward by 60 s")
+    assert run("status").err == "the clock of the state database jumped forward by 60 s\n"
+
+
 @pytest.mark.usefixtures("older")
 def test_status_says_who_leads_and_what_an_older_daemon_keeps(run: Run) -> None:
     first, second, third = run("status").err.splitlines()

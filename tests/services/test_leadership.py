@@ -115,7 +115,7 @@ def test_nobody_leads_while_the_lease_of_another_holds(rounds: list[tuple[float,
     clock = Clock()
     held: dict[int, float] = {}
     contents: dict[type, dict[tuple[object, ...], object]] = {}
-    store = Interrupted(lambda work: work(StoreTransaction(_MemoryRows(contents, clock()))))
+    store = Interrupted(lambda work: work(StoreTransaction(_MemoryRows(contents, clock))))
     daemons = [Elections(cast(Store, store), str(name), ttl_seconds=TTL_SECONDS) for name in range(3)]
     holders: dict[int, int] = {}
 
