@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
-from sqlalchemy import event
 
 from orchestrator.daemon.live_schema import LiveSchema
 from orchestrator.demo.example import SCHEMA
@@ -14,10 +12,6 @@ from tests.recovery.entries import Entry, mends
 from tests.recovery.place import Place
 
 EXPAND = "expand/e002_new_shape.py"
-
-
-class Killed(BaseException):
-    """The daemon dies here."""
 
 
 @mends("A revision fails")
@@ -46,56 +40,6 @@ acknowledged = "it does not know better"
     entry.assert_shown(place.status())
     file.write_text(text)
     place.reopen().type(entry)
-    assert place.goes_on()
-
-
-@pytest.fixture
-def killed_place(place: Place, mysql_url: str) -> Place:
-    """A place on MariaDB whose daemon was killed when `CREATE TABLE statuses` had taken effect, and is not back yet."""
-    place.own_migrations()
-    place.site.databases = {"main": mysql_url}
-    place.open().begin().nobody_runs()
-    (database,) = place.services.context.schemas[SCHEMA].handles  # type: ignore[attr-defined]  # of the live schema
-    sent = [""]
-
-    def die(connection: sa.Connection, cursor: object, statement: str, *others: object) -> None:
-        if "CREATE TABLE statuses" in " ".join(sent[-1].split()):  # it took effect, and is not marked yet
-            connection.connection.dbapi_connection._force_close()  # type: ignore[union-attr]
-            raise Killed
-        sent.append(statement)
-
-    event.listen(database.engine, "before_cursor_execute", die)
-    with pytest.raises(Killed):
-        place.work()
-    return place
-
-
-def forgetting(status: str) -> str:
-    """The statement that forgets an operation, as it is shown."""
-    return "DELETE FROM" + status.partition("DELETE FROM")[2].partition(";")[0]
-
-
-@mends("Nobody can tell whether a statement took effect")
-def test_statement_in_doubt(killed_place: Place, entry: Entry) -> None:
-    place = killed_place.reopen()
-    place.execute("ALTER TABLE statuses DROP COLUMN name")
-    place.work()
-    shown = place.status()
-    entry.assert_shown(shown)
-    place.execute(*entry.statements(), forgetting(shown))
-    place.type(entry)
-    assert place.goes_on()
-
-
-@mends("A revision's file was changed after it was broken off")
-def test_revision_that_was_changed_after_it_was_broken_off(killed_place: Place, entry: Entry) -> None:
-    place = killed_place
-    place.edit(EXPAND, "sa.String(20), nullable=False, unique", "sa.String(30), nullable=False, unique")
-    place.reopen().work()
-    shown = place.status()
-    entry.assert_shown(shown)
-    place.execute("DROP TABLE statuses", forgetting(shown))
-    place.type(entry)
     assert place.goes_on()
 
 
