@@ -14,6 +14,7 @@ from orchestrator.domain.guards.databases_fenced import unfit
 from orchestrator.domain.guards.old_shape_valid import unproven_reverses
 from orchestrator.domain.guards.waves_open import may_open_next, wave_after
 from orchestrator.domain.ladder import EVERY_MOVE, POINT_OF_NO_RETURN, RUNG_OF, InStepBy, Phase, Side, Step
+from orchestrator.domain.losses import Loss, loss_in
 from orchestrator.domain.sightings import harm
 from orchestrator.domain.upgrades import Move, Status
 from orchestrator.domain.view import Blocker, DatabaseFacts, StepState, View
@@ -109,6 +110,13 @@ class TrustOldShape:
 
 
 @dataclass(frozen=True, slots=True)
+class Freeze:
+    """Commits are lost: nothing goes on as if they were not."""
+
+    loss: Loss
+
+
+@dataclass(frozen=True, slots=True)
 class Thaw:
     """Commits were lost, and everybody who may be alive was heard of since."""
 
@@ -133,6 +141,7 @@ Decision = (
     | EndAtBase
     | MoveRowsBack
     | TrustOldShape
+    | Freeze
     | Thaw
     | RecordDoubt
 )
@@ -159,6 +168,9 @@ def decide(view: View) -> Decision:
     upgrade = view.upgrade
     if upgrade.status is not Status.RUNNING:
         return Idle(f"the upgrade is {upgrade.status.value}")
+    loss = loss_in(upgrade, view.databases)
+    if loss is not None:
+        return Freeze(loss)
     doubt = harm(view) if upgrade.doubt is None else None
     if doubt is not None:
         return RecordDoubt(doubt)

@@ -17,16 +17,16 @@ from orchestrator.domain import planner
 from orchestrator.domain.errors import Conflict, OrchestratorError, Unavailable
 from orchestrator.domain.fleets import Registration
 from orchestrator.domain.inventories import REMEMBERED_SECONDS, Inventory
-from orchestrator.domain.ladder import Step
-from orchestrator.domain.records import DatabaseReading, SchemaState
+from orchestrator.domain.losses import is_another
+from orchestrator.domain.records import DatabaseReading
 from orchestrator.domain.upgrades import Move, Status, Upgrade
 from orchestrator.domain.view import Copy, DatabaseFacts, StepRecord, StepState
 from orchestrator.ports import ManagedSchema, Transaction
 from orchestrator.services import importing, looking
 from orchestrator.services.context import Context, event, standing_of, view_of
 from orchestrator.services.copying import copy_of, is_behind
+from orchestrator.services.recording import DAEMON, record
 
-DAEMON = "orchestrator"
 REST_SECONDS = 10.0
 """How often databases are looked at while no upgrade of their schema is under way."""
 
@@ -139,7 +139,8 @@ class Advancing:
         def read(database: str) -> DatabaseFacts:
             release = managed.releases[upgrade.to_release] if upgrade is not None and not look.at_rest else None
             facts = managed.observe(database, release, verify=look.verify)
-            if copy is not None and facts.error is None and is_behind(facts, copy):
+            is_loss_on_record = look.at_rest or upgrade is None or upgrade.frozen is not None or not is_another(facts)
+            if copy is not None and facts.error is None and is_behind(facts, copy) and is_loss_on_record:
                 try:
                     managed.write_copy(database, copy)
                 except OrchestratorError as error:
@@ -222,7 +223,10 @@ class Advancing:
             check_leader(tx, leader_epoch)
             decision = look(tx)
             if decision is not None:
-                _record(tx, state, seen, decision, leader_epoch, managed.databases)
+                record(
+                    tx, state, seen, decision,
+                    leader_epoch=leader_epoch, databases=managed.databases, terms=self._context.lease_terms,
+                )  # fmt: skip
             return decision
 
         expected = self._context.store.read(look)
@@ -347,89 +351,3 @@ def check_leader(tx: Transaction, leader_epoch: int) -> None:
 
 def _not_leader() -> Conflict:
     return Conflict("not_leader", "another daemon leads by now", remedy="Nothing to do: it goes on there.")
-
-
-def _record(
-    tx: Transaction,
-    state: SchemaState,
-    upgrade: Upgrade,
-    decision: planner.Decision,
-    leader_epoch: int,
-    databases: tuple[str, ...],
-) -> None:
-    """Write what was decided. Each change is a compare-and-set on the revision that was decided upon."""
-    changed: Upgrade | None = None
-    match decision:
-        case planner.SetFence(target):
-            changed = upgrade.with_fence(target)
-        case planner.LiftFence():
-            changed = upgrade.without_fence()
-        case planner.BeginStep(target, step):
-            changed = upgrade.with_step_begun()
-            for database in databases:
-                tx.save_step(StepRecord(upgrade.id, target, database, StepState.PENDING, leader_epoch))
-            event(
-                tx, "step.begin", _announcement(step, upgrade),
-                actor=DAEMON, schema=upgrade.schema, upgrade_id=upgrade.id, subject=target.word,
-            )  # fmt: skip
-        case planner.Publish(target, wave, stays):
-            changed = upgrade.published(tx.now, wave=wave, stays=stays)
-            event(
-                tx, "phase.publish", f"{upgrade.schema} entered {target.word}",
-                actor=DAEMON, schema=upgrade.schema, upgrade_id=upgrade.id, subject=target.word,
-            )  # fmt: skip
-        case planner.MoveRowsBack():
-            changed = upgrade.with_reversing()
-        case planner.TrustOldShape():
-            changed = upgrade.with_old_restored()
-            event(
-                tx, "upgrade.old_restored", "every row is proven to carry the old shape again",
-                actor=DAEMON, schema=upgrade.schema, upgrade_id=upgrade.id,
-            )  # fmt: skip
-        case planner.Thaw():
-            changed = upgrade.thawed()
-            event(
-                tx, "upgrade.thaw", "everybody who may be alive was heard of again; the upgrade goes on",
-                actor=DAEMON, schema=upgrade.schema, upgrade_id=upgrade.id,
-            )  # fmt: skip
-        case planner.OpenWave() | planner.Complete() | planner.EndAtBase():
-            changed = _told(tx, upgrade, decision)
-        case planner.RecordDoubt(doubt):
-            changed = upgrade.with_doubt(doubt)
-            event(
-                tx, "upgrade.doubt", f"{doubt}: what was proven of the rows counts no more",
-                actor=DAEMON, schema=upgrade.schema, upgrade_id=upgrade.id,
-            )  # fmt: skip
-        case _:
-            return
-    tx.save_upgrade(changed, expected_revision=upgrade.revision)
-    if changed.status is not Status.RUNNING:
-        release = upgrade.to_release if changed.status is Status.COMPLETED else upgrade.from_release
-        tx.save_schema(replace(state, release=release, upgrade_id=None, last_revision=changed.revision))
-        event(
-            tx, f"upgrade.{changed.status.value}", f"{upgrade.schema} is at release {release}",
-            actor=DAEMON, schema=upgrade.schema, upgrade_id=upgrade.id,
-        )  # fmt: skip
-
-
-def _told(
-    tx: Transaction, upgrade: Upgrade, decision: planner.OpenWave | planner.Complete | planner.EndAtBase
-) -> Upgrade:
-    """The upgrade with its next wave open, or ended because everybody is told."""
-    if isinstance(decision, planner.EndAtBase):
-        return upgrade.ended_at_base(tx.now)
-    if isinstance(decision, planner.Complete):
-        return upgrade.completed(tx.now)
-    event(
-        tx, "wave.open", f"{upgrade.phase.word} is told to {decision.whom}",
-        actor=DAEMON, schema=upgrade.schema, upgrade_id=upgrade.id, subject=upgrade.phase.word,
-    )  # fmt: skip
-    return upgrade.with_wave(decision.wave, tx.now)
-
-
-def _announcement(step: Step, upgrade: Upgrade) -> str:
-    if step is Step.SEAL:
-        return f"writes to the old shape of {upgrade.schema} are about to be denied"
-    if step is Step.CONTRACT:
-        return f"the old shape of {upgrade.schema} is about to be removed; there is no way back from here"
-    return f"the {step.value} step of {upgrade.to_release} begins"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from orchestrator.domain.fleets import Instance, InstanceState
 from orchestrator.ports import Transaction
-from orchestrator.services.advancing import DAEMON
 from orchestrator.services.context import Context, event
+from orchestrator.services.recording import DAEMON
 
 
 class Sweep:

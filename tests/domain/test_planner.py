@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from orchestrator.domain import planner
 from orchestrator.domain.ladder import Phase, Step
+from orchestrator.domain.losses import loss_in
 from orchestrator.domain.upgrades import Move, Status, Upgrade
 from orchestrator.domain.view import MigrationFacts, MigrationState, Policy, StepRecord, StepState, View
 from tests.domain.views import (
@@ -23,6 +24,7 @@ from tests.domain.views import (
     an_approval,
     an_instance,
     an_upgrade,
+    complete,
     with_database,
 )
 
@@ -102,6 +104,10 @@ def test_refused_if_and_only_if_there_are_blockers(view: View) -> None:
     if upgrade.status is not Status.RUNNING:
         assert isinstance(decision, planner.Idle)
         return
+    loss = loss_in(upgrade, view.databases)
+    if loss is not None:
+        assert decision == planner.Freeze(loss)
+        return
     target = upgrade.target
     if upgrade.move is Move.RESTING and target is not None:
         found = planner.blockers(view, target)
@@ -144,7 +150,7 @@ def test_a_phase_is_published_only_from_its_own_fence(view: View) -> None:
 @given(views())
 def test_nothing_moves_while_paused(view: View) -> None:
     paused = replace(view, upgrade=replace(view.upgrade, paused="lunch"))
-    still = (planner.Idle, planner.Refusal, planner.LiftFence, planner.EndAtBase)
+    still = (planner.Idle, planner.Refusal, planner.LiftFence, planner.EndAtBase, planner.Freeze)
     assert isinstance(planner.decide(paused), still)
 
 
@@ -300,3 +306,73 @@ def test_a_database_that_cannot_be_read_is_not_asked_to_take_the_step() -> None:
     decision = planner.decide(replace(view, steps=ended))
     assert isinstance(decision, planner.Refusal)
     assert [(each.code, each.culprits) for each in decision.blockers] == [("database_unreachable", ("two",))]
+
+
+# -- lost commits ----------------------------------------------------------------------------------------------------
+
+
+def held(upgrade: Upgrade, **changes: object) -> View:
+    """The upgrade, and one database whose copy is not the upgrade's."""
+    facts = a_database(upgrade=upgrade)
+    assert facts.copy is not None
+    return a_view(upgrade, databases=(replace(facts, copy=replace(facts.copy, **changes)),))  # type: ignore[arg-type]
+
+
+def test_a_copy_that_knows_more_than_the_state_freezes_the_upgrade_where_the_copy_has_it() -> None:
+    upgrade = an_upgrade(Phase.BACKFILL)
+    view = held(upgrade, revision=upgrade.revision + 5, phase=Phase.READ_NEW, fence=Phase.READ_NEW)
+    decision = planner.decide(view)
+    assert isinstance(decision, planner.Freeze)
+    loss = decision.loss
+    assert (loss.phase, loss.revision, loss.removing) == (Phase.READ_NEW, upgrade.revision + 5, False)
+    frozen = upgrade.with_lost_commits(loss.why, until=NOW + 70, revision=loss.revision, phase=loss.phase)
+    assert (frozen.phase, frozen.fence, frozen.move) == (Phase.READ_NEW, Phase.READ_NEW, Move.RESTING)
+    assert frozen.revision == frozen.publication == upgrade.revision + 6
+    assert not frozen.old_valid
+
+
+def test_the_intent_of_contracted_is_not_lost() -> None:
+    upgrade = an_upgrade(Phase.WRITE_NEW)
+    copy = {"phase": Phase.SEALED, "fence": Phase.CONTRACTED, "move": Move.STEPPING}
+    decision = planner.decide(held(upgrade, revision=upgrade.revision + 1, **copy))
+    assert isinstance(decision, planner.Freeze) and decision.loss.removing
+    frozen = upgrade.with_lost_commits("", until=NOW, revision=upgrade.revision + 1, phase=Phase.SEALED, removing=True)
+    assert frozen.is_past_return and frozen.goal is Phase.CONTRACTED
+
+
+def test_a_fence_before_contracted_is_no_intent() -> None:
+    upgrade = an_upgrade(Phase.WRITE_NEW)
+    copy = {"phase": Phase.SEALED, "fence": Phase.CONTRACTED, "move": Move.FENCED}
+    decision = planner.decide(held(upgrade, revision=upgrade.revision + 1, **copy))
+    assert isinstance(decision, planner.Freeze) and not decision.loss.removing
+
+
+def test_another_incarnation_freezes_the_upgrade_once() -> None:
+    upgrade = an_upgrade(Phase.BACKFILL)
+    assert isinstance(planner.decide(held(upgrade, incarnation="i0")), planner.Freeze)
+    frozen = upgrade.with_lost_commits("main was restored", until=NOW + 70, revision=0)
+    assert isinstance(planner.decide(held(frozen, incarnation="i0")), planner.Refusal)
+
+
+def test_what_is_frozen_goes_on_when_the_time_is_over_and_everybody_was_heard_of() -> None:
+    frozen = an_upgrade(Phase.BACKFILL).with_lost_commits("main was restored", until=NOW + 70, revision=0)
+    assert isinstance(planner.decide(a_view(frozen)), planner.Refusal)
+    silent = a_view(replace(frozen, frozen_until=NOW), instances=(an_instance(),))
+    assert isinstance(planner.decide(silent), planner.Refusal)
+    heard = a_view(replace(frozen, frozen_until=NOW), instances=(an_instance(acked=frozen.publication),))
+    assert planner.decide(heard) == planner.Thaw()
+
+
+def test_rows_are_moved_back_once_everybody_writes_both_shapes_again() -> None:
+    release = replace(NEW, reverse_data_migrations=("join_name",))
+    upgrade = replace(
+        an_upgrade(Phase.READ_NEW, goal=Phase.BASE, old_valid=False), profile=replace(release.profile)
+    )
+    late = a_view(upgrade, new=release, instances=(an_instance(acked=PUBLICATION - 1),))
+    assert isinstance(planner.decide(late), planner.Refusal)
+    assert planner.decide(a_view(upgrade, new=release)) == planner.MoveRowsBack()
+    moving = a_view(upgrade.with_reversing(), new=release)
+    assert isinstance(planner.decide(moving), planner.Refusal)
+    moved = replace(moving.databases[0], migrations=(*moving.databases[0].migrations, complete("join_name")))
+    assert planner.decide(replace(moving, databases=(moved,))) == planner.TrustOldShape()
+    assert planner.decide(a_view(upgrade.with_old_restored(), new=release)) == planner.SetFence(Phase.BACKFILL)

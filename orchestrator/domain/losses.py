@@ -1,0 +1,57 @@
+"""Losses: signs that the last commits are gone, of the state or of a managed database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from orchestrator.domain.fleets import EXPIRY_MARGIN_SECONDS
+from orchestrator.domain.ladder import Phase
+from orchestrator.domain.upgrades import Move, Upgrade
+from orchestrator.domain.view import DatabaseFacts
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What shows it, and what was committed as far as anybody still knows.
+
+    `revision` is the highest that is known, `phase` what was published by then, None where that is not known;
+    `removing` says that the intent of contracted was on record.
+    """
+
+    why: str
+    revision: int
+    phase: Phase | None = None
+    removing: bool = False
+
+
+def loss_in(upgrade: Upgrade, databases: Iterable[DatabaseFacts]) -> Loss | None:
+    """The loss that the databases show: one knows more of the upgrade than the state, or is another one than before.
+
+    A restore changes no identity, so both are looked for. What is written down once is not found again.
+    """
+    read = [facts for facts in databases if facts.error is None and facts.copy is not None]
+    held = [(facts.copy, facts) for facts in read if facts.copy is not None and facts.copy.upgrade_id == upgrade.id]
+    copy, facts = max(held, key=lambda each: each[0].revision, default=(None, None))
+    if copy is not None and facts is not None and copy.revision > upgrade.revision:
+        return Loss(
+            f"database {facts.name} knows revision {copy.revision} of the upgrade, and the state only "
+            f"{upgrade.revision}",
+            copy.revision,
+            copy.phase,
+            removing=copy.move is Move.STEPPING and copy.fence is Phase.CONTRACTED,
+        )
+    for each in read:
+        if upgrade.frozen is None and each.copy is not None and is_another(each):
+            return Loss(f"database {each.name} is not the one that it was: it was restored, or failed over", 0)
+    return None
+
+
+def is_another(facts: DatabaseFacts) -> bool:
+    """Whether the database has another history than when its copy was written."""
+    return facts.copy is not None and facts.copy.incarnation != facts.incarnation
+
+
+def frozen_seconds(ttl_seconds: float) -> float:
+    """How long to wait at least: by then every lease that may have been forgotten is over."""
+    return ttl_seconds + EXPIRY_MARGIN_SECONDS

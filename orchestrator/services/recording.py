@@ -1,0 +1,114 @@
+"""Recording: what a decision of the planner changes in the state, with the line of the audit log that tells of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from orchestrator.domain import planner
+from orchestrator.domain.ladder import Step
+from orchestrator.domain.losses import frozen_seconds
+from orchestrator.domain.records import SchemaState
+from orchestrator.domain.upgrades import Status, Upgrade
+from orchestrator.domain.view import StepRecord, StepState
+from orchestrator.ports import Transaction
+from orchestrator.services.context import LeaseTerms, event
+
+DAEMON = "orchestrator"
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """The upgrade as it is decided, and what the audit log says of that; nothing where `action` is empty."""
+
+    upgrade: Upgrade
+    action: str = ""
+    sentence: str = ""
+    subject: str | None = None
+
+
+def record(
+    tx: Transaction,
+    state: SchemaState,
+    upgrade: Upgrade,
+    decision: planner.Decision,
+    *,
+    leader_epoch: int,
+    databases: tuple[str, ...],
+    terms: LeaseTerms,
+) -> None:
+    """Write what was decided: a compare-and-set on the revision that was decided upon."""
+    change = _change(upgrade, decision, tx.now, terms)
+    if change is None:
+        return
+    if isinstance(decision, planner.BeginStep):
+        for database in databases:
+            tx.save_step(StepRecord(upgrade.id, decision.target, database, StepState.PENDING, leader_epoch))
+    changed = change.upgrade
+    tx.save_upgrade(changed, expected_revision=upgrade.revision)
+    _tell(tx, upgrade, change)
+    if changed.status is not Status.RUNNING:
+        release = upgrade.to_release if changed.status is Status.COMPLETED else upgrade.from_release
+        tx.save_schema(replace(state, release=release, upgrade_id=None, last_revision=changed.revision))
+        ended = f"{upgrade.schema} is at release {release}"
+        _tell(tx, upgrade, _Change(changed, f"upgrade.{changed.status.value}", ended))
+
+
+def _tell(tx: Transaction, upgrade: Upgrade, change: _Change) -> None:
+    if change.action:
+        event(
+            tx, change.action, change.sentence,
+            actor=DAEMON, schema=upgrade.schema, upgrade_id=upgrade.id, subject=change.subject,
+        )  # fmt: skip
+
+
+def _change(upgrade: Upgrade, decision: planner.Decision, now: float, terms: LeaseTerms) -> _Change | None:
+    match decision:
+        case planner.SetFence(target):
+            return _Change(upgrade.with_fence(target))
+        case planner.LiftFence():
+            return _Change(upgrade.without_fence())
+        case planner.BeginStep(target, step):
+            return _Change(upgrade.with_step_begun(), "step.begin", _announcement(step, upgrade), target.word)
+        case planner.Publish(target, wave, stays):
+            published = upgrade.published(now, wave=wave, stays=stays)
+            return _Change(published, "phase.publish", f"{upgrade.schema} entered {target.word}", target.word)
+        case planner.OpenWave(wave, whom):
+            told = f"{upgrade.phase.word} is told to {whom}"
+            return _Change(upgrade.with_wave(wave, now), "wave.open", told, upgrade.phase.word)
+        case planner.Complete():
+            return _Change(upgrade.completed(now))
+        case planner.EndAtBase():
+            return _Change(upgrade.ended_at_base(now))
+    return _change_beside_the_ladder(upgrade, decision, now, terms)
+
+
+def _change_beside_the_ladder(
+    upgrade: Upgrade, decision: planner.Decision, now: float, terms: LeaseTerms
+) -> _Change | None:
+    match decision:
+        case planner.MoveRowsBack():
+            return _Change(upgrade.with_reversing(), "rows.back", "rows are moved back into the old shape")
+        case planner.TrustOldShape():
+            proven = "every row is proven to carry the old shape again"
+            return _Change(upgrade.with_old_restored(), "rows.restored", proven)
+        case planner.RecordDoubt(doubt):
+            sentence = f"{doubt}: what was proven of the rows counts no more"
+            return _Change(upgrade.with_doubt(doubt), "upgrade.doubt", sentence)
+        case planner.Freeze(loss):
+            until = now + frozen_seconds(terms.ttl_seconds)
+            frozen = upgrade.with_lost_commits(
+                loss.why, until=until, revision=loss.revision, phase=loss.phase, removing=loss.removing
+            )
+            sentence = f"{loss.why}: commits may be lost, so nothing moves until everybody was heard of again"
+            return _Change(frozen, "upgrade.freeze", sentence)
+        case planner.Thaw():
+            return _Change(upgrade.thawed(), "upgrade.thaw", "everybody who may be alive was heard of again")
+    return None
+
+
+def _announcement(step: Step, upgrade: Upgrade) -> str:
+    if step is Step.SEAL:
+        return f"writes to the old shape of {upgrade.schema} are about to be denied"
+    if step is Step.CONTRACT:
+        return f"the old shape of {upgrade.schema} is about to be removed; there is no way back from here"
+    return f"the {step.value} step of {upgrade.to_release} begins"
