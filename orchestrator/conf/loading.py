@@ -348,9 +348,16 @@ class _Loading:
                 remedy=f"Remove it, or give it to one of them in [database:{schema}:{names[0]}].",
             )
         if connection is not None:
-            yield DatabaseSettings(schema, connection)
+            yield DatabaseSettings(schema, connection, tuple(section.value("members")))
         elif not names:
             section.missing("connection", also=" (or `databases = ...`)")
+        if names and section.is_given("members"):
+            section.refuse(
+                "members",
+                "option_ambiguous",
+                "the schema has several databases, so these URLs belong to none of them",
+                remedy=f"Give them to their databases, e.g. in [database:{schema}:{names[0]}].",
+            )
         seen: dict[str, str] = {}
         for name in names:
             each = self._reader(schema_database_section.group(schema, name).name)
@@ -363,7 +370,7 @@ class _Loading:
                     remedy="Give each database of a schema once.",
                 )
             seen[url] = name
-            yield DatabaseSettings(name, url)
+            yield DatabaseSettings(name, url, tuple(each.value("members")))
 
 
 def _is_loopback(bind: str) -> bool:

@@ -2,6 +2,8 @@
 
 from oslo_config import cfg
 
+from orchestrator.conf.schema_database import MEMBERS
+
 PREFIX = "schema:"
 
 COMMAND_ONLY = ("preset", "command_prefix", "config_file", "environment")
@@ -21,6 +23,7 @@ OPTIONS: tuple[cfg.Opt, ...] = (
         sample_default="postgresql://orchestrator:PASSWORD@db.example.org/inventory",
         help="URL of the schema's database, where it has only one. A dollar sign is written $$.",
     ),
+    MEMBERS,
     cfg.ListOpt(
         "databases",
         sample_default=["cell01", "cell02"],

@@ -4,6 +4,15 @@ from oslo_config import cfg
 
 PREFIX = "database:"
 
+MEMBERS = cfg.MultiStrOpt(
+    "members",
+    default=[],
+    secret=True,
+    sample_default=["mysql://orchestrator:PASSWORD@db2.example.org/cell01"],
+    help="On a Galera cluster: the URL of the database on one node. Repeat it for each node. A session of an instance "
+    "that is evicted is ended on the node that it lives on.",
+)
+
 OPTIONS: tuple[cfg.Opt, ...] = (
     cfg.StrOpt(
         "connection",
@@ -12,6 +21,7 @@ OPTIONS: tuple[cfg.Opt, ...] = (
         sample_default="postgresql://orchestrator:PASSWORD@db1.example.org/cell01",
         help="URL of this database. A dollar sign is written $$.",
     ),
+    MEMBERS,
 )
 
 

@@ -11,10 +11,14 @@ from orchestrator.domain.ladder import Phase
 
 @dataclass(frozen=True, slots=True)
 class DatabaseSettings:
-    """One managed database. `connection` holds a password and is never shown."""
+    """One managed database. `connection` holds a password and is never shown.
+
+    `members` are the URLs of the same database on the nodes of a cluster, where they were named.
+    """
 
     name: str
     connection: str = field(repr=False)
+    members: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,6 +78,7 @@ class LiveSchema:
         *,
         batch_rows: int,
         sources: Sequence[InventorySource] = (),
+        members: Mapping[str, Sequence[Database]] = {},  # of a cluster, where they were named
         clock: Callable[[], float] = time.monotonic,
         may_contract: MayContract = nobody_asked,
     ) -> None:
@@ -88,6 +89,7 @@ class LiveSchema:
         self._runners = runners
         self._batch_rows = batch_rows
         self._sources = tuple(sources)
+        self._members = members
         self._clock = clock
         self._prepared: set[str] = set()
         self._preparing = {database: threading.Lock() for database in databases}
@@ -224,7 +226,7 @@ class LiveSchema:
         with self._working_on(database) as handle:
             with handle.writing() as connection:
                 registrations.evict(connection, instance, now=handle.dialect.now(connection))
-            end_tagged(handle, instance.tag)
+            end_tagged(handle, instance.tag, self._members.get(database, ()))
 
     def retry_migration(self, database: str, migration: str) -> None:
         with self._working_on(database):

@@ -152,6 +152,10 @@ class Dialect(Protocol):
         """By what name sessions of this server are on record; None where they need no record."""
         ...
 
+    def other_servers(self, connection: Connection) -> tuple[tuple[str, int], ...]:
+        """Host and port of each server of the cluster, as far as it tells them; maybe this one's too."""
+        ...
+
     def tagged_sessions(self, connection: Connection, tag: str) -> tuple[TaggedSession, ...]:
         """All sessions of this database that carry the tag, on every server of a cluster; maybe some that have ended.
 
@@ -244,6 +248,11 @@ class Database:
         url = self.engine.url
         socket = {name: url.query[name] for name in ("host", "unix_socket") if name in url.query}
         return url.set(drivername=url.get_backend_name(), query=socket).render_as_string(hide_password=True)
+
+    def on_server(self, host: str, port: int) -> Database:
+        """The same database on another server of its cluster."""
+        url = self.engine.url.difference_update_query(["host", "unix_socket"]).set(host=host, port=port)
+        return open_database(self.name, url.render_as_string(hide_password=False))
 
     def refuse_pooler(self) -> None:
         """Raise `Conflict` (code `database_pooled`) where locks and sessions would mean nothing. Some queries long."""

@@ -251,6 +251,9 @@ class MySQL:
     def member(self, connection: Connection) -> str:
         return mysql_tagged.member(connection)
 
+    def other_servers(self, connection: Connection) -> tuple[tuple[str, int], ...]:
+        return mysql_tagged.other_servers(connection)
+
     def tagged_sessions(self, connection: Connection, tag: str) -> tuple[TaggedSession, ...]:
         return mysql_tagged.tagged_sessions(connection, tag)
 

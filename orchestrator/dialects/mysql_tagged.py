@@ -20,6 +20,7 @@ _CLOCK_SECONDS = 2.0
 _MEMBER = text("SELECT CONCAT(@@hostname, ':', @@port)")
 _TAGGED = text("SELECT member, session, started_at FROM orchestrator_sessions WHERE tag = :tag ORDER BY 1, 2")
 _FORGET = text("DELETE FROM orchestrator_sessions WHERE member = :member AND session = :session AND tag = :tag")
+_NODES = text("SHOW GLOBAL STATUS LIKE 'wsrep_incoming_addresses'")
 _UPTIME = text("SHOW GLOBAL STATUS LIKE 'Uptime'")
 _NOW = text("SELECT UNIX_TIMESTAMP(NOW(6))")
 _OF_ANOTHER_DATABASE = text(
@@ -30,6 +31,13 @@ _OF_ANOTHER_DATABASE = text(
 def member(connection: Connection) -> str:
     """The server, of a cluster the node."""
     return str(connection.execute(_MEMBER).scalar_one())
+
+
+def other_servers(connection: Connection) -> tuple[tuple[str, int], ...]:
+    """The nodes of a Galera cluster: many say no more than AUTO of where they listen."""
+    found = connection.execute(_NODES).first()
+    places = (each.strip().rpartition(":") for each in (found[1] if found else "").split(","))
+    return tuple((host, int(port)) for host, _, port in places if host and port.isdigit())
 
 
 def tagged_sessions(connection: Connection, tag: str) -> tuple[TaggedSession, ...]:

@@ -301,6 +301,9 @@ class PostgreSQL:
         """Sessions are told by their names, which the server shows."""
         return None
 
+    def other_servers(self, connection: Connection) -> tuple[tuple[str, int], ...]:
+        return ()
+
     def tagged_sessions(self, connection: Connection, tag: str) -> tuple[TaggedSession, ...]:
         return postgresql_sessions.tagged_sessions(connection, tag)
 

@@ -197,6 +197,9 @@ class SQLite:
     def member(self, connection: Connection) -> None:
         return None
 
+    def other_servers(self, connection: Connection) -> tuple[tuple[str, int], ...]:
+        return ()
+
     def tagged_sessions(self, connection: Connection, tag: str) -> tuple[TaggedSession, ...]:
         """None: here whoever works looks in each transaction whether its epoch was refused."""
         return ()

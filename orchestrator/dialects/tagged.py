@@ -115,7 +115,7 @@ def _connected(database: Database, session: TaggedSession, members: Sequence[Dat
     """A connection to the member of the cluster on which that session lives."""
     silent: list[str] = []
     with ExitStack() as stack:
-        for member in members:
+        for member in (*members, *_discovered(database, stack)):
             try:
                 connection = stack.enter_context(member.autocommitting())
                 if member.dialect.member(connection) == session.member:
@@ -131,3 +131,13 @@ def _connected(database: Database, session: TaggedSession, members: Sequence[Dat
                 database=database.name,
             )
         yield connection
+
+
+def _discovered(database: Database, stack: ExitStack) -> Iterator[Database]:
+    """The servers of the cluster that it names itself."""
+    with database.autocommitting() as connection:
+        found = database.dialect.other_servers(connection)
+    for host, port in found:
+        server = database.on_server(host, port)
+        stack.callback(server.engine.dispose)
+        yield server

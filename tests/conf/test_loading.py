@@ -9,6 +9,7 @@ import pytest
 from orchestrator.conf import Settings, find_config_files, load
 from orchestrator.domain.errors import ConfigurationError
 from orchestrator.domain.ladder import Phase
+from orchestrator.domain.waves import EVERYBODY_AT_ONCE, Canary, Waves
 
 Write = Callable[[str], Path]
 
@@ -101,6 +102,28 @@ def test_a_schema_overrides_the_sites_policy(write: Write) -> None:
     assert (schema.approve, schema.soak_seconds) == ((Phase.WRITE_NEW, Phase.CONTRACTED), 5.0)
     schema = load([write(MINIMAL + "[policy]\napprove =\nsoak_seconds = 9\n")]).schema("inventory")
     assert (schema.approve, schema.soak_seconds) == ((), 9.0)
+
+
+def test_waves_are_the_schemas_or_else_the_sites(write: Write) -> None:
+    assert load([write(MINIMAL)]).schema("inventory").waves == EVERYBODY_AT_ONCE
+    site = "[policy]\nwaves = api; worker\ncanary = 10%\nwave_soak_seconds = 60\n"
+    assert load([write(MINIMAL + site)]).schema("inventory").waves == Waves((("api",), ("worker",)), Canary(0, 10.0), 60.0)
+    own = MINIMAL + "waves = worker; api, mailer\ncanary = 2\nwave_soak_seconds = 0\n" + site
+    assert load([write(own)]).schema("inventory").waves == Waves((("worker",), ("api", "mailer")), Canary(2), 0.0)
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("waves = api;; worker", "has a wave or a fleet without a name"),
+        ("waves = api; worker, api", "the fleet api stands in it twice"),
+        ("canary = 150%", "no number of instances"),
+    ],
+)
+def test_waves_that_cannot_be_used_are_refused_where_they_stand(write: Write, line: str, says: str) -> None:
+    error = refusal(write(MINIMAL + line + "\n"))
+    assert error.code == "option_value_invalid" and says in error.message
+    assert "orchestrator.conf:8" in error.message
 
 
 def test_leases_are_renewed_thrice_in_their_time_unless_said_otherwise(write: Write) -> None:
@@ -269,3 +292,17 @@ def test_another_address_is_fine_with_tokens(write: Write, tmp_path: Path) -> No
     (tmp_path / "tokens").write_text("")
     settings = load([write(MINIMAL + "[api]\nbind = ::\ntokens_file = tokens\n")])
     assert (settings.bind, settings.tokens_file) == ("::", tmp_path / "tokens")
+
+
+def test_members_of_a_cluster_belong_to_one_database(write: Write) -> None:
+    one = MINIMAL + "members = mysql://a/x\nmembers = mysql://b/x\n"
+    (database,) = load([write(one)]).schema("inventory").databases
+    assert database.members == ("mysql://a/x", "mysql://b/x")
+    assert "mysql" not in repr(database)
+    several = MINIMAL.replace("connection = sqlite:////tmp/inventory.sqlite", "databases = one") + (
+        "members = mysql://a/x\n[database:inventory:one]\nconnection = mysql://a/x\nmembers = mysql://b/x\n"
+    )
+    assert refusal(write(several)).code == "option_ambiguous"
+    several = several.replace("members = mysql://a/x\n", "", 1)
+    (database,) = load([write(several)]).schema("inventory").databases
+    assert database.members == ("mysql://b/x",)
