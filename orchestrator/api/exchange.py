@@ -12,6 +12,7 @@ from orchestrator.api.auth import Actor, Role
 from orchestrator.api.watch import Watch
 from orchestrator.services.daemons import Daemons
 from orchestrator.services.data_migrations import DataMigrations
+from orchestrator.services.fleets import Fleets
 from orchestrator.services.leases import Leases
 from orchestrator.services.status import StatusBoard
 from orchestrator.services.upgrades import Upgrades
@@ -40,6 +41,7 @@ class ApiServices:
 
     upgrades: Upgrades
     leases: Leases
+    fleets: Fleets
     board: StatusBoard
     data_migrations: DataMigrations
     daemons: Daemons

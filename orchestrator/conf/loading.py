@@ -20,6 +20,7 @@ from orchestrator.conf.options import SECTIONS
 from orchestrator.conf.reading import SectionReader
 from orchestrator.conf.settings import DatabaseSettings, InventorySettings, SchemaSettings, Settings
 from orchestrator.conf.sources import DEFAULT, Assignment, Section, Sources, read_sources
+from orchestrator.conf.waves import waves_of
 from orchestrator.domain.errors import ConfigurationError
 from orchestrator.domain.ladder import RUNGS, Phase
 
@@ -329,6 +330,7 @@ class _Loading:
             environment=tuple(_environment(section)),
             approve=_phases(site if section.value("approve") is None else section),
             soak_seconds=ruled("soak_seconds"),
+            waves=waves_of(section, site),
             end_idle_blockers_after_seconds=ruled("end_idle_blockers_after_seconds"),
         )
 

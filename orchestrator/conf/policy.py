@@ -17,6 +17,25 @@ OPTIONS: tuple[cfg.Opt, ...] = (
         min=0.0,
         help="How long an upgrade has to stand in the phase before contracted.",
     ),
+    cfg.StrOpt(
+        "waves",
+        sample_default="nova-conductor; nova-scheduler, nova-api; nova-compute",
+        help="The order in which fleets are told a phase on the way up: fleets with commas between them, waves with "
+        "semicolons. Fleets that are not named are in the last wave. A wave follows when everybody who was told has "
+        "drained into the phase. Without a value all are told at once.",
+    ),
+    cfg.StrOpt(
+        "canary",
+        sample_default="10%",
+        help="How many instances of each fleet of the first wave are told before the others: a number, or a "
+        "percentage. Without a value there is no canary.",
+    ),
+    cfg.FloatOpt(
+        "wave_soak_seconds",
+        default=0.0,
+        min=0.0,
+        help="How long a wave, or the canary, has to stand before the next wave is told.",
+    ),
     cfg.FloatOpt(
         "end_idle_blockers_after_seconds",
         min=0.0,

@@ -70,6 +70,9 @@ OPTIONS: tuple[cfg.Opt, ...] = (
     ),
     cfg.ListOpt("approve", help="As in [policy], for this schema.", sample_default=["write_new", "contracted"]),
     cfg.FloatOpt("soak_seconds", min=0.0, help="As in [policy], for this schema.", sample_default=3600.0),
+    cfg.StrOpt("waves", help="As in [policy], for this schema.", sample_default="inventory-api; inventory-worker"),
+    cfg.StrOpt("canary", help="As in [policy], for this schema.", sample_default="2"),
+    cfg.FloatOpt("wave_soak_seconds", min=0.0, help="As in [policy], for this schema.", sample_default=600.0),
     cfg.FloatOpt(
         "end_idle_blockers_after_seconds", min=0.0, help="As in [policy], for this schema.", sample_default=300.0
     ),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from orchestrator.domain.ladder import Phase
+from orchestrator.domain.waves import EVERYBODY_AT_ONCE, Waves
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,7 @@ class SchemaSettings:
     environment: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     approve: tuple[Phase, ...] = (Phase.CONTRACTED,)
     soak_seconds: float = 0.0
+    waves: Waves = EVERYBODY_AT_ONCE
     end_idle_blockers_after_seconds: float | None = None
     inventories: tuple[InventorySettings, ...] = ()
 

@@ -6,7 +6,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -87,10 +87,11 @@ def compose(settings: Settings, stopping: threading.Event, place: str | None = N
     state, own_tables, store, daemons = _begin(settings, watch, place)
     may_contract = partial(daemons.may_contract, OwnTree.BOOKKEEPING)
     schemas = {schema.name: _live_schema(schema, settings, stopping, may_contract) for schema in settings.schemas}
+    _check_waves(settings, schemas)
     context = Context(
         store=store,
         schemas=schemas,
-        policies={each.name: Policy(each.approve, each.soak_seconds) for each in settings.schemas},
+        policies={each.name: Policy(each.approve, each.soak_seconds, each.waves) for each in settings.schemas},
         lease_terms=LeaseTerms(settings.lease_ttl_seconds, settings.lease_renew_seconds),
     )
     _make_directory(settings.state_dir)
@@ -128,6 +129,20 @@ def compose(settings: Settings, stopping: threading.Event, place: str | None = N
         daemons=daemons,
         contract_own_tables=contract_own_tables,
     )  # fmt: skip
+
+
+def _check_waves(settings: Settings, schemas: Mapping[str, LiveSchema]) -> None:
+    """Refuse waves that name a fleet which no release of any schema lists. Raises `ConfigurationError`."""
+    listed = {fleet for each in schemas.values() for release in each.releases.ordered for fleet in release.fleets}
+    for schema in settings.schemas:
+        for fleet in (fleet for wave in schema.waves.order for fleet in wave):
+            if fleet not in listed:
+                raise ConfigurationError(
+                    "fleet_unknown",
+                    f"the waves of schema {schema.name} name a fleet {fleet}, which no release lists",
+                    remedy=meant(fleet, sorted(listed)),
+                    schema=schema.name,
+                )
 
 
 def address_of(settings: Settings) -> str:

@@ -109,6 +109,7 @@ def _server(
         ApiServices(
             upgrades=services.upgrades,
             leases=services.leases,
+            fleets=services.fleets,
             board=services.board,
             data_migrations=services.data_migrations,
             daemons=services.daemons,

@@ -46,11 +46,17 @@ def is_told(upgrade: Upgrade, waves: Waves, held: Iterable[str], hearer: Hearer)
     side = upgrade.side_of(hearer.release)
     if side is None or telling.phase_before not in upgrade.profile.support(side):
         return True
-    if hearer.fleet in held:
-        return False
-    if telling.wave is None or waves.number_of(hearer.fleet) <= telling.wave:
+    if hearer.is_canary and telling.wave == CANARY and waves.number_of(hearer.fleet) == 1:
+        return hearer.fleet not in held
+    return fleet_is_told(upgrade, waves, held, hearer.fleet)
+
+
+def fleet_is_told(upgrade: Upgrade, waves: Waves, held: Iterable[str], fleet: str) -> bool:
+    """Whether a whole fleet is told the present publication: no pause holds it, and its wave is open."""
+    telling = upgrade.telling
+    if telling is None:
         return True
-    return hearer.is_canary and telling.wave == CANARY and waves.number_of(hearer.fleet) == 1
+    return fleet not in held and (telling.wave is None or waves.number_of(fleet) <= telling.wave)
 
 
 def held_fleets(upgrade: Upgrade, pauses: Iterable[FleetPause]) -> frozenset[str]:

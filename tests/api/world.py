@@ -22,6 +22,7 @@ from orchestrator.services.advancing import Advancing
 from orchestrator.services.context import Context
 from orchestrator.services.daemons import Daemons
 from orchestrator.services.data_migrations import DataMigrations
+from orchestrator.services.fleets import Fleets
 from orchestrator.services.leadership import Elections
 from orchestrator.services.leases import Leases
 from orchestrator.services.status import StatusBoard
@@ -75,6 +76,7 @@ class World:
         self.context.register_schemas()
         self.upgrades = Upgrades(self.context)
         self.leases = Leases(self.context)
+        self.fleets = Fleets(self.context)
         self.board = StatusBoard(self.context)
         self.data_migrations = DataMigrations(self.context)
         self._advancing = Advancing(self.context)
@@ -154,6 +156,7 @@ class World:
         services = ApiServices(
             upgrades=self.upgrades,
             leases=self.leases,
+            fleets=self.fleets,
             board=self.board,
             data_migrations=self.data_migrations,
             daemons=self.daemons,

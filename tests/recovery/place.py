@@ -55,6 +55,7 @@ class Place:
             ApiServices(
                 upgrades=services.upgrades,
                 leases=services.leases,
+                fleets=services.fleets,
                 board=services.board,
                 data_migrations=services.data_migrations,
                 daemons=services.daemons,
