@@ -30,6 +30,7 @@ from orchestrator.inventory_sources import InventorySource
 from orchestrator.ports import StepWatch
 from orchestrator.schema_migrations.bookkeeping_schema import MayContract, nobody_asked, prepare
 from orchestrator.schema_migrations.runner import PlannedRevision, Position
+from orchestrator.schema_migrations.sealing import PlannedTrigger
 
 REMEMBERED_SECONDS = 60.0
 """For how long a position is remembered that nothing we did has changed: reading a whole catalog has its price."""
@@ -43,7 +44,11 @@ class Driver(Protocol):
 
     def check(self, release: str) -> object: ...
 
+    def check_database(self, database: Database, release: str) -> None: ...
+
     def plan(self, database: Database, release: str, step: Step) -> tuple[PlannedRevision, ...]: ...
+
+    def plan_sealing(self, database: Database, release: str, step: Step) -> tuple[PlannedTrigger, ...]: ...
 
     def position(self, database: Database, release: str) -> Position: ...
 
@@ -116,7 +121,8 @@ class LiveSchema:
         self._driver.check(release.name)
         for database, runner in self._runners.items():
             try:
-                with self._working_on(database):
+                with self._working_on(database) as handle:
+                    self._driver.check_database(handle, release.name)
                     runner.check(release)
             except Unavailable:
                 continue  # it is checked there before any row moves
@@ -137,6 +143,8 @@ class LiveSchema:
 
     def plan(self, database: str, release: Release, step: Step) -> tuple[str, ...]:
         with self._working_on(database) as handle:
+            if step in (Step.SEAL, Step.UNSEAL):
+                return tuple(planned.sentence for planned in self._driver.plan_sealing(handle, release.name, step))
             return tuple(planned.sentence for planned in self._driver.plan(handle, release.name, step))
 
     def observe(self, database: str, release: Release | None, *, verify: bool = False) -> DatabaseFacts:
@@ -161,7 +169,16 @@ class LiveSchema:
         except OrchestratorError as error:
             self._seen.pop(database, None)
             return DatabaseFacts(database, error=error.message, remedy=error.remedy, code=error.code)
-        return replace(facts, heads=position.heads, expanded=position.expanded, contracted=position.contracted)
+        return replace(
+            facts,
+            heads=position.heads,
+            expanded=position.expanded,
+            contracted=position.contracted,
+            in_step=position.triggers.in_step,
+            sealed=position.triggers.sealed,
+            unsealed=position.triggers.unsealed,
+            denials=position.triggers.denials,
+        )
 
     def inventories(self, database: str) -> tuple[Inventory, ...]:
         with self._working_on(database) as handle:

@@ -20,6 +20,7 @@ from orchestrator.dialects.mysql import MySQL
 from orchestrator.dialects.postgresql import PostgreSQL
 from orchestrator.dialects.sqlite import SQLite
 from orchestrator.dialects.tagged import TaggedSession
+from orchestrator.dialects.triggers import Triggers
 from orchestrator.domain.errors import Conflict, Invalid, OrchestratorError, Unavailable
 
 __all__ = ["Database", "Dialect", "Holder", "open_database", "reason"]
@@ -30,6 +31,7 @@ class Dialect(Protocol):
 
     name: str
     transactional_ddl: bool
+    triggers: Triggers
 
     def prepare_url(self, url: URL) -> URL:
         """The URL with our driver and defaults filled in. Raises `Invalid` where it cannot be used."""

@@ -22,7 +22,9 @@ from orchestrator.dialects.driver_errors import NOT_IN_CLUSTER, layers, says_dis
 from orchestrator.dialects.endpoints import ReadOnly
 from orchestrator.dialects.holders import Holder
 from orchestrator.dialects.mysql_sessions import code_of, is_mariadb
+from orchestrator.dialects.mysql_triggers import MySQLTriggers
 from orchestrator.dialects.tagged import TaggedSession
+from orchestrator.dialects.triggers import Triggers
 from orchestrator.domain.errors import Conflict, Invalid
 
 TRANSIENT_CODES = frozenset({1020, 1205, 1213, 1412, 3572})
@@ -79,6 +81,7 @@ class MySQL:
 
     name = "mysql"
     transactional_ddl = False
+    triggers: Triggers = MySQLTriggers()
 
     def prepare_url(self, url: URL) -> URL:
         if url.drivername not in ("mysql", "mysql+pymysql"):

@@ -21,8 +21,10 @@ from orchestrator.dialects.dead_servers import LIBPQ_OPTIONS
 from orchestrator.dialects.driver_errors import layers, says_disconnected
 from orchestrator.dialects.endpoints import ReadOnly
 from orchestrator.dialects.holders import RUNNING, Holder, describe, shortened
+from orchestrator.dialects.postgresql_triggers import PostgreSQLTriggers
 from orchestrator.dialects.row_order import whole
 from orchestrator.dialects.tagged import TaggedSession
+from orchestrator.dialects.triggers import Triggers
 from orchestrator.domain.errors import Conflict, Invalid
 
 TRANSIENT_STATES = frozenset({"55P03", "40P01", "40001"})
@@ -109,6 +111,7 @@ class PostgreSQL:
 
     name = "postgresql"
     transactional_ddl = True
+    triggers: Triggers = PostgreSQLTriggers()
 
     def prepare_url(self, url: URL) -> URL:
         if url.drivername not in ("postgresql", "postgresql+psycopg"):

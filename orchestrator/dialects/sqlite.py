@@ -23,7 +23,9 @@ from orchestrator.dialects.driver_errors import layers, says_disconnected
 from orchestrator.dialects.endpoints import ReadOnly
 from orchestrator.dialects.holders import Holder
 from orchestrator.dialects.row_order import whole
+from orchestrator.dialects.sqlite_triggers import SQLiteTriggers
 from orchestrator.dialects.tagged import TaggedSession
+from orchestrator.dialects.triggers import Triggers
 from orchestrator.domain.errors import Conflict, Invalid
 
 _INSTRUCTIONS_BETWEEN_LOOKS = 10_000  # of SQLite's own machine, which does some millions in a second
@@ -52,6 +54,7 @@ class SQLite:
 
     name = "sqlite"
     transactional_ddl = True
+    triggers: Triggers = SQLiteTriggers()
 
     def prepare_url(self, url: URL) -> URL:
         if url.drivername not in ("sqlite", "sqlite+pysqlite"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -11,6 +12,7 @@ import sqlalchemy as sa
 from orchestrator.bookkeeping import journal, tables
 from orchestrator.bookkeeping.journal import JournalEntry, JournalState
 from orchestrator.dialects import Database
+from orchestrator.dialects.triggers import SyncTrigger
 from orchestrator.domain.errors import Conflict
 from orchestrator.domain.ladder import Stage, Step
 from orchestrator.domain.releases import Release, Releases
@@ -19,11 +21,13 @@ from orchestrator.schema_migrations.catalog import differences
 from orchestrator.schema_migrations.changes import Act
 from orchestrator.schema_migrations.expectations import Expectation, ExpectedCatalog
 from orchestrator.schema_migrations.manifest import MANIFEST_NAME, load_manifest
+from orchestrator.schema_migrations.old_shape import OldThing, refuse_missing_rights, refuse_unsealable
 from orchestrator.schema_migrations.online_context import commits_alone
 from orchestrator.schema_migrations.phase_guard import Novelty, Warning_, judge_revision
 from orchestrator.schema_migrations.places import refused
 from orchestrator.schema_migrations.recording import GUARD_DIALECT, Recording, record, untold
 from orchestrator.schema_migrations.runner import PlannedRevision, Position, Runner
+from orchestrator.schema_migrations.sealing import PlannedTrigger, Sealing, seal_state
 from orchestrator.schema_migrations.step_plan import (
     ADOPTED,
     INSTALL,
@@ -59,7 +63,9 @@ class AlembicDriver:
         self.tree = Tree(directory, manifest)
         self.schema = schema
         self.releases: Releases = manifest.releases
-        self._runner = Runner(self.tree, version_table=version_table, patience=patience or Patience(), sleep=sleep)
+        patience = patience or Patience()
+        self._runner = Runner(self.tree, version_table=version_table, patience=patience, sleep=sleep)
+        self._sealing = Sealing(schema, patience, sleep=sleep)
         self._recordings: dict[tuple[str, str], Recording] = {}
         self._judged: dict[str, tuple[Warning_, ...]] = {}
 
@@ -71,6 +77,31 @@ class AlembicDriver:
         if release not in self._judged:
             self._judged[release] = tuple(self._judge(self.releases[release]))
         return self._judged[release]
+
+    def check_database(self, database: Database, release: str) -> None:
+        """Refuse what that database could not be sealed for, before anything of the release runs there.
+
+        Raises `MigrationRefused` with the line of the manifest: something of the old shape that is not there or cannot
+        be denied, or a right that we lack.
+        """
+        found = self.releases[release]
+        if not found.profile.seals and not self._syncs(found, database):
+            return
+        with database.reading() as connection:
+            if not self._is_contracting(found, connection):
+                self._refuse_unsealable(found, database, connection)
+
+    def plan_sealing(self, database: Database, release: str, step: Step) -> tuple[PlannedTrigger, ...]:
+        """What sealing or unsealing would do in that database now; nothing when it is done. Changes nothing.
+
+        Raises `MigrationRefused` for every reason for which `run` would refuse.
+        """
+        self.check(release)
+        found = self.releases[release]
+        with database.reading() as connection:
+            if step is Step.SEAL:
+                self._refuse_unsealable(found, database, connection)
+            return self._sealing.plan(connection, database, found, self._syncs(found, database), step)
 
     def plan(self, database: Database, release: str, step: Step) -> tuple[PlannedRevision, ...]:
         """What the step would run in that database now, in its order, `depends_on` included; empty when it is done.
@@ -96,9 +127,17 @@ class AlembicDriver:
             self._refuse_unknown(found, reading)
             heads, applied = self.tree.applied(reading.versions)
             wrong = differences(connection, self._expectations(found, applied, database))
+            triggers = seal_state(
+                connection,
+                database,
+                self.schema,
+                found,
+                self._syncs(found, database),
+                contracting=self._is_contracting(found, connection),
+            )
         expanded = not wrong and self._there(found, Stage.EXPAND, applied, reading)
         contracted = expanded and self._there(found, Stage.CONTRACT, applied, reading)
-        return Position(heads=heads, expanded=expanded, contracted=contracted, empty=False, differences=wrong)
+        return Position(heads, expanded, contracted, empty=False, differences=wrong, triggers=triggers)
 
     def run(
         self, database: Database, release: str, step: Step, *, owner_epoch: int, watch: StepWatch | None = None
@@ -109,17 +148,55 @@ class AlembicDriver:
         goes on after the last revision that was marked done. Raises `StepFailed`, `Unavailable`, `Conflict`,
         `MigrationRefused`.
         """
+        if step in (Step.SEAL, Step.UNSEAL):
+            return self._seal(database, self.releases[release], step, owner_epoch, watch)
         if not self.plan(database, release, step):
+            if step is Step.CONTRACT:
+                self._clear(database, self.releases[release], owner_epoch, watch)
             return ()
         ended: set[object] = set()
         while True:
             try:
-                return self._run_rest(database, self.releases[release], step, owner_epoch, watch)
+                ran = self._run_rest(database, self.releases[release], step, owner_epoch, watch)
+                if step is Step.CONTRACT:
+                    self._clear(database, self.releases[release], owner_epoch, watch)
+                return ran
             except Conflict as conflict:  # on a cluster, where locks end at one node, another owner may have ended it
                 revision = conflict.fields.get("revision")
                 if conflict.code != "step_done" or revision in ended:
                     raise
                 ended.add(revision)
+
+    def _seal(
+        self, database: Database, found: Release, step: Step, owner_epoch: int, watch: StepWatch | None
+    ) -> tuple[str, ...]:
+        self.plan_sealing(database, found.name, step)
+        syncs = self._syncs(found, database)
+        with self._runner.alone(database) as connection:
+            return self._sealing.run(
+                database, connection, found, syncs, step, owner_epoch=owner_epoch, watch=watch
+            )
+
+    def _make_way(
+        self,
+        database: Database,
+        connection: sa.Connection,
+        release: Release,
+        step: Step,
+        owner_epoch: int,
+        revision: Revision,
+    ) -> None:
+        if step is Step.CONTRACT:
+            recording = self._recording(revision, database.dialect.name)
+            self._sealing.make_way(connection, database, release, recording, owner_epoch)
+
+    def _clear(self, database: Database, release: Release, owner_epoch: int, watch: StepWatch | None) -> None:
+        """Remove what sealing has left behind when the old shape is gone."""
+        if self.plan_sealing(database, release.name, Step.UNSEAL):
+            with self._runner.alone(database) as connection:
+                self._sealing.run(
+                    database, connection, release, (), Step.UNSEAL, owner_epoch=owner_epoch, watch=watch
+                )
 
     def _run_rest(
         self, database: Database, found: Release, step: Step, owner_epoch: int, watch: StepWatch | None
@@ -134,6 +211,7 @@ class AlembicDriver:
                 novelty=self._novelty_before(found, todo, database),
                 leaving=self._leaving(todo),
                 watch=watch,
+                before=partial(self._make_way, database, connection, found, step, owner_epoch),
             )
 
     def install(self, database: Database, release: str) -> tuple[str, ...]:
@@ -223,6 +301,25 @@ class AlembicDriver:
     def _refuse_unknown(self, release: Release, reading: Reading) -> None:
         if any(each not in self.tree for each in reading.versions):
             applied_revisions(self.tree, release, reading)  # it says why
+
+    def _is_contracting(self, release: Release, connection: sa.Connection) -> bool:
+        """Whether its contract revisions are under way there, or done."""
+        own = {revision.id for revision in self.tree.own(release, Stage.CONTRACT)}
+        entries = journal.entries(connection, self.schema) if journal.exists(connection) else ()
+        return any(entry.revision in own for entry in entries)
+
+    def _refuse_unsealable(self, release: Release, database: Database, connection: sa.Connection) -> None:
+        manifest = self.tree.manifest
+        refuse_unsealable(connection, database.dialect, manifest, release, database.name)
+        things = [OldThing.read(written) for written in release.old_shape]
+        tables = [(thing.schema, thing.table) for thing in things]
+        tables += [(sync.schema, sync.table) for sync in self._syncs(release, database)]
+        wanted = tuple(dict.fromkeys(tables))
+        refuse_missing_rights(connection, database.dialect, manifest, release, wanted, database.name)
+
+    def _syncs(self, release: Release, database: Database) -> tuple[SyncTrigger, ...]:
+        """The sync triggers that the release's expand revisions leave behind."""
+        return ()
 
     def _there(self, release: Release, stage: Stage, applied: frozenset[str], reading: Reading) -> bool:
         head = self.tree.head(release, stage)

@@ -24,6 +24,7 @@ from orchestrator.schema_migrations.phase_guard import Warning_
 from orchestrator.schema_migrations.places import Place, line_of
 from orchestrator.schema_migrations.preset import CommandTemplate, Meaning, Preset, load_preset
 from orchestrator.schema_migrations.runner import PlannedRevision, Position
+from orchestrator.schema_migrations.sealing import PlannedTrigger
 from orchestrator.schema_migrations.step_plan import ADOPTED, INSTALL
 
 _BELIEVED_SECONDS = 60.0
@@ -102,6 +103,13 @@ class CommandDriver:
                 f"Nothing to do; from version {self.preset.trusted_from} on both are asked.",
             ),
         )
+
+    def check_database(self, database: Database, release: str) -> None:
+        """Nothing is asked of a database beforehand."""
+
+    def plan_sealing(self, database: Database, release: str, step: Step) -> tuple[PlannedTrigger, ...]:
+        """Nothing: which part of its tables is the old shape, only the tool knows."""
+        return ()
 
     def plan(self, database: Database, release: str, step: Step) -> tuple[PlannedRevision, ...]:
         """The commands that the step would run in that database now; empty when it is done. Changes nothing.

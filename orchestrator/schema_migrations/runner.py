@@ -32,6 +32,7 @@ from orchestrator.schema_migrations.operations import changes_of_operation
 from orchestrator.schema_migrations.phase_guard import Novelty, enforce, judge
 from orchestrator.schema_migrations.places import Place, line_of_error
 from orchestrator.schema_migrations.recording import place_in
+from orchestrator.schema_migrations.sealing import NO_TRIGGERS, SEALING_STAGES, SealState
 from orchestrator.schema_migrations.step_plan import INSTALL, Reading
 from orchestrator.schema_migrations.transaction_guard import TransactionGuard
 from orchestrator.schema_migrations.tree import Revision, Tree
@@ -77,7 +78,7 @@ class Position:
 
     `expanded` and `contracted`: the release's revisions are in the version table, done in the journal, and in the
     catalog; `differences` says what the catalog lacks. `empty`: nothing of the schema is there, or an install that
-    was broken off.
+    was broken off. `triggers`: what stands of those of the release.
     """
 
     heads: tuple[str, ...]
@@ -85,6 +86,11 @@ class Position:
     contracted: bool
     empty: bool
     differences: tuple[str, ...] = ()
+    triggers: SealState = NO_TRIGGERS
+
+
+def _nothing(revision: Revision) -> None:
+    """Nothing has to be done before it."""
 
 
 class Runner:
@@ -122,7 +128,8 @@ class Runner:
         versions: tuple[str, ...] | None = None
         while versions != (found := tuple(sorted(context.get_current_heads()))):
             versions = found
-            entries = journal.entries(connection, self._schema) if journal.exists(connection) else None
+            every = journal.entries(connection, self._schema) if journal.exists(connection) else None
+        entries = None if every is None else tuple(each for each in every if each.stage not in SEALING_STAGES)
         return Reading(
             database=database.name,
             versions=found,
@@ -161,13 +168,15 @@ class Runner:
         leaving: frozenset[str] = frozenset(),
         way: str | None = None,
         watch: StepWatch | None = None,
+        before: Callable[[Revision], None] = _nothing,
     ) -> tuple[str, ...]:
         """Run these revisions one by one on a connection of `alone`. Returns their ids.
 
         With `novelty`, each operation is judged once more just before it is performed: that reaches revisions which
         look at the database first. `leaving` are those that leave their transaction, so that a part of them may remain
         when they fail. `way` is the journal's word for how they come, their stage if None; `watch` is told where they
-        have to wait. Raises `StepFailed`, `Unavailable`, `Conflict` or `MigrationRefused`; what ran before that stays.
+        have to wait; `before` is called with each in its transaction, before its first statement. Raises `StepFailed`,
+        `Unavailable`, `Conflict` or `MigrationRefused`; what ran before that stays.
         """
         for revision in revisions:
             attempt = _Attempt(
@@ -175,6 +184,7 @@ class Runner:
                 self._sleep,
             )  # fmt: skip
             attempt.leaves = revision.id in leaving
+            attempt.before = before
             self._complete(attempt, way or revision.stage.value, watch)
         return tuple(revision.id for revision in revisions)
 
@@ -280,6 +290,7 @@ class _Attempt:
         sleep: Callable[[float], None],
     ) -> None:
         self.leaves = False  # whether it leaves its transaction, where it has one
+        self.before: Callable[[Revision], None] = _nothing
         self.revision = revision
         self.database = database
         self.connection = connection
@@ -317,6 +328,7 @@ class _Attempt:
 
     def _upgrade(self, context: OnlineContext, journalled: bool, entry: JournalEntry) -> None:
         context._ensure_version_table()
+        self.before(self.revision)
         is_told = journalled and (self.leaves or not self.database.dialect.transactional_ddl)
         operations = OperationJournal(context, self.database, self.revision, entry, self._sleep) if is_told else None
         guard = TransactionGuard(context, self.revision, self.database.name)

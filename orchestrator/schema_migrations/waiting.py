@@ -73,15 +73,17 @@ class Waiting:
         tables: Callable[[], Sequence[str]],
         failure: Callable[[Exception], OrchestratorError],
         watch: StepWatch | None = None,
+        subject: str | None = None,
     ) -> T:
         """Do the work, which sets its own lock timeouts, again and again until it ends, and return what it returns.
 
         An attempt that fails is rolled back on `connection`, which has no transaction when this is called. `tables`
         are those that the latest attempt wanted, so far as it came; `failure` makes a sentence of an error that no
-        repetition helps; `watch` is told who is in the way while that lasts. Raises `StepFailed` (code
-        `lock_timeout`) after the last attempt, and whatever else it meets as `failure` says it.
+        repetition helps; `subject` is what people call the work where it is no revision; `watch` is told who is in the
+        way while that lasts. Raises `StepFailed` (code `lock_timeout`) after the last attempt, and whatever else it
+        meets as `failure` says it.
         """
-        with Lookout(database, connection, revision, tables, self._patience, watch) as lookout:
+        with Lookout(database, connection, revision, tables, self._patience, watch, subject=subject) as lookout:
             for number in range(1, self._patience.attempts + 1):
                 try:
                     return work()
@@ -114,10 +116,12 @@ class Lookout:
         patience: Patience,
         watch: StepWatch | None,
         clock: Callable[[], float] = time.monotonic,
+        subject: str | None = None,
     ) -> None:
         self._database = database
         self._session = database.dialect.session_number(connection)
         self._revision = revision
+        self._subject = f"revision {revision}" if subject is None else subject
         self._tables = tables
         self._patience = patience
         self._watch = watch
@@ -159,7 +163,7 @@ class Lookout:
         name, attempts = self._database.name, self._patience.attempts
         return StepFailed(
             "lock_timeout",
-            f"lock timeout in revision {self._revision}, in {attempts} attempts: {self._why()}",
+            f"lock timeout in {self._subject}, in {attempts} attempts: {self._why()}",
             remedy=self._remedy("Or wait for a quieter time."),
             revision=self._revision,
             database=name,
@@ -193,7 +197,7 @@ class Lookout:
             return False
         if holder.session in self._kept:
             return False
-        self._record("session.end", f"ends {holder.sentence}, which keeps revision {self._revision} waiting")
+        self._record("session.end", f"ends {holder.sentence}, which keeps {self._subject} waiting")
         try:
             ended = self._database.dialect.end_idle_session(reader, holder, limit)
         except OrchestratorError as error:
@@ -215,9 +219,10 @@ class Lookout:
         sentence = self._why()
         if is_news:
             LOG.warning(
-                "revision %(revision)s waits for its locks in %(database)s: %(why)s",
+                "%(subject)s waits for its locks in %(database)s: %(why)s",
                 {
                     "action": "revision.wait",
+                    "subject": self._subject,
                     "revision": self._revision,
                     "database": self._database.name,
                     "why": sentence,
@@ -227,7 +232,7 @@ class Lookout:
             self._watch.waits(
                 Unavailable(
                     "lock_wait",
-                    f"revision {self._revision} waits for its locks: {sentence}",
+                    f"{self._subject} waits for its locks: {sentence}",
                     remedy=self._remedy("It tries again by itself."),
                 )
             )
