@@ -99,6 +99,28 @@ def intend(connection: Connection, entry: JournalEntry) -> bool:
     return False
 
 
+def intend_again(connection: Connection, entry: JournalEntry) -> None:
+    """Write the intent of what may be done more than once, whether or not it was done before. Repeatable.
+
+    Raises `Conflict` (code `owner_epoch_passed`) if a newer owner was here.
+    """
+    taken = connection.execute(
+        update(table)
+        .where(_is(entry.schema_name, entry.revision), table.c.owner_epoch <= entry.owner_epoch)
+        .values(
+            stage=entry.stage,
+            file_hash=entry.file_hash,
+            state=JournalState.INTENT.value,
+            owner_epoch=entry.owner_epoch,
+            started_at=entry.started_at,
+            finished_at=None,
+        )
+    )
+    _refuse_passed(connection, entry.schema_name, entry.owner_epoch)
+    if taken.rowcount == 0:
+        record(connection, [entry])
+
+
 def record(connection: Connection, new: Iterable[JournalEntry]) -> None:
     """Store new entries as they are."""
     rows = [{field.name: getattr(entry, field.name) for field in fields(JournalEntry)} for entry in new]
