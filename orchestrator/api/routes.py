@@ -12,6 +12,7 @@ from orchestrator.api import (
     gates,
     health,
     instances,
+    inventories,
     openapi,
     readiness,
     reference,
@@ -123,6 +124,11 @@ OPERATIONS: tuple[Route, ...] = (
     Route(
         "POST", f"{_SCHEMA}/fleets/{{fleet}}/report", fleets.report, DEPLOYER,
         "Say what runs in a fleet without leases", fleets.ReportView, fleets.ReportRequest,
+    ),
+    Route(
+        "GET", f"{_SCHEMA}/inventories", inventories.list_, READER,
+        "What runs in each fleet, and which source says so: leases, a report, a query",
+        inventories.InventoryList, query=inventories.InventoryQuestion,
     ),
     Route(
         "GET", f"{_SCHEMA}/data-migrations", data_migrations.list_, READER,

@@ -15,6 +15,7 @@ from orchestrator.domain.upgrades import Move, Status, Upgrade
 from orchestrator.domain.view import Approval, Blocker, DatabaseFacts, MigrationFacts, StepRecord, StepState, View
 from orchestrator.ports import ManagedSchema, Transaction
 from orchestrator.services.context import Context, latest_readings, standing_of, view_of
+from orchestrator.services.inventories import FleetInventory, inventories
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +135,11 @@ class StatusBoard:
         """Where the schema stands."""
         managed = self._context.managed(schema)
         return self._context.store.read(lambda tx: standing_of(tx, managed, _state_of(tx, schema)))
+
+    def inventories(self, schema: str) -> tuple[FleetInventory, ...]:
+        """What runs in each fleet, and from which source that is known. Raises `NotFound`."""
+        managed = self._context.managed(schema)
+        return self._context.store.read(lambda tx: tuple(inventories(tx, managed)))
 
     def events(self, *, schema: str | None, after: int, limit: int) -> tuple[Event, ...]:
         """The audit log, oldest first; the newest `limit` lines when `after` is -1."""
