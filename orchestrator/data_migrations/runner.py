@@ -24,7 +24,6 @@ from orchestrator.data_migrations.keyset import decode, encode
 from orchestrator.data_migrations.loading import Definition, file_of, hash_of, load
 from orchestrator.data_migrations.target import Target, find_target, refuse_early
 from orchestrator.dialects import Database
-from orchestrator.dialects.driver_errors import says_given_up
 from orchestrator.domain.errors import (
     Conflict,
     Invalid,
@@ -137,7 +136,7 @@ class DataMigrationRunner:
             try:
                 return self._run_once(entry, upgrade_id, batch_rows, leads=leads)
             except Unavailable as error:
-                if not says_given_up(error):
+                if not self.database.dialect.is_given_up(error):
                     raise
                 if self._found(name).revision != entry.revision:  # in favour of a worker on another node of a cluster
                     raise self._claimed(name) from error

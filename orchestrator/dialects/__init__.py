@@ -13,7 +13,7 @@ from oslo_db.sqlalchemy import engines
 from sqlalchemy import URL, Column, ColumnElement, Connection, Engine, Table, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
-from orchestrator.dialects.driver_errors import OUT_OF_CLUSTER_REMEDY, reason, says_out_of_cluster
+from orchestrator.dialects.driver_errors import reason
 from orchestrator.dialects.endpoints import ReadOnly
 from orchestrator.dialects.holders import Holder
 from orchestrator.dialects.mysql import MySQL
@@ -120,6 +120,20 @@ class Dialect(Protocol):
 
     def is_transient(self, error: BaseException) -> bool:
         """Whether the same transaction may succeed when repeated: lock timeout, deadlock, serialization failure."""
+        ...
+
+    def is_given_up(self, error: BaseException) -> bool:
+        """Whether a transaction was given up in favour of another one: a deadlock, or a failed certification or
+        serialization. Nobody holds anything for long: it may be repeated at once."""
+        ...
+
+    def is_done_already(self, error: BaseException) -> bool:
+        """Whether DDL that commits by itself was refused because what it makes is there, or what it drops is not."""
+        ...
+
+    def remedy_out_of_cluster(self, error: BaseException) -> str | None:
+        """What to do where a member answered that does not belong to the part of its cluster that may work; None for
+        every other error."""
         ...
 
     def is_disconnect(self, error: BaseException) -> bool:
@@ -308,12 +322,13 @@ class Database:
             return self._pooled()
         if self.dialect.says_read_only(error):
             return self._read_only(ReadOnly(reason(error, self.engine.url)))
-        if says_out_of_cluster(error):
+        out_of_cluster = self.dialect.remedy_out_of_cluster(error)
+        if out_of_cluster is not None:
             return Unavailable(
                 "database_unreachable",
                 f"database {self.name} at {self.place} does not work: this node is not in the primary component of its "
                 f"cluster ({reason(error, self.engine.url)})",
-                remedy=OUT_OF_CLUSTER_REMEDY,
+                remedy=out_of_cluster,
                 database=self.name,
             )
         if self.dialect.is_disconnect(error):

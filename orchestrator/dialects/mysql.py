@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import NULLTYPE, TypeEngine
 
 from orchestrator.dialects import dead_servers, mysql_sessions, mysql_tagged
-from orchestrator.dialects.driver_errors import NOT_IN_CLUSTER, layers, says_disconnected
+from orchestrator.dialects.driver_errors import layers, says_disconnected
 from orchestrator.dialects.endpoints import ReadOnly
 from orchestrator.dialects.holders import Holder
 from orchestrator.dialects.mysql_sessions import code_of, is_mariadb
@@ -45,6 +45,15 @@ _DISCONNECTED_CODES = frozenset(
 )
 _READ_ONLY_CODES = frozenset({1290, 1792, 1836})
 _LOCK_TIMEOUT = 1205
+_DEADLOCK = 1213
+_DONE_ALREADY_CODES = frozenset({1050, 1051, 1060, 1061, 1068, 1091, 1826})
+_NOT_IN_CLUSTER = 1047
+"""What a node of Galera answers that does not belong to the part of its cluster that may work."""
+
+_OUT_OF_CLUSTER = (
+    "Let its URL lead to a node that is in it, or bring the other nodes back; it is tried again. Only if those are "
+    "lost for good, on one node: SET GLOBAL wsrep_provider_options = 'pc.bootstrap=YES';"
+)
 _LOST_CLUSTER = "WSREP has not yet prepared node for application use"
 _CONNECT_DEFAULTS = {"program_name": "orchestrator", "connect_timeout": "10"}
 _TIMEOUT_SET = "orchestrator_lock_timeout"
@@ -228,6 +237,15 @@ class MySQL:
     def is_transient(self, error: BaseException) -> bool:
         return any(code_of(layer) in TRANSIENT_CODES for layer in layers(error))
 
+    def is_given_up(self, error: BaseException) -> bool:
+        return any(code_of(layer) == _DEADLOCK for layer in layers(error))
+
+    def is_done_already(self, error: BaseException) -> bool:
+        return any(code_of(layer) in _DONE_ALREADY_CODES for layer in layers(error))
+
+    def remedy_out_of_cluster(self, error: BaseException) -> str | None:
+        return _OUT_OF_CLUSTER if any(code_of(layer) == _NOT_IN_CLUSTER for layer in layers(error)) else None
+
     def is_disconnect(self, error: BaseException) -> bool:
         return says_disconnected(error) or any(_says_away(layer) for layer in layers(error))
 
@@ -356,7 +374,7 @@ def _prepare_connection(connection: Any, record: Any) -> None:
         cursor.execute("SHOW SESSION VARIABLES LIKE 'wsrep_on'")
         if cursor.fetchone() == ("wsrep_on", "ON"):
             if _has_lost_cluster(cursor):
-                raise pymysql.err.OperationalError(NOT_IN_CLUSTER, _LOST_CLUSTER)
+                raise pymysql.err.OperationalError(_NOT_IN_CLUSTER, _LOST_CLUSTER)
             cursor.execute(_SYNC_WAIT)
             record.info[_NODE_OF_CLUSTER] = True
 
@@ -368,7 +386,7 @@ def _name_lost_cluster(context: ExceptionContext) -> None:
         return
     with suppress(pymysql.err.MySQLError):
         if _has_lost_cluster(connection.connection.cursor()):
-            error.args = (NOT_IN_CLUSTER, _LOST_CLUSTER)
+            error.args = (_NOT_IN_CLUSTER, _LOST_CLUSTER)
 
 
 def _has_lost_cluster(cursor: Any) -> bool:

@@ -30,6 +30,7 @@ from orchestrator.domain.errors import Conflict, Invalid
 TRANSIENT_STATES = frozenset({"55P03", "40P01", "40001"})
 """Lock not available in time, deadlock, serialization failure."""
 
+_GIVEN_UP_STATES = frozenset({"40P01", "40001"})
 _PROTOCOL_VIOLATION = "08P01"
 _READ_ONLY = "25006"
 _DISCONNECTED_STATES = frozenset({"57P01", "57P02", "57P03"})
@@ -264,6 +265,15 @@ class PostgreSQL:
 
     def is_transient(self, error: BaseException) -> bool:
         return any(getattr(layer, "sqlstate", None) in TRANSIENT_STATES for layer in layers(error))
+
+    def is_given_up(self, error: BaseException) -> bool:
+        return any(getattr(layer, "sqlstate", None) in _GIVEN_UP_STATES for layer in layers(error))
+
+    def is_done_already(self, error: BaseException) -> bool:
+        return False
+
+    def remedy_out_of_cluster(self, error: BaseException) -> None:
+        return None
 
     def is_disconnect(self, error: BaseException) -> bool:
         return says_disconnected(error) or any(_says_away(layer) for layer in layers(error))

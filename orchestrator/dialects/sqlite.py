@@ -177,6 +177,15 @@ class SQLite:
     def is_transient(self, error: BaseException) -> bool:
         return any(_primary_code(layer) in (_BUSY, _LOCKED) for layer in layers(error))
 
+    def is_given_up(self, error: BaseException) -> bool:
+        return False
+
+    def is_done_already(self, error: BaseException) -> bool:
+        return False
+
+    def remedy_out_of_cluster(self, error: BaseException) -> None:
+        return None
+
     def is_disconnect(self, error: BaseException) -> bool:
         return says_disconnected(error) or any(_primary_code(layer) == _CANNOT_OPEN for layer in layers(error))
 

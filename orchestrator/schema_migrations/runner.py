@@ -19,7 +19,7 @@ from orchestrator.bookkeeping import journal
 from orchestrator.bookkeeping.journal import JournalEntry, JournalState
 from orchestrator.bookkeeping.tables import steps as journal_table
 from orchestrator.dialects import Database
-from orchestrator.dialects.driver_errors import reason, says_done_already
+from orchestrator.dialects.driver_errors import reason
 from orchestrator.domain.errors import Conflict, OrchestratorError, StepFailed
 from orchestrator.ports import StepWatch
 from orchestrator.schema_migrations.catalog import differences, existing_tables
@@ -211,7 +211,7 @@ class Runner:
             try:
                 once()
             except (SQLAlchemyError, DBError) as error:
-                if not says_done_already(error):
+                if not attempt.database.dialect.is_done_already(error):
                     raise
                 if attempt.connection.in_transaction():
                     attempt.connection.rollback()

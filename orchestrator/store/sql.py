@@ -15,7 +15,6 @@ from sqlalchemy import Connection, and_, delete, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.dialects import Database, reason
-from orchestrator.dialects.driver_errors import OUT_OF_CLUSTER_REMEDY, says_out_of_cluster
 from orchestrator.domain.errors import Unavailable
 from orchestrator.ports import Transaction
 from orchestrator.services.clocks import ClockWatch
@@ -70,7 +69,7 @@ class SqlStore:
             outcome: T = self._retried(begin, self._now, self._watch, work)
         except (oslo_db_exception.DBError, SQLAlchemyError) as error:
             takes_no_writes = self._database.dialect.says_read_only(error)
-            out_of_cluster = says_out_of_cluster(error)
+            out_of_cluster = self._database.dialect.remedy_out_of_cluster(error)
             raise Unavailable(
                 "state_database_unavailable",
                 f"the state database {self._database.place} "
@@ -78,7 +77,7 @@ class SqlStore:
                 f"{reason(error, self._database.engine.url)}",
                 remedy="Nothing was changed. Look at [database] connection and at the server"
                 + (": is it a replica now?" if takes_no_writes else ".")
-                + (f" This node is not in the primary component. {OUT_OF_CLUSTER_REMEDY}" if out_of_cluster else ""),
+                + (f" This node is not in the primary component. {out_of_cluster}" if out_of_cluster else ""),
             ) from error
         return outcome
 
