@@ -108,6 +108,7 @@ class Place:
         """One turn. Whether anything moved."""
         epoch = self.services.elections.campaign()
         assert epoch is not None, "another daemon leads"
+        self.services.evicting.run(SCHEMA, leader_epoch=epoch)
         moved = self.services.advancing.advance(SCHEMA, leader_epoch=epoch).has_moved
         for database in self.site.databases:
             moved |= self.services.data_migrations.run(SCHEMA, database, may_go_on=batches, leads=lambda: True)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
+
+import pytest
+import sqlalchemy as sa
+
 from orchestrator.demo.example import SCHEMA
 from tests.recovery.entries import Entry, mends
-from tests.recovery.place import Place
+from tests.recovery.place import END_OTHERS, Place, execute
 
 
 @mends("Nothing was ever reported of a fleet")
@@ -35,6 +41,61 @@ def test_instance_that_vanished(place: Place, entry: Entry) -> None:
     entry.assert_shown(place.status())
     place.type(entry)
     assert place.goes_on()
+
+
+@mends("An instance vanished whose sessions can be told")
+def test_tagged_instance_that_vanished(place: Place, entry: Entry) -> None:
+    place.begun().nobody_runs("inventory-worker")
+    join_tagged(place)
+    place.work()
+    entry.assert_shown(place.status())
+    place.type(entry)
+    assert place.goes_on()
+
+
+@mends("Sessions of an evicted instance stay")
+def test_sessions_that_stay(server_place: Place, postgresql_roles: tuple[str, str], entry: Entry) -> None:
+    owner, service = postgresql_roles
+    superuser = sa.make_url(server_place.site.databases["main"])
+    server_place.site.databases["main"] = superuser.set(username=owner).render_as_string(hide_password=False)
+    server_place.open().begin().nobody_runs("inventory-worker")
+    tag = join_tagged(server_place)
+    name = {"application_name": f"orchestrator:{tag}"[:63]}
+    engine = sa.create_engine(superuser.set(username=service).update_query_dict(name))
+    with engine.connect() as session:
+        session.execute(sa.text("SELECT 1"))
+        server_place.orchestrator("instance", "evict", SCHEMA, "inventory-api", "api-1", "--reason", "silent")
+        server_place.work()
+        entry.assert_shown(server_place.status())
+        execute(superuser.render_as_string(hide_password=False), *entry.statements())
+        assert server_place.goes_on()
+        session.invalidate()
+    engine.dispose()
+
+
+def join_tagged(place: Place) -> str:
+    """A process joins and says that its sessions can be told; five minutes go by. Its tag."""
+    newcomer = {"id": "api-1", "nonce": "n" * 32, "release": "1", "host": "host-1", "sessions": "tagged"}
+    epoch = place.ask("POST", f"/v1/schemas/{SCHEMA}/fleets/inventory-api/instances", newcomer)["epoch"]
+    place.in_state("UPDATE instances SET expires_at = expires_at - 300")
+    return hashlib.sha256(epoch.encode()).hexdigest()
+
+
+@pytest.fixture
+def postgresql_roles(server_place: Place) -> Iterator[tuple[str, str]]:
+    """The role that owns the database, and one of a service: neither may do anything to the other's sessions."""
+    roles = ("inventory_owner", "inventory_service")
+    url = server_place.site.databases["main"]
+    name = sa.make_url(url).database
+    for role in roles:
+        execute(url, f"CREATE ROLE {role} LOGIN")
+    execute(url, f"ALTER DATABASE {name} OWNER TO {roles[0]}", f"ALTER SCHEMA public OWNER TO {roles[0]}")
+    yield roles
+    server_place.close()
+    execute(url, END_OTHERS)
+    execute(url, f"ALTER DATABASE {name} OWNER TO postgres", f"REASSIGN OWNED BY {roles[0]} TO postgres")
+    for role in roles:
+        execute(url, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
 
 
 @mends("Somebody paused the upgrade")
