@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from orchestrator.domain.errors import Conflict, OrchestratorError, Unavailable
-from orchestrator.domain.fleets import Instance
+from orchestrator.domain.fleets import Instance, Registration
 from orchestrator.domain.inventories import Inventory
 from orchestrator.domain.ladder import InStepBy, Phase, Step
 from orchestrator.domain.releases import Release, Releases
+from orchestrator.domain.upgrades import Moving
 from orchestrator.domain.view import Copy, DatabaseFacts, MigrationFacts, MigrationState
 from orchestrator.ports import ManagedSchema, StepWatch
 
@@ -67,11 +68,15 @@ class FakeDatabase:
     contracted_to: str | None = None
     migrations: dict[str, MigrationFacts] = field(default_factory=dict)
     enrolled_by: dict[str, int] = field(default_factory=dict)
+    registrations: dict[tuple[str, str], Registration] = field(default_factory=dict)
+    news: set[tuple[str, str]] = field(default_factory=set)
     sessions: dict[str, int] = field(default_factory=dict)
     refused: set[str] = field(default_factory=set)
     rows: int = 100
     batch_rows: int = 100
     inventories: tuple[Inventory, ...] = ()
+    sealed: bool = False
+    denials: int = 0
 
 
 class FakeSchema:
@@ -133,6 +138,7 @@ class FakeSchema:
                 copy=found.copy,
                 heads=tuple(each for each in (found.expanded_to, found.contracted_to) if each is not None),
                 migrations=tuple(found.migrations.values()),
+                registrations=tuple(found.registrations[each] for each in sorted(found.news)),
             )
             if release is None:
                 return facts
@@ -140,6 +146,9 @@ class FakeSchema:
                 facts,
                 expanded=found.expanded_to == release.name,
                 contracted=found.contracted_to == release.name,
+                sealed=found.sealed,
+                unsealed=not found.sealed,
+                denials=found.denials,
             )
 
     @property
@@ -163,10 +172,35 @@ class FakeSchema:
                 )
             self.calls.append(("write_copy", database, str(copy.revision)))
             found.copy = replace(copy, incarnation=found.incarnation)
-            if copy.phase < Phase.BACKFILL:
-                for name, upgrade_id in found.enrolled_by.items():
-                    if upgrade_id == copy.upgrade_id:
-                        found.migrations[name] = MigrationFacts(name, MigrationState.PENDING, rows_total=found.rows)
+            for name, upgrade_id in found.enrolled_by.items():
+                if upgrade_id == copy.upgrade_id:
+                    found.migrations[name] = self._as_the_copy_leaves_it(found, copy, name)
+
+    def _as_the_copy_leaves_it(self, found: FakeDatabase, copy: Copy, name: str) -> MigrationFacts:
+        is_reverse = any(name in release.reverse_data_migrations for release in self._releases.ordered)
+        is_stale = copy.phase >= Phase.WRITE_NEW if is_reverse else copy.phase is Phase.BACKFILL and copy.frozen
+        if copy.phase < Phase.BACKFILL or is_stale:
+            return MigrationFacts(name, MigrationState.PENDING, rows_total=found.rows)
+        facts = found.migrations[name]
+        if copy.frozen and copy.phase is Phase.READ_NEW and facts.state is MigrationState.COMPLETE:
+            return replace(facts, state=MigrationState.VERIFYING, witness=None, rows_verified=0)
+        return facts
+
+    def registration(self, database: str, fleet: str, instance_id: str) -> Registration | None:
+        with self._lock:
+            return self._reachable(database).registrations.get((fleet, instance_id))
+
+    def settle(self, database: str, known: Sequence[Registration]) -> None:
+        with self._lock:
+            found = self._reachable(database)
+            found.news -= {(each.fleet, each.id) for each in known if found.registrations[each.fleet, each.id] == each}
+
+    def write_down(self, database: str, registration: Registration) -> None:
+        """What an instance does that finds no daemon."""
+        with self._lock:
+            found = self._reachable(database)
+            found.registrations[registration.fleet, registration.id] = registration
+            found.news.add((registration.fleet, registration.id))
 
     def run_step(
         self,
@@ -187,12 +221,15 @@ class FakeSchema:
                 raise found.fails[step]
             if step is Step.EXPAND:
                 found.expanded_to = release.name
-                for name in release.data_migrations:
+                for name in release.all_data_migrations:
                     if found.enrolled_by.get(name) != upgrade_id:
                         found.enrolled_by[name] = upgrade_id
                         found.migrations[name] = MigrationFacts(name, MigrationState.PENDING, rows_total=found.rows)
-            else:
+            elif step is Step.CONTRACT:
                 found.contracted_to = release.name
+                found.sealed = False
+            else:
+                found.sealed, found.denials = step is Step.SEAL, 0
             return (f"{step.value}-{release.name}",)
 
     def run_batch(self, database: str, migration: str, upgrade_id: int, *, leads: bool) -> MigrationFacts:
@@ -202,7 +239,9 @@ class FakeSchema:
             if found.batch_fails is not None:
                 raise found.batch_fails
             copy = found.copy
-            if copy is None or copy.upgrade_id != upgrade_id or not copy.phase == copy.fence == Phase.BACKFILL:
+            is_reverse = any(migration in release.reverse_data_migrations for release in self._releases.ordered)
+            wanted = (Moving.BACK,) if is_reverse else (Moving.FORWARD, Moving.PROOF)
+            if copy is None or copy.upgrade_id != upgrade_id or copy.moving not in wanted:
                 raise Conflict("not_in_backfill", f"{database} is not in backfill", remedy="Wait for the phase.")
             facts = _after_a_batch(found.migrations[migration], found)
             found.migrations[migration] = facts

@@ -10,6 +10,8 @@ from msgspec.structs import asdict
 from orchestrator.api.exchange import Answer, Asked, Name, Nothing, Question, Reason, View
 from orchestrator.domain.errors import Invalid
 from orchestrator.domain.fleets import Instance, Sessions
+from orchestrator.domain.ladder import Phase
+from orchestrator.domain.losses import Follows
 from orchestrator.services.leases import Lease
 
 LEASE_EPOCH = "Lease-Epoch"
@@ -29,10 +31,26 @@ class JoinRequest(Question, frozen=True, kw_only=True):
     sessions: Sessions | None = None
 
 
+MOST_REVISION = 2**53
+"""Where revisions end: what is beyond was never told to anybody, and what JSON readers hold exactly ends here."""
+
+
+class FollowsRequest(Question, frozen=True, kw_only=True):
+    """What the process was told last of an upgrade, drained or not."""
+
+    upgrade: int
+    publication: Annotated[int, Meta(ge=0, le=MOST_REVISION)]
+    phase: Name
+
+
 class RenewRequest(Question, frozen=True, kw_only=True):
-    """`ack` is the publication whose behaviour it follows with every earlier transaction ended; null while draining."""
+    """`ack` is the publication whose behaviour it follows with every earlier transaction ended; null while draining.
+
+    `follows` lets the state notice that it has lost its last commits; null between upgrades.
+    """
 
     ack: Annotated[int, Meta(ge=0)] | None = None
+    follows: FollowsRequest | None = None
 
 
 class EvictRequest(Question, frozen=True, kw_only=True):
@@ -132,16 +150,18 @@ def join(asked: Asked[Nothing, JoinRequest]) -> Answer:
         sessions=body.sessions,
     )
     asked.services.nudge(asked.schema)
-    view = JoinView(epoch=lease.instance.epoch, **asdict(_lease_view(lease)))
+    view = JoinView(epoch=lease.epoch, **asdict(_lease_view(lease)))
     return Answer(view, 201 if lease.is_new else 200)
 
 
 def renew(asked: Asked[Nothing, RenewRequest]) -> Answer:
     """Extend the lease, ack, and hear what is published now."""
-    ack = asked.body.ack
+    ack, told = asked.body.ack, asked.body.follows
     lease = asked.services.leases.renew(
-        asked.schema, asked.path["fleet"], asked.path["id"], epoch=_epoch(asked.headers.get(LEASE_EPOCH)), ack=ack
-    )
+        asked.schema, asked.path["fleet"], asked.path["id"],
+        epoch=_epoch(asked.headers.get(LEASE_EPOCH)), ack=ack,
+        follows=None if told is None else Follows(told.upgrade, told.publication, Phase.from_word(told.phase)),
+    )  # fmt: skip
     if ack is not None and lease.stance.upgrade_id is not None:
         asked.services.nudge(asked.schema)  # it may have been the ack that the next move waits for
     return Answer(_lease_view(lease))

@@ -47,6 +47,27 @@ def loss_in(upgrade: Upgrade, databases: Iterable[DatabaseFacts]) -> Loss | None
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class Follows:
+    """What an instance says that it follows when it renews: what it was told last."""
+
+    upgrade_id: int
+    publication: int
+    phase: Phase
+
+
+def loss_heard(upgrade: Upgrade, follows: Follows, who: str) -> Loss | None:
+    """The loss that a renewal shows: its instance was told something that the state has forgotten."""
+    is_of_this = follows.upgrade_id == upgrade.id and follows.phase in upgrade.profile.phases()
+    if not is_of_this or follows.publication <= upgrade.publication:
+        return None
+    return Loss(
+        f"{who} was told publication {follows.publication}, and the state knows only {upgrade.publication}",
+        follows.publication,
+        follows.phase,
+    )
+
+
 def is_another(facts: DatabaseFacts) -> bool:
     """Whether the database has another history than when its copy was written."""
     return facts.copy is not None and facts.copy.incarnation != facts.incarnation

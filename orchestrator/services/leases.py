@@ -6,29 +6,42 @@ import re
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
+from orchestrator.domain import planner
 from orchestrator.domain.admission import Admission, Stance, Standing, Verdict, admit, may_join, stance
 from orchestrator.domain.errors import Conflict, Invalid, Never, NotFound, NotYet
-from orchestrator.domain.fleets import POSSIBLY_ALIVE, Instance, InstanceState, Report, Sessions
+from orchestrator.domain.fleets import Instance, InstanceState, Report, Sessions, hashed
 from orchestrator.domain.ladder import InStepBy, Side
+from orchestrator.domain.losses import Follows, loss_heard
 from orchestrator.domain.telling import Hearer
+from orchestrator.domain.upgrades import Status
 from orchestrator.ports import ManagedSchema, Transaction
+from orchestrator.services import importing
 from orchestrator.services.context import Context, event, standing_of
+from orchestrator.services.recording import record
 from orchestrator.services.telling import Telling
 from orchestrator.services.vouching import check_reason
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")  # no option of a command, no `..` in a path
 _NONCE = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+_MAYBE_NOT_IMPORTED = frozenset({"instance_unknown", "epoch_foreign"})
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """What an instance is answered: its lease and what it follows. `is_new` is false for a repeated registration."""
+    """What an instance is answered: its lease and what it follows.
+
+    `epoch` is the secret under which it is held; `is_new` is false for a repeated registration.
+    """
 
     instance: Instance
     stance: Stance
     ttl_seconds: float
     renew_seconds: float
+    epoch: str = ""
     is_new: bool = False
 
 
@@ -43,10 +56,10 @@ class ReportOutcome:
 class Leases:
     """Every method is one transaction; a refusal changes nothing."""
 
-    def __init__(self, context: Context, new_epoch: Callable[[], str] = lambda: secrets.token_hex(16)) -> None:
+    def __init__(self, context: Context, new_salt: Callable[[], str] = lambda: secrets.token_hex(16)) -> None:
         self._context = context
         self._telling = Telling(context)
-        self._new_epoch = new_epoch
+        self._new_salt = new_salt
 
     def join(
         self,
@@ -78,21 +91,25 @@ class Leases:
             if not may_join(standing, release):
                 raise _refused(admit(standing, release))
             stand = self._telling.stance(tx, standing, Hearer(fleet, release))
+            salt = self._new_salt()
+            epoch = _epoch(salt, nonce)
             instance = Instance(
-                schema=schema, fleet=fleet, id=instance_id, epoch=self._new_epoch(), nonce=nonce, release=release,
-                host=host, state=InstanceState.ALIVE, acked=stand.publication,
+                schema=schema, fleet=fleet, id=instance_id, tag=hashed(epoch), nonce=hashed(nonce),
+                salt=salt, release=release, host=host, state=InstanceState.ALIVE, acked=stand.publication,
                 told=stand.publication,
                 joined_at=tx.now, renewed_at=tx.now, expires_at=tx.now + self._context.lease_terms.ttl_seconds,
                 sessions=sessions,
             )  # fmt: skip
             tx.add_instance(instance)
             tx.note_fleet(schema, fleet)
-            return self._lease(instance, stand, is_new=True)
+            return self._lease(instance, stand, epoch=epoch, is_new=True)
 
         return self._context.store.run(work)
 
     def _join_again(self, tx: Transaction, standing: Standing, known: Instance, nonce: str, release: str) -> Lease:
-        if not secrets.compare_digest(known.nonce, nonce) or known.release != release:
+        epoch = _epoch(known.salt, nonce)
+        is_same = secrets.compare_digest(known.nonce, hashed(nonce)) and secrets.compare_digest(known.tag, hashed(epoch))
+        if not is_same or known.release != release:
             raise Conflict(
                 "instance_id_taken",
                 f"instance id {known.id!r} of fleet {known.fleet} is another process's",
@@ -100,11 +117,21 @@ class Leases:
             )
         _check_alive(known)
         hearer = Hearer(known.fleet, release, max(known.told, known.acked))
-        return self._lease(known, self._telling.stance(tx, standing, hearer, known.id))
+        return self._lease(known, self._telling.stance(tx, standing, hearer, known.id), epoch=epoch)
 
-    def renew(self, schema: str, fleet: str, instance_id: str, *, epoch: str, ack: int | None) -> Lease:
+    def renew(
+        self,
+        schema: str,
+        fleet: str,
+        instance_id: str,
+        *,
+        epoch: str,
+        ack: int | None,
+        follows: Follows | None = None,
+    ) -> Lease:
         """Extend the lease if its holder still owns it, and record its ack. Repeatable.
 
+        `follows` is what the holder was told last: where the state has forgotten that, its last commits are lost.
         A lease that ran out but was not evicted is extended: nothing has acted on its absence. Raises `NotFound`,
         `Never` (evicted, left), `Conflict` (foreign epoch), `Invalid` (an ack of something never published).
         """
@@ -114,6 +141,8 @@ class Leases:
             instance = _owned(tx, schema, fleet, instance_id, epoch)
             state = tx.schema(schema)
             assert state is not None
+            if follows is not None:
+                self._remember(tx, managed, instance, follows)
             standing = standing_of(tx, managed, state)
             published = stance(standing, instance.release).publication
             told = max(instance.told, instance.acked, ack or 0)
@@ -131,31 +160,44 @@ class Leases:
             )
             if not tx.save_instance(renewed):
                 raise _ended(instance)
-            return self._lease(renewed, stand)
+            return self._lease(renewed, stand, epoch=epoch)
 
-        return self._context.store.run(work)
+        return self._held(managed, fleet, instance_id, epoch, work)
+
+    def _remember(self, tx: Transaction, managed: ManagedSchema, instance: Instance, follows: Follows) -> None:
+        """Freeze the upgrade if the state has forgotten what this instance was told."""
+        upgrade = tx.upgrade(follows.upgrade_id)
+        if upgrade is None or loss_heard(upgrade, follows, "") is None or upgrade.schema != managed.name:
+            return
+        state = tx.lock_schema(managed.name)
+        upgrade = tx.upgrade(follows.upgrade_id)
+        assert upgrade is not None
+        loss = loss_heard(upgrade, follows, f"{instance.fleet} {instance.label}")
+        if loss is not None and upgrade.status is Status.RUNNING:
+            freeze = planner.Freeze(loss)
+            record(tx, state, upgrade, freeze, leader_epoch=0, databases=(), terms=self._context.lease_terms)
 
     def leave(self, schema: str, fleet: str, instance_id: str, *, epoch: str) -> None:
         """End the lease: the holder has drained and closed its pools. Repeatable."""
-        self._context.managed(schema)
+        managed = self._context.managed(schema)
 
         def work(tx: Transaction) -> None:
             known = tx.instance(schema, fleet, instance_id)
-            if known is not None and known.epoch == epoch and known.state is InstanceState.LEFT:
+            if known is not None and known.tag == hashed(epoch) and known.state is InstanceState.LEFT:
                 return
             instance = _owned(tx, schema, fleet, instance_id, epoch)
             if not tx.save_instance(replace(instance, state=InstanceState.LEFT, ended_at=tx.now, end_reason="left")):
                 raise _ended(instance)
 
-        self._context.store.run(work)
+        self._held(managed, fleet, instance_id, epoch, work)
 
     def evict(
         self, schema: str, fleet: str, instance_id: str, *, actor: str, reason: str, attested_dead: bool
     ) -> Instance:
         """Count an instance out. Works in every phase; audited; repeatable.
 
-        With somebody's word that its process is gone it is evicted at once. Without, it gets no renewal from now on, and
-        `Evicting` proves the rest: which needs an instance whose sessions can be told. Raises `Invalid` without a
+        With somebody's word that its process is gone it is evicted at once. Without, it gets no renewal from now on,
+        and `Evicting` proves the rest, which needs an instance whose sessions can be told. Raises `Invalid` without a
         reason, and where only the word would do: expiry alone proves nothing.
         """
         self._context.managed(schema)
@@ -241,9 +283,33 @@ class Leases:
             return self._context.store.read(lambda tx: tx.instances(schema, fleet=fleet))
         return self._context.store.read(lambda tx: tx.possibly_alive(schema, fleet=fleet))
 
-    def _lease(self, instance: Instance, stand: Stance, *, is_new: bool = False) -> Lease:
+    def _lease(self, instance: Instance, stand: Stance, *, epoch: str = "", is_new: bool = False) -> Lease:
         terms = self._context.lease_terms
-        return Lease(instance, stand, terms.ttl_seconds, terms.renew_seconds, is_new)
+        return Lease(instance, stand, terms.ttl_seconds, terms.renew_seconds, epoch, is_new)
+
+    def _held(
+        self, managed: ManagedSchema, fleet: str, instance_id: str, epoch: str, work: Callable[[Transaction], T]
+    ) -> T:
+        """Do what the holder of a lease asks. One that it got without a daemon is imported first, not refused.
+
+        Raises `Unavailable` (code `instance_not_imported`) while nobody can tell whether it got one.
+        """
+        try:
+            return self._context.store.run(work)
+        except (NotFound, Conflict) as error:
+            if error.code not in _MAYBE_NOT_IMPORTED:
+                raise
+            written = importing.find(self._context, managed, fleet, instance_id, tag=hashed(epoch))
+            if not written:
+                raise
+        ttl_seconds = self._context.lease_terms.ttl_seconds
+        self._context.store.run(lambda tx: importing.take_over(tx, managed, written, ttl_seconds=ttl_seconds))
+        return self._context.store.run(work)
+
+
+def _epoch(salt: str, nonce: str) -> str:
+    """The secret of a lease: a repeated registration is told the same one, though it is kept nowhere."""
+    return hashed(f"{salt}:{nonce}")[:32]
 
 
 def _check_fleet(managed: ManagedSchema, fleet: str) -> None:
@@ -280,7 +346,7 @@ def _known(tx: Transaction, schema: str, fleet: str, instance_id: str) -> Instan
 
 def _owned(tx: Transaction, schema: str, fleet: str, instance_id: str, epoch: str) -> Instance:
     instance = _known(tx, schema, fleet, instance_id)
-    if not secrets.compare_digest(instance.epoch.encode(), epoch.encode()):
+    if not secrets.compare_digest(instance.tag, hashed(epoch)):
         raise Conflict(
             "epoch_foreign",
             f"the lease of {instance_id} is not held under this epoch",
@@ -295,8 +361,8 @@ def _check_tagged(instance: Instance) -> None:
     if instance.sessions is not Sessions.TAGGED:
         raise Invalid(
             "attestation_required",
-            f"{instance.fleet} {instance.label} has not said that its sessions can be told, so they cannot be ended for "
-            "it: it is only counted out when somebody vouches that its process is gone",
+            f"which sessions are those of {instance.fleet} {instance.label} cannot be told, so it is only counted out "
+            "when somebody vouches that its process is gone",
             remedy="Make sure that it is stopped, then repeat with --attest-dead (attest_dead: true). With the hook "
             "orchestrator.client.sqlalchemy in the service its sessions are ended instead.",
         )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from orchestrator.domain.fleets import Instance, Sessions
+from orchestrator.domain.fleets import Instance, Registration, Sessions
 from orchestrator.domain.inventories import Inventory
 from orchestrator.domain.ladder import Phase, Step
+from orchestrator.domain.losses import Follows
 from orchestrator.domain.releases import Release, Releases
 from orchestrator.domain.upgrades import Status, Upgrade
 from orchestrator.domain.view import Copy, DatabaseFacts, MigrationFacts, Policy
@@ -101,6 +102,14 @@ class PausingSchema:
         self._pauses.cross(f"write the copy of {database}")
         self._schema.write_copy(database, copy)
         self._pauses.cross(f"go on from the copy of {database}")
+
+    def registration(self, database: str, fleet: str, instance_id: str) -> Registration | None:
+        return self._schema.registration(database, fleet, instance_id)
+
+    def settle(self, database: str, known: Sequence[Registration]) -> None:
+        self._pauses.cross(f"settle what was written in {database}")
+        self._schema.settle(database, known)
+        self._pauses.cross(f"go on from {database}")
 
     def run_step(
         self,
@@ -279,8 +288,10 @@ class Process:
 
     def hear(self) -> Lease:
         """Renew, and say what was drained before."""
+        told = self.lease.stance
+        follows = None if told.upgrade_id is None else Follows(told.upgrade_id, told.publication, told.phase)
         self.lease = self._site.leases.renew(
-            SCHEMA, self.fleet, self.name, epoch=self.lease.instance.epoch, ack=self._drained
+            SCHEMA, self.fleet, self.name, epoch=self.lease.epoch, ack=self._drained, follows=follows
         )
         self._drained = self.lease.stance.publication
         return self.lease
@@ -291,7 +302,7 @@ class Process:
         return self.hear()
 
     def leave(self) -> None:
-        self._site.leases.leave(SCHEMA, self.fleet, self.name, epoch=self.lease.instance.epoch)
+        self._site.leases.leave(SCHEMA, self.fleet, self.name, epoch=self.lease.epoch)
 
     @property
     def instance(self) -> Instance:

@@ -1,0 +1,168 @@
+"""Lost commits: the upgrade freezes, takes over what others know of it, and goes on when everybody was heard of."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from orchestrator.domain.errors import Conflict, Invalid, NotYet, StepFailed
+from orchestrator.domain.ladder import Phase, Step
+from orchestrator.domain.upgrades import Upgrade
+from orchestrator.domain.view import MigrationState, Policy
+from tests.services.conftest import MakeSite
+from tests.services.site import SCHEMA, Process, Site
+
+FROZEN_SECONDS = 70.0
+
+
+def restore(site: Site, backup: Upgrade) -> None:
+    """What the restore of a backup of the state database does to the upgrade."""
+    present = site.upgrade
+    site.store.run(lambda tx: tx.save_upgrade(backup, expected_revision=present.revision))
+
+
+def state_of_rows(site: Site) -> MigrationState:
+    return site.managed.on["one"].migrations["split_name"].state
+
+
+@pytest.fixture
+def site(make_stored_site: MakeSite) -> Site:
+    """Release 2 runs, and the upgrade is driven rung by rung."""
+    return make_stored_site(databases=("one", "two"), policy=Policy(approve=())).nobody_runs().begin()
+
+
+def test_what_the_databases_know_of_the_upgrade_is_taken_over(site: Site) -> None:
+    site.rest_at(Phase.EXPANDED)
+    backup = site.upgrade
+    site.rest_at(Phase.BACKFILL)
+    lost = site.upgrade
+    restore(site, backup)
+    site.go_on().daemon("after").cycle()
+    found = site.upgrade
+    assert (found.phase, found.fence) == (Phase.BACKFILL, Phase.BACKFILL)
+    assert found.revision > lost.revision, "revisions never repeat"
+    assert found.publication == found.revision, "what was acked counts no more"
+    assert not found.old_valid
+    assert "commits_lost" in site.codes
+    assert "upgrade.freeze" in site.actions()
+
+
+def test_nobody_joins_and_nothing_moves_until_every_forgotten_lease_is_over(site: Site) -> None:
+    site.rest_at(Phase.EXPANDED)
+    member = Process(site, "a1", "2")
+    backup = site.upgrade
+    site.rest_at(Phase.BACKFILL)
+    restore(site, backup)
+    daemon = site.go_on().daemon("after")
+    daemon.cycle()
+    with pytest.raises(NotYet, match="everybody was heard of") as refused:
+        Process(site, "a2", "2")
+    assert refused.value.code == "frozen"
+    member.follow()
+    daemon.work()
+    assert site.codes == ["commits_lost"]
+    site.clock.advance(FROZEN_SECONDS)
+    daemon = site.daemon("later")
+    daemon.work()
+    assert site.upgrade.frozen is None
+    Process(site, "a2", "2")
+
+
+def test_who_was_not_heard_of_keeps_it_frozen(site: Site) -> None:
+    site.rest_at(Phase.EXPANDED)
+    member = Process(site, "a1", "2")
+    backup = site.upgrade
+    site.rest_at(Phase.BACKFILL)
+    restore(site, backup)
+    site.go_on().daemon("after").cycle()
+    site.clock.advance(FROZEN_SECONDS)
+    daemon = site.daemon("later")
+    daemon.work()
+    assert site.upgrade.frozen is not None
+    assert site.codes == ["instance_expired"]
+    member.follow()
+    daemon.work()
+    assert site.upgrade.frozen is None
+
+
+def test_rows_are_moved_and_proven_anew(site: Site) -> None:
+    site.rest_at(Phase.BACKFILL)
+    backup = site.upgrade
+    site.daemon("mover").move_rows()
+    assert state_of_rows(site) is MigrationState.COMPLETE
+    site.store.run(lambda tx: tx.save_upgrade(replace(backup, paused="x", revision=backup.revision + 1),
+                                              expected_revision=backup.revision))  # fmt: skip
+    site.daemon("writer").cycle()
+    restore(site, backup)
+    daemon = site.daemon("after")
+    daemon.cycle()
+    assert state_of_rows(site) is MigrationState.PENDING
+    assert not daemon.move_rows(), "nothing moves while commits may be lost"
+    site.clock.advance(FROZEN_SECONDS)
+    daemon = site.daemon("later")
+    daemon.cycle()
+    assert daemon.move_rows()
+    site.go_on().daemon("last").work()
+    assert site.upgrade.phase is Phase.CONTRACTED
+
+
+def test_what_cannot_be_moved_any_more_is_proven_anew_where_it_is_read(site: Site) -> None:
+    site.rest_at(Phase.READ_NEW)
+    site.managed.on["one"].incarnation = "restored"
+    daemon = site.go_on().daemon("after")
+    daemon.cycle()
+    assert state_of_rows(site) is MigrationState.VERIFYING
+    site.clock.advance(FROZEN_SECONDS)
+    daemon = site.daemon("later")
+    daemon.cycle()
+    assert site.phase() is Phase.READ_NEW
+    assert site.codes == ["data_migration_running", "data_migration_running"]
+    daemon.work()
+    assert site.upgrade.phase is Phase.CONTRACTED
+
+
+def test_the_intent_of_contracted_is_taken_over_as_such(site: Site) -> None:
+    site.rest_at(Phase.WRITE_NEW)
+    backup = site.upgrade
+    site.managed.on["one"].fails[Step.CONTRACT] = StepFailed("lock_timeout", "no lock", remedy="Wait.")
+    site.go_on().daemon("first").work()
+    assert site.upgrade.is_past_return
+    restore(site, backup)
+    site.daemon("after").cycle()
+    assert site.upgrade.is_past_return
+    with pytest.raises(Conflict) as refused:
+        site.upgrades.rollback(SCHEMA, Phase.READ_NEW, actor="alice", reason="never mind")
+    assert refused.value.code == "no_way_back"
+    site.managed.on["one"].fails.clear()
+    site.upgrades.retry(SCHEMA, None, actor="alice", reason=None)
+    site.clock.advance(FROZEN_SECONDS)
+    site.daemon("later").work()
+    assert site.upgrade.phase is Phase.CONTRACTED
+
+
+def test_a_renewal_that_knows_more_than_the_state_repairs_it(site: Site) -> None:
+    site.rest_at(Phase.BACKFILL)
+    member = Process(site, "a1", "2")
+    backup = site.upgrade
+    site.rest_at(Phase.READ_NEW)
+    member.follow()
+    restore(site, backup)
+    for database in site.managed.on.values():  # their last commits are lost too
+        assert database.copy is not None
+        database.copy = replace(
+            database.copy, phase=backup.phase, fence=backup.fence, revision=backup.revision, move=backup.move
+        )
+    told = member.hear()
+    assert site.upgrade.frozen is not None
+    assert site.phase() is Phase.READ_NEW
+    assert told.stance.phase is Phase.READ_NEW
+    assert told.stance.publication == site.upgrade.publication
+
+
+def test_an_ack_of_what_was_never_published_is_refused_and_freezes_nothing(site: Site) -> None:
+    site.rest_at(Phase.EXPANDED)
+    member = Process(site, "a1", "2")
+    with pytest.raises(Invalid, match="never published"):
+        site.leases.renew(SCHEMA, member.fleet, "a1", epoch=member.lease.epoch, ack=site.upgrade.publication + 1)
+    assert site.upgrade.frozen is None
