@@ -178,30 +178,22 @@ def admitted(standing: Standing) -> tuple[Admitted, ...]:
         sides = ((upgrade.from_release, Side.OLD), (upgrade.to_release, Side.NEW))
         lives = [release for release, side in sides if upgrade.phase in upgrade.profile.support(side)]
     known = [release for release in lives if release in standing.releases]
-    return tuple(Admitted(release, stance(standing, release), may_join(standing, release)) for release in known)
+    return tuple(
+        Admitted(
+            release,
+            stance(standing, release, is_told=upgrade is None or _is_told_by_copies(upgrade, release)),
+            may_join(standing, release),
+        )
+        for release in known
+    )
 
 
-@dataclass(frozen=True, slots=True)
-class Admitted:
-    """What a managed database knows of one release: what its instances follow, and whether new ones may join."""
-
-    release: str
-    stance: Stance
-    joins: bool
-
-
-def admitted(standing: Standing) -> tuple[Admitted, ...]:
-    """The releases that can live in the present phase. Whoever joins without a daemon finds itself here, or may not."""
-    upgrade = standing.upgrade
-    if standing.release is None:
-        return ()
-    if upgrade is None:
-        lives = [standing.release]
-    else:
-        sides = ((upgrade.from_release, Side.OLD), (upgrade.to_release, Side.NEW))
-        lives = [release for release, side in sides if upgrade.phase in upgrade.profile.support(side)]
-    known = [release for release in lives if release in standing.releases]
-    return tuple(Admitted(release, stance(standing, release), may_join(standing, release)) for release in known)
+def _is_told_by_copies(upgrade: Upgrade, release: str) -> bool:
+    """Copies know of no waves: while there may be some, they tell the publication before, which goes with both."""
+    side, telling = upgrade.side_of(release), upgrade.telling
+    if telling is None or side is None or upgrade.fence > upgrade.phase:
+        return True
+    return telling.phase_before not in upgrade.profile.support(side)
 
 
 def may_join(standing: Standing, release: str) -> bool:

@@ -28,11 +28,17 @@ class Sessions(StrEnum):
     TAGGED = "tagged"  # each can be told by its lease's epoch, and looks whether that was evicted before it works
 
 
+def hashed(secret: str) -> str:
+    """How a secret of an instance is kept: whoever shows it is known, and nobody can tell it from this."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
 @dataclass(frozen=True, slots=True)
 class Instance:
     """One incarnation of a process. A restart is another one and replaces nothing.
 
-    `epoch` is the secret of its lease; `nonce` lets a registration be repeated whose answer was lost.
+    `tag` is the hash of its lease's epoch, by which its sessions are told too. `nonce` is the hash of what lets a
+    registration be repeated whose answer was lost; the epoch follows from that and `salt`, and is not kept.
     `acked` is the publication that it follows with every earlier transaction ended. `sessions` is None where nobody can
     tell which sessions are its. While it is evicting, `unproven` says why there is no proof yet, with `remedy`; `proof`
     is how it was proven in the end, None where somebody attested it. Times are database time.
@@ -43,7 +49,7 @@ class Instance:
     schema: str
     fleet: str
     id: str
-    epoch: str
+    tag: str
     nonce: str
     release: str
     host: str | None
@@ -55,6 +61,7 @@ class Instance:
     ended_at: float | None = None
     ended_by: str | None = None
     end_reason: str | None = None
+    salt: str = ""
     told: int = 0
     sessions: Sessions | None = None
     proof: str | None = None
@@ -69,11 +76,6 @@ class Instance:
     def is_expired(self, now: float) -> bool:
         """Whether its lease ran out by the database's clock. It gives progress to people, not safety."""
         return self.state is InstanceState.ALIVE and now > self.expires_at + EXPIRY_MARGIN_SECONDS
-
-    @property
-    def tag(self) -> str:
-        """By what its sessions are told in managed databases, which know no secrets: the hash of its lease's epoch."""
-        return hashlib.sha256(self.epoch.encode()).hexdigest()
 
     @property
     def label(self) -> str:

@@ -108,8 +108,8 @@ class Leases:
 
     def _join_again(self, tx: Transaction, standing: Standing, known: Instance, nonce: str, release: str) -> Lease:
         epoch = _epoch(known.salt, nonce)
-        is_same = secrets.compare_digest(known.nonce, hashed(nonce)) and secrets.compare_digest(known.tag, hashed(epoch))
-        if not is_same or known.release != release:
+        is_same = known.release == release and known.nonce == hashed(nonce)
+        if not is_same or not secrets.compare_digest(known.tag, hashed(epoch)):
             raise Conflict(
                 "instance_id_taken",
                 f"instance id {known.id!r} of fleet {known.fleet} is another process's",

@@ -139,7 +139,7 @@ class World:
     def join(self, name: str, *, release: str, fleet: str = "inventory-api") -> str:
         """A process joins. Returns its epoch."""
         lease = self.leases.join("inventory", fleet, instance_id=name, nonce=f"nonce-{name}", release=release)
-        return lease.instance.epoch
+        return lease.epoch
 
     def phase(self) -> Phase:
         """The phase of the newest upgrade."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
+from orchestrator.domain.fleets import InstanceState, Registration
 from orchestrator.domain.guards import GUARDS
 from orchestrator.domain.ladder import InStepBy, Phase
 from orchestrator.domain.upgrades import Move
@@ -73,7 +74,12 @@ def a_copy(**changes: object) -> View:
     return with_database(a_view(FENCED), copy=replace(held, **changes))  # type: ignore[arg-type]
 
 
+REGISTERED = Registration("api", "web-1", "tag", "nonce", "1", "rack7", InstanceState.ALIVE, 1, 1.0)
+
 CLOSED = (
+    Closed("joined without a daemon", "instances_imported",
+           with_database(a_view(AT_BACKFILL), registrations=(REGISTERED,)),
+           Phase.READ_NEW, "instance_not_imported", ("web-1 on rack7",), "orchestrator instance evict"),
     Closed("paused", "not_paused", a_view(an_upgrade(paused="lunch")), Phase.EXPANDED, "paused", (),
            "upgrade resume inventory", "lunch"),
     Closed("a silent fleet of the old release", "fleets_known", a_view(known_fleets=frozenset({"api"})),
@@ -208,6 +214,12 @@ def test_a_closed_guard_names_code_culprit_and_remedy(case: Closed) -> None:
 
 
 OPEN = (
+    ("instances_imported", with_database(a_view(AT_BACKFILL), registrations=()), Phase.READ_NEW),
+    ("instances_imported", with_database(
+        a_view(AT_BACKFILL), registrations=(replace(REGISTERED, state=InstanceState.LEFT),)), Phase.READ_NEW),
+    ("instances_imported", with_database(
+        a_view(AT_BACKFILL, instances=(replace(an_instance(), fleet="api", id="web-1", tag="tag"),)),
+        registrations=(REGISTERED,)), Phase.READ_NEW),
     ("not_paused", a_view(), Phase.EXPANDED),
     ("manifest_unchanged", a_view(), Phase.EXPANDED),
     ("manifest_unchanged", a_view(replace(AT_BACKFILL, manifest=NEW.recorded())), Phase.READ_NEW),

@@ -86,7 +86,7 @@ def test_a_restart_replaces_nothing(site: Site) -> None:
 def test_an_ended_incarnation_does_not_register_again(site: Site, ending: str) -> None:
     lease = registered(site)
     if ending == "left":
-        site.leases.leave(SCHEMA, API, "web-1", epoch=lease.instance.epoch)
+        site.leases.leave(SCHEMA, API, "web-1", epoch=lease.epoch)
     else:
         evict(site)
     assert refusal_of(Never, lambda: registered(site)) == f"instance_{ending}"
@@ -166,7 +166,7 @@ def test_the_ack_of_an_earlier_publication_counts_for_nothing(site: Site) -> Non
     process = Process(site, "web-1", "1")
     heard = process.lease.stance.publication
     site.begin()
-    lease = site.leases.renew(SCHEMA, API, "web-1", epoch=process.lease.instance.epoch, ack=heard)
+    lease = site.leases.renew(SCHEMA, API, "web-1", epoch=process.lease.epoch, ack=heard)
     assert lease.instance.acked == heard != site.upgrade.publication
     site.nobody_runs(WORKER).daemon().work()
     assert site.codes == ["instance_not_acked"]
@@ -176,17 +176,18 @@ def test_an_ack_survives_a_renewal_without_one(site: Site) -> None:
     process = Process(site, "web-1", "1")
     site.begin()
     process.follow()
-    lease = site.leases.renew(SCHEMA, API, "web-1", epoch=process.lease.instance.epoch, ack=None)
+    lease = site.leases.renew(SCHEMA, API, "web-1", epoch=process.lease.epoch, ack=None)
     assert lease.instance.acked == site.upgrade.publication
 
 
 def test_what_was_never_published_cannot_be_acked(site: Site) -> None:
     process = Process(site, "web-1", "1")
     before = process.instance
+    epoch = process.lease.epoch
     site.clock.advance(5)
     future = process.lease.stance.publication + 1
     code = refusal_of(
-        Invalid, lambda: site.leases.renew(SCHEMA, API, "web-1", epoch=before.epoch, ack=future)
+        Invalid, lambda: site.leases.renew(SCHEMA, API, "web-1", epoch=epoch, ack=future)
     )  # fmt: skip
     assert code == "ack_unpublished"
     assert process.instance == before, "a refusal changes nothing"
@@ -200,7 +201,7 @@ def test_only_the_holder_touches_a_lease(stored_site: Site, verb: str) -> None:
         if verb == "renew"
         else (lambda name, epoch: leases.leave(SCHEMA, API, name, epoch=epoch))
     )
-    epoch = registered(stored_site).instance.epoch
+    epoch = registered(stored_site).epoch
     assert refusal_of(Conflict, lambda: act("web-1", "another")) == "epoch_foreign"
     assert refusal_of(Conflict, lambda: act("web-1", "é")) == "epoch_foreign"
     assert refusal_of(NotFound, lambda: act("web-9", epoch)) == "instance_unknown"

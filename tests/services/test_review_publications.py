@@ -23,7 +23,7 @@ class Process:
         self._world, self._name = world, name
         self.book = Membership("inventory-api", lambda: 0.5)
         lease = world.leases.join("inventory", "inventory-api", instance_id=name, nonce="n", release=release)
-        self._epoch = lease.instance.epoch
+        self._epoch = lease.epoch
         self.book.admit(granted(lease), epoch=self._epoch, sent_at=0.0)
 
     def renew(self) -> None:

@@ -1,0 +1,30 @@
+"""Guard: everybody who joined in a managed database, for want of a daemon, is known to the state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from orchestrator.domain.fleets import InstanceState
+from orchestrator.domain.ladder import Phase
+from orchestrator.domain.view import Blocker, View
+
+
+def blockers(view: View, target: Phase) -> Iterator[Blocker]:
+    """Closed for each process that wrote itself down in a database and is none of the instances.
+
+    They are imported before anything is decided. What stays is a second process under an id that is in use.
+    """
+    known = {(each.fleet, each.id, each.tag) for each in view.instances}
+    schema = view.upgrade.schema
+    for facts in view.databases:
+        for each in facts.registrations:
+            if each.state is not InstanceState.ALIVE or (each.fleet, each.id, each.tag) in known:
+                continue
+            name = f"{each.id} on {each.host}" if each.host else each.id
+            yield Blocker(
+                "instance_not_imported",
+                f"{each.fleet} {name} (release {each.release}) joined in database {facts.name} and is not counted yet",
+                "It is imported by itself. If it stays, another process has its id: stop both, then "
+                f"orchestrator instance evict {schema} {each.fleet} {each.id} --attest-dead --reason ...",
+                (name,),
+            )
