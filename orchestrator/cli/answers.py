@@ -171,6 +171,46 @@ class Instance(msgspec.Struct, frozen=True):
     remedy: str | None = None
 
 
+class SourceLine(msgspec.Struct, frozen=True):
+    """What one source says of one release in a fleet, or why it says nothing."""
+
+    source: str
+    name: str | None = None
+    release: str | None = None
+    instances: int = 0
+    silent: int = 0
+    down: int = 0
+    oldest_seconds: float | None = None
+    error: str | None = None
+    remedy: str | None = None
+
+
+class Member(msgspec.Struct, frozen=True):
+    """One instance as one source knows it: alive, silent or down."""
+
+    id: str
+    source: str
+    release: str
+    sign: str
+    host: str | None = None
+    database: str | None = None
+    age_seconds: float | None = None
+
+
+class FleetInventory(msgspec.Struct, frozen=True):
+    """What runs in one fleet. Its instances only come along where one fleet is asked for."""
+
+    fleet: str
+    lines: tuple[SourceLine, ...] = ()
+    members: tuple[Member, ...] = ()
+
+
+class Inventories(msgspec.Struct, frozen=True):
+    """What runs in the fleets of a schema."""
+
+    fleets: tuple[FleetInventory, ...]
+
+
 class Instances(msgspec.Struct, frozen=True):
     """Processes of a schema."""
 

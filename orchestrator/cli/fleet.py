@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import argparse
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from orchestrator.cli import cells
-from orchestrator.cli.answers import Instance, Instances, Report, Upgrade
+from orchestrator.cli.answers import Inventories, Member, Report, SourceLine, Upgrade
 from orchestrator.cli.blockers import lines_of
 from orchestrator.cli.command import Listing, Plain, Showing, with_schema
 from orchestrator.cli.connection import path_of
 from orchestrator.cli.exits import Exit
-from orchestrator.domain.errors import NotFound
+
+_NOTHING = "nothing reported"
 
 
 class List(Listing):
-    """List the fleets that hold leases, with the releases that they run.
+    """List what each fleet runs, and which source says so: leases, a report, or the query of an inventory source.
 
-    While an upgrade is under way also those that it waits for because nothing was ever reported of them.
+    An instance is silent when its lease ran out, or its last sign of life is too old: it may be alive all the same.
     """
 
     EXAMPLE = "orchestrator fleet list inventory"
@@ -28,18 +28,14 @@ class List(Listing):
         with_schema(parser)
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Iterable[Any]]:
-        found = self.api.get(path_of("schemas", parsed_args.schema, "instances"), Instances).instances
-        upgrade = self.api.get(path_of("schemas", parsed_args.schema, "upgrade"), Upgrade)
-        counts = Counter((each.fleet, each.release) for each in found)
-        silent = sorted({fleet for each in upgrade.blockers if each.code == "fleet_unknown" for fleet in each.culprits})
-        return ("Fleet", "Release", "Instances"), [
-            *((fleet, release, number) for (fleet, release), number in sorted(counts.items())),
-            *((fleet, cells.Cell(None, "nothing reported"), cells.maybe(None)) for fleet in silent),
+        found = self.api.get(path_of("schemas", parsed_args.schema, "inventories"), Inventories).fleets
+        return ("Fleet", "Source", "Release", "Instances", "Silent", "Down", "Oldest sign"), [
+            (fleet.fleet, *row) for fleet in found for row in (_row(line) for line in fleet.lines or (None,))
         ]
 
 
 class Show(Showing):
-    """Show one fleet, and what the upgrade under way waits for in it."""
+    """Show one fleet: who says what it runs, its instances, and what the upgrade under way waits for in it."""
 
     EXAMPLE = "orchestrator fleet show inventory inventory-api"
 
@@ -48,27 +44,48 @@ class Show(Showing):
         parser.add_argument("fleet", help="name of the fleet")
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Iterable[Any]]:
-        schema, fleet = parsed_args.schema, parsed_args.fleet
-        found = self.api.get(path_of("schemas", schema, "instances"), Instances, fleet=fleet).instances
+        schema, name = parsed_args.schema, parsed_args.fleet
+        (fleet,) = self.api.get(path_of("schemas", schema, "inventories"), Inventories, fleet=name).fleets
         upgrade = self.api.get(path_of("schemas", schema, "upgrade"), Upgrade)
-        labels = {label for each in found for label in _labels(each)}
-        blockers = tuple(each for each in upgrade.blockers if fleet in each.culprits or labels & set(each.culprits))
-        if not found and not blockers:
-            raise NotFound(
-                "fleet_silent",
-                f"no instance of a fleet {fleet!r} holds a lease in {schema}",
-                remedy=f"orchestrator fleet list {schema}",
-            )
-        counts = Counter(each.release for each in found)
-        return ("Fleet", "Releases", "Instances", "Blockers"), (
-            fleet,
-            cells.lines(
-                [{"release": release, "instances": number} for release, number in sorted(counts.items())],
-                (f"{release}: {number} instances" for release, number in sorted(counts.items())),
-            ),
-            cells.lines(found, (" on ".join(filter(None, (each.id, each.host))) for each in found)),
+        labels = {name, *(label for each in fleet.members for label in _labels(each))}
+        blockers = tuple(each for each in upgrade.blockers if labels & set(each.culprits))
+        return ("Fleet", "Sources", "Instances", "Blockers"), (
+            name,
+            cells.lines(fleet.lines, (_sentence(line) for line in fleet.lines) if fleet.lines else (_NOTHING,)),
+            cells.lines(fleet.members, (_member(each) for each in fleet.members)),
             cells.lines(blockers, (line[2:] for blocker in blockers for line in lines_of(blocker))),
         )
+
+
+def _row(line: SourceLine | None) -> tuple[object, ...]:
+    if line is None:
+        return cells.Cell(None, _NOTHING), cells.maybe(None), 0, 0, 0, cells.maybe(None)
+    error = f"{_said_by(line)}: {line.error}" if line.error else _said_by(line)
+    counts = line.instances, line.silent, line.down
+    source = cells.Cell({"kind": line.source, "name": line.name, "error": line.error}, error)
+    return source, cells.maybe(line.release), *counts, cells.duration(line.oldest_seconds)
+
+
+def _said_by(line: SourceLine) -> str:
+    if line.source == "report":
+        return f"report by {line.name}"
+    return line.name or line.source
+
+
+def _sentence(line: SourceLine) -> str:
+    if line.error:
+        return f"{_said_by(line)}: {line.error}\n  > {line.remedy or ''}"
+    counts = [f"{line.instances} of {line.release}"]
+    counts += [f"{line.silent} silent"] if line.silent else []
+    counts += [f"{line.down} down"] if line.down else []
+    return f"{_said_by(line)}: {', '.join(counts)}"
+
+
+def _member(member: Member) -> str:
+    name = f"{member.id} on {member.host}" if member.host else member.id
+    place = f" in {member.database}" if member.database else ""
+    age = "" if member.age_seconds is None else f", {cells.duration(member.age_seconds).human_readable()} ago"
+    return f"{name}{place}: {member.release}, {member.sign}{age}"
 
 
 class Say(Plain):
@@ -101,9 +118,9 @@ class Say(Plain):
         return Exit.YES
 
 
-def _labels(instance: Instance) -> tuple[str, ...]:
+def _labels(member: Member) -> tuple[str, ...]:
     """How blockers name an instance."""
-    return (instance.id, f"{instance.id} on {instance.host}") if instance.host else (instance.id,)
+    return member.id, f"{member.id} on {member.host}", f"{member.id} in {member.database}"
 
 
 COMMANDS: dict[str, type[Plain]] = {"fleet list": List, "fleet show": Show, "fleet report": Say}

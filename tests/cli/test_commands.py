@@ -10,7 +10,9 @@ import yaml
 from orchestrator.api.auth import Role
 from orchestrator.domain.errors import StepFailed, Unavailable
 from orchestrator.domain.fleets import Sessions
+from orchestrator.domain.inventories import Inventory, Sighting
 from orchestrator.domain.ladder import Step
+from orchestrator.services.advancing import REST_SECONDS
 from tests.api.world import World, tokens_for_all_roles
 from tests.cli.conftest import Run, serving
 from tests.fakes import FakeSchema
@@ -247,14 +249,42 @@ def test_an_unknown_instance_is_an_error(run: Run) -> None:
 def test_fleets_are_listed_and_shown_with_what_is_waited_for(run: Run, world: World) -> None:
     world.expanded()
     world.join("new-1", release="2")
-    assert shown(run, "fleet", "list", "inventory") == [
-        {"Fleet": "inventory-api", "Release": "1", "Instances": 1},
-        {"Fleet": "inventory-api", "Release": "2", "Instances": 1},
+    listed = shown(run, "fleet", "list", "inventory")
+    assert [(row["Fleet"], row["Source"]["kind"], row["Release"], row["Instances"]) for row in listed] == [
+        ("inventory-api", "leases", "1", 1),
+        ("inventory-api", "leases", "2", 1),
+        ("inventory-api", "report", "1", 0),
+        ("inventory-worker", "report", "1", 0),
     ]
     found = shown(run, "fleet", "show", "inventory", "inventory-api")
-    assert found["Releases"] == [{"release": "1", "instances": 1}, {"release": "2", "instances": 1}]
+    assert [(line["source"], line["release"], line["instances"]) for line in found["Sources"]] == [
+        ("leases", "1", 1),
+        ("leases", "2", 1),
+        ("report", "1", 0),
+    ]
+    assert [member["id"] for member in found["Instances"]] == ["new-1", "old-1"]
     assert found["Blockers"][0]["culprits"] == ["old-1"]
-    assert run("fleet", "show", "inventory", "inventory-worker").code == 1
+    assert "report by test: 0 of 1" in run("fleet", "show", "inventory", "inventory-worker").out
+    assert run("fleet", "show", "inventory", "nobody").code == 1
+
+
+def test_fleet_is_shown_as_its_inventory_source_lists_it(run: Run, world: World) -> None:
+    section = "[inventory:inventory:inventory-worker]"
+    sightings = (Sighting("w1", "1", 5), Sighting("w2", "1", 90), Sighting("w3", "1", 7, is_down=True))
+    listed = Inventory("inventory-worker", section, sightings, error="w4: it has no version", max_age_seconds=60)
+    world.managed.on["main"].inventories = (listed,)
+    world.clock.advance(REST_SECONDS)
+    world.cycle()
+    said = run("fleet", "show", "inventory", "inventory-worker").out
+    for line in (
+        f"{section}: 2 of 1, 1 silent, 1 down",
+        f"{section}: in main: w4: it has no version",
+        "w1 in main: 1, alive, 5 s ago",
+        "w2 in main: 1, silent, 1 min 30 s ago",
+        "w3 in main: 1, down",
+    ):
+        assert line in said
+    assert f"{section}: in main: w4: it has no version" in run("fleet", "list", "inventory").out
 
 
 def test_a_fleet_of_which_nothing_was_reported_is_listed_as_that(run: Run) -> None:
@@ -265,14 +295,14 @@ def test_a_fleet_of_which_nothing_was_reported_is_listed_as_that(run: Run) -> No
         said = run("--url", url, "fleet", "list", "inventory", "-f", "json")
     rows = json.loads(said.out)
     assert [row["Fleet"] for row in rows] == ["inventory-api", "inventory-worker"]
-    assert [row["Release"] for row in rows] == [None, None]
+    assert [(row["Source"], row["Release"]) for row in rows] == [(None, None), (None, None)]
 
 
 def test_an_empty_list_says_so_to_people_and_is_a_list_to_scripts(run: Run) -> None:
-    said = run("fleet", "list", "inventory")
+    said = run("instance", "list", "inventory")
     assert (said.code, said.out) == (0, "")
     assert "nothing to list" in said.err
-    assert shown(run, "fleet", "list", "inventory") == []
+    assert shown(run, "instance", "list", "inventory") == []
 
 
 def test_a_table_leaves_out_what_is_empty_and_json_does_not(run: Run) -> None:
