@@ -19,7 +19,7 @@ from orchestrator.ports import ManagedSchema, Transaction
 from orchestrator.services.context import Context, event, running_upgrade
 from orchestrator.services.vouching import check_gone, check_reason
 
-FORCIBLE = ("soaked",)
+FORCIBLE = ("soaked", "waves_open")
 """Policy guards that an approval may override. Acks, skew and witnesses are never forced."""
 
 
