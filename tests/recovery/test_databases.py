@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import sqlalchemy as sa
 
 from orchestrator.demo.example import SCHEMA
+from orchestrator.dialects import sqlite
 from tests.faults.proxy import Proxy
 from tests.poolers import pooling
 from tests.recovery.entries import Entry, mends
@@ -108,3 +110,17 @@ def test_database_that_was_added_in_the_middle(place: Place, entry: Entry) -> No
     entry.assert_shown(place.status())
     del place.site.databases["cell02"]
     assert place.reopen().goes_on()
+
+
+@mends("A database is busy")
+def test_database_that_is_busy(place: Place, entry: Entry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_SECONDS", 0.05)
+    place.begun().nobody_runs()
+    engine = sa.create_engine(place.site.databases["main"], isolation_level="AUTOCOMMIT")
+    with engine.connect() as somebody:
+        somebody.exec_driver_sql("BEGIN IMMEDIATE")
+        place.work()
+        entry.assert_shown(place.status())
+        somebody.exec_driver_sql("ROLLBACK")
+    engine.dispose()
+    assert place.goes_on()
