@@ -183,6 +183,7 @@ def upgrade() -> None:
         sa.Column("reversing", sa.Boolean(), nullable=False),
         sa.Column("frozen", sa.String(2000), nullable=True),
         sa.Column("frozen_until", sa.Double(), nullable=True),
+        sa.Column("incarnation", sa.String(255), nullable=True),
         sa.ForeignKeyConstraint(["schema"], ["schemas.name"], name=op.f("fk_upgrades_schema")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_upgrades")),
         **IN_MYSQL,

@@ -18,12 +18,13 @@ from orchestrator.dialects.endpoints import ReadOnly
 from orchestrator.dialects.holders import Holder
 from orchestrator.dialects.mysql import MySQL
 from orchestrator.dialects.postgresql import PostgreSQL
+from orchestrator.dialects.roles import Roles
 from orchestrator.dialects.sqlite import SQLite
-from orchestrator.dialects.tagged import TaggedSession
+from orchestrator.dialects.tagged import Tagged
 from orchestrator.dialects.triggers import Triggers
 from orchestrator.domain.errors import Conflict, Invalid, OrchestratorError, Unavailable
 
-__all__ = ["Database", "Dialect", "Holder", "open_database", "reason"]
+__all__ = ["Database", "Dialect", "Holder", "open_database", "reason", "triggers_of"]
 
 
 class Dialect(Protocol):
@@ -31,6 +32,17 @@ class Dialect(Protocol):
 
     name: str
     transactional_ddl: bool
+
+    @property
+    def tagged(self) -> Tagged:
+        """Sessions that carry the tag of an instance."""
+        ...
+
+    @property
+    def roles(self) -> Roles:
+        """The roles, or users, that services work under."""
+        ...
+    tells_restores: bool  # a database that was restored has another incarnation, at least after some restores
     triggers: Triggers
 
     def prepare_url(self, url: URL) -> URL:
@@ -159,28 +171,6 @@ class Dialect(Protocol):
 
     def end_idle_session(self, connection: Connection, holder: Holder, idle_seconds: float) -> bool:
         """End the session if it still idles in its transaction, for that long already. Returns whether it did.
-
-        Raises `Forbidden` (code `session_stays`) where we may not.
-        """
-        ...
-
-    def member(self, connection: Connection) -> str | None:
-        """By what name sessions of this server are on record; None where they need no record."""
-        ...
-
-    def other_servers(self, connection: Connection) -> tuple[tuple[str, int], ...]:
-        """Host and port of each server of the cluster, as far as it tells them; maybe this one's too."""
-        ...
-
-    def tagged_sessions(self, connection: Connection, tag: str) -> tuple[TaggedSession, ...]:
-        """All sessions of this database that carry the tag, on every server of a cluster; maybe some that have ended.
-
-        The connection commits each statement.
-        """
-        ...
-
-    def end_tagged_session(self, connection: Connection, session: TaggedSession) -> bool:
-        """Tell a session to end, on a connection to its own server. Returns whether it may be there still.
 
         Raises `Forbidden` (code `session_stays`) where we may not.
         """
@@ -373,6 +363,18 @@ class Database:
             if explained is None:
                 raise
             raise explained from error
+
+
+def triggers_of(kind: str) -> Triggers:
+    """How that kind of database, by SQLAlchemy's name of it, has triggers. Raises `Invalid`."""
+    dialect = _DIALECTS.get(_ALIASES.get(kind, kind))
+    if dialect is None:
+        raise Invalid(
+            "database_unsupported",
+            f"this version makes no triggers on databases of kind {kind!r}",
+            remedy=f"It makes them on: {', '.join(sorted(_DIALECTS))}.",
+        )
+    return dialect.triggers
 
 
 def open_database(name: str, url: str) -> Database:

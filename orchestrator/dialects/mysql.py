@@ -17,13 +17,14 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import NULLTYPE, TypeEngine
 
-from orchestrator.dialects import dead_servers, mysql_sessions, mysql_tagged
+from orchestrator.dialects import dead_servers, mysql_sessions
 from orchestrator.dialects.driver_errors import layers, says_disconnected
 from orchestrator.dialects.endpoints import ReadOnly
 from orchestrator.dialects.holders import Holder
+from orchestrator.dialects.mysql_roles import MySQLRoles
 from orchestrator.dialects.mysql_sessions import code_of, is_mariadb
 from orchestrator.dialects.mysql_triggers import MySQLTriggers
-from orchestrator.dialects.tagged import TaggedSession
+from orchestrator.dialects.mysql_tagged import MySQLTagged
 from orchestrator.dialects.triggers import Triggers
 from orchestrator.domain.errors import Conflict, Invalid
 
@@ -89,6 +90,9 @@ class MySQL:
     """
 
     name = "mysql"
+    tagged = MySQLTagged()
+    roles = MySQLRoles()
+    tells_restores = True
     transactional_ddl = False
     triggers: Triggers = MySQLTriggers()
 
@@ -268,18 +272,6 @@ class MySQL:
     def end_idle_session(self, connection: Connection, holder: Holder, idle_seconds: float) -> bool:
         """The server has no way to end a session only if it idles: between the last look and the end it may go on."""
         return mysql_sessions.end_idle(connection, holder, idle_seconds)
-
-    def member(self, connection: Connection) -> str:
-        return mysql_tagged.member(connection)
-
-    def other_servers(self, connection: Connection) -> tuple[tuple[str, int], ...]:
-        return mysql_tagged.other_servers(connection)
-
-    def tagged_sessions(self, connection: Connection, tag: str) -> tuple[TaggedSession, ...]:
-        return mysql_tagged.tagged_sessions(connection, tag)
-
-    def end_tagged_session(self, connection: Connection, session: TaggedSession) -> bool:
-        return mysql_tagged.end(connection, session)
 
     @contextmanager
     def writing(self, engine: Engine) -> Iterator[Connection]:

@@ -16,14 +16,14 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import NULLTYPE, TypeEngine
 
-from orchestrator.dialects import postgresql_sessions
 from orchestrator.dialects.dead_servers import LIBPQ_OPTIONS
 from orchestrator.dialects.driver_errors import layers, says_disconnected
 from orchestrator.dialects.endpoints import ReadOnly
 from orchestrator.dialects.holders import RUNNING, Holder, describe, shortened
 from orchestrator.dialects.postgresql_triggers import PostgreSQLTriggers
+from orchestrator.dialects.postgresql_roles import PostgreSQLRoles
+from orchestrator.dialects.postgresql_sessions import PostgreSQLTagged, may_not_end
 from orchestrator.dialects.row_order import whole
-from orchestrator.dialects.tagged import TaggedSession
 from orchestrator.dialects.triggers import Triggers
 from orchestrator.domain.errors import Conflict, Invalid
 
@@ -111,6 +111,9 @@ class PostgreSQL:
     """PostgreSQL 12 or newer."""
 
     name = "postgresql"
+    tagged = PostgreSQLTagged()
+    roles = PostgreSQLRoles()
+    tells_restores = True
     transactional_ddl = True
     triggers: Triggers = PostgreSQLTriggers()
 
@@ -304,24 +307,11 @@ class PostgreSQL:
         try:
             ended = connection.execute(_END_IDLE, {"pid": holder.session, "seconds": idle_seconds}).scalar()
         except (DBAPIError, DBError) as error:
-            refusal = postgresql_sessions.may_not_end(connection, error, holder.session)
+            refusal = may_not_end(connection, error, holder.session)
             if refusal is None:
                 raise
             raise refusal from error
         return bool(ended)
-
-    def member(self, connection: Connection) -> None:
-        """Sessions are told by their names, which the server shows."""
-        return None
-
-    def other_servers(self, connection: Connection) -> tuple[tuple[str, int], ...]:
-        return ()
-
-    def tagged_sessions(self, connection: Connection, tag: str) -> tuple[TaggedSession, ...]:
-        return postgresql_sessions.tagged_sessions(connection, tag)
-
-    def end_tagged_session(self, connection: Connection, session: TaggedSession) -> bool:
-        return postgresql_sessions.end_tagged(connection, session)
 
     @contextmanager
     def writing(self, engine: Engine) -> Iterator[Connection]:

@@ -22,9 +22,10 @@ from sqlalchemy.types import NULLTYPE
 from orchestrator.dialects.driver_errors import layers, says_disconnected
 from orchestrator.dialects.endpoints import ReadOnly
 from orchestrator.dialects.holders import Holder
+from orchestrator.dialects.roles import NoRoles
 from orchestrator.dialects.row_order import whole
 from orchestrator.dialects.sqlite_triggers import SQLiteTriggers
-from orchestrator.dialects.tagged import TaggedSession
+from orchestrator.dialects.tagged import NoSessions
 from orchestrator.dialects.triggers import Triggers
 from orchestrator.domain.errors import Conflict, Invalid
 
@@ -53,6 +54,9 @@ class SQLite:
     """
 
     name = "sqlite"
+    tagged = NoSessions()  # here whoever works looks in each transaction whether its epoch was refused
+    roles = NoRoles()
+    tells_restores = False
     transactional_ddl = True
     triggers: Triggers = SQLiteTriggers()
 
@@ -204,19 +208,6 @@ class SQLite:
         return (Holder(0, sentence, f"find it with `fuser -v {file}`, and stop it.", certain=False),)
 
     def end_idle_session(self, connection: Connection, holder: Holder, idle_seconds: float) -> bool:
-        return False
-
-    def member(self, connection: Connection) -> None:
-        return None
-
-    def other_servers(self, connection: Connection) -> tuple[tuple[str, int], ...]:
-        return ()
-
-    def tagged_sessions(self, connection: Connection, tag: str) -> tuple[TaggedSession, ...]:
-        """None: here whoever works looks in each transaction whether its epoch was refused."""
-        return ()
-
-    def end_tagged_session(self, connection: Connection, session: TaggedSession) -> bool:
         return False
 
     @contextmanager

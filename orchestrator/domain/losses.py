@@ -25,7 +25,7 @@ class Loss:
     removing: bool = False
 
 
-def loss_in(upgrade: Upgrade, databases: Iterable[DatabaseFacts]) -> Loss | None:
+def loss_in(upgrade: Upgrade, databases: Iterable[DatabaseFacts], state_incarnation: str | None = None) -> Loss | None:
     """The loss that the databases show: one knows more of the upgrade than the state, or is another one than before.
 
     A restore changes no identity, so both are looked for. What is written down once is not found again.
@@ -41,6 +41,8 @@ def loss_in(upgrade: Upgrade, databases: Iterable[DatabaseFacts]) -> Loss | None
             copy.phase,
             removing=copy.move is Move.STEPPING and copy.fence is Phase.CONTRACTED,
         )
+    if upgrade.incarnation is not None and state_incarnation not in (None, upgrade.incarnation):
+        return Loss("the state database is not the one that it was: it was restored, or failed over", 0)
     for each in read:
         if upgrade.frozen is None and each.copy is not None and is_another(each):
             return Loss(f"database {each.name} is not the one that it was: it was restored, or failed over", 0)

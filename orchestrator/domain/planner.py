@@ -15,6 +15,7 @@ from orchestrator.domain.guards.old_shape_valid import unproven_reverses
 from orchestrator.domain.guards.waves_open import may_open_next, wave_after
 from orchestrator.domain.ladder import EVERY_MOVE, POINT_OF_NO_RETURN, RUNG_OF, InStepBy, Phase, Side, Step
 from orchestrator.domain.losses import Loss, loss_in
+from orchestrator.domain.lost_shapes import shape_lost
 from orchestrator.domain.sightings import harm
 from orchestrator.domain.upgrades import Move, Status
 from orchestrator.domain.view import Blocker, DatabaseFacts, StepState, View
@@ -123,7 +124,7 @@ class Thaw:
 
 @dataclass(frozen=True, slots=True)
 class RecordDoubt:
-    """Somebody was seen who may have written rows out of step: what was proven of them counts no more."""
+    """Rows may be out of step, as somebody was seen, or something was not: what was proven of them counts no more."""
 
     doubt: str
 
@@ -168,10 +169,10 @@ def decide(view: View) -> Decision:
     upgrade = view.upgrade
     if upgrade.status is not Status.RUNNING:
         return Idle(f"the upgrade is {upgrade.status.value}")
-    loss = loss_in(upgrade, view.databases)
+    loss = loss_in(upgrade, view.databases, view.incarnation)
     if loss is not None:
         return Freeze(loss)
-    doubt = harm(view) if upgrade.doubt is None else None
+    doubt = harm(view) or shape_lost(view) if upgrade.doubt is None else None
     if doubt is not None:
         return RecordDoubt(doubt)
     if upgrade.frozen is not None:

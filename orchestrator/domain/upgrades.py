@@ -54,6 +54,7 @@ class Upgrade:
     proven of the rows counts, until a phase below backfill is published. `manifest` is what the manifest said of the
     new release when the upgrade began. `reversing`: everybody writes both shapes, and rows are moved back into the old
     one. `frozen` says why commits may be lost, until everybody was heard of again, at `frozen_until` at the earliest.
+    `incarnation` is that of the state database in which it was begun, or frozen last; None where that cannot be told.
     Times are database time.
 
     `telling` is how far a higher phase was told to the instances, None where everybody is told the present one.
@@ -83,6 +84,7 @@ class Upgrade:
     reversing: bool = False
     frozen: str | None = None
     frozen_until: float | None = None
+    incarnation: str | None = None
 
     @property
     def target(self) -> Phase | None:
@@ -198,7 +200,14 @@ class Upgrade:
         return self._next(reversing=False, old_valid=True)
 
     def with_lost_commits(
-        self, why: str, *, until: float, revision: int, phase: Phase | None = None, removing: bool = False
+        self,
+        why: str,
+        *,
+        until: float,
+        revision: int,
+        phase: Phase | None = None,
+        removing: bool = False,
+        incarnation: str | None = None,
     ) -> Upgrade:
         """The last commits of the state, or of a database, may be gone: nothing moves until everybody is heard again.
 
@@ -221,6 +230,7 @@ class Upgrade:
             telling=None,
             frozen=why,
             frozen_until=until,
+            incarnation=incarnation,
         )
 
     def thawed(self) -> Upgrade:
@@ -263,6 +273,7 @@ def begin(
     after_revision: int,
     now: float,
     manifest: str | None = None,
+    incarnation: str | None = None,
 ) -> Upgrade:
     """A new upgrade at its base. Its revisions go on from those of the upgrade before: they never repeat."""
     revision = after_revision + 1
@@ -270,7 +281,7 @@ def begin(
         id=0, schema=schema, from_release=from_release, to_release=to_release, profile=profile,
         phase=Phase.BASE, fence=Phase.BASE, goal=profile.last(), move=Move.RESTING,
         revision=revision, publication=revision, old_valid=True, paused=None, cancelling=False,
-        status=Status.RUNNING, begun_at=now, phase_since=now, manifest=manifest,
+        status=Status.RUNNING, begun_at=now, phase_since=now, manifest=manifest, incarnation=incarnation,
     )  # fmt: skip
 
 
@@ -282,7 +293,11 @@ def check_way_back(upgrade: Upgrade, to: Phase) -> None:
             f"{upgrade.schema} is on its way into {upgrade.fence.word}: the old shape is being removed",
             remedy="It can only go on. `orchestrator status` says what it waits for.",
         )
-    if upgrade.profile.reads_old(to) and not upgrade.old_valid and not upgrade.profile.reverses:
+    crossed = [phase for phase in upgrade.profile.phases() if to <= phase < upgrade.phase]
+    asks_for_old = any(
+        "old_shape_valid" in (RUNG_OF[phase].down or ()) and upgrade.profile.reads_old(phase) for phase in crossed
+    )
+    if asks_for_old and not upgrade.old_valid and not upgrade.profile.reverses:
         since = "sealed" if upgrade.profile.in_step_by is InStepBy.TRIGGERS else "write_new"
         lowest = next(phase for phase in upgrade.profile.phases() if not upgrade.profile.reads_old(phase))
         raise Conflict(

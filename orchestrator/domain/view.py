@@ -186,6 +186,7 @@ class View:
         """The fleets of which an inventory source lists anybody, be it as down."""
         listed = (each for facts in self.databases for each in facts.inventories if each.sightings)
         return frozenset(inventory.fleet for inventory in listed)
+    incarnation: str | None = None
 
     def approval(self, phase: Phase) -> Approval | None:
         """The approval of entering `phase` in this upgrade, if there is one."""

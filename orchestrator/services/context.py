@@ -100,15 +100,16 @@ def view_of(
         approvals=tx.approvals(upgrade.id),
         policy=policy,
         now=tx.now,
+        incarnation=tx.incarnation,
         earlier_migrations=tuple(name for release in earlier for name in release.data_migrations),
         left_out=tuple(sorted(began.difference(managed.databases))),
-        pauses=tx.fleet_pauses(upgrade.schema),
         sourced_fleets=managed.sourced_fleets,
         evicted=tuple(
             instance
             for fleet in sorted(managed.sourced_fleets)
             for instance in tx.instances(upgrade.schema, fleet=fleet, state=InstanceState.EVICTED)
         ),
+        pauses=tx.fleet_pauses(upgrade.schema),
     )
 
 

@@ -37,7 +37,7 @@ def record(
     terms: LeaseTerms,
 ) -> None:
     """Write what was decided: a compare-and-set on the revision that was decided upon."""
-    change = _change(upgrade, decision, tx.now, terms)
+    change = _change(upgrade, decision, tx, terms)
     if change is None:
         return
     if isinstance(decision, planner.BeginStep):
@@ -61,7 +61,7 @@ def _tell(tx: Transaction, upgrade: Upgrade, change: _Change) -> None:
         )  # fmt: skip
 
 
-def _change(upgrade: Upgrade, decision: planner.Decision, now: float, terms: LeaseTerms) -> _Change | None:
+def _change(upgrade: Upgrade, decision: planner.Decision, tx: Transaction, terms: LeaseTerms) -> _Change | None:
     match decision:
         case planner.SetFence(target):
             return _Change(upgrade.with_fence(target))
@@ -70,20 +70,20 @@ def _change(upgrade: Upgrade, decision: planner.Decision, now: float, terms: Lea
         case planner.BeginStep(target, step):
             return _Change(upgrade.with_step_begun(), "step.begin", _announcement(step, upgrade), target.word)
         case planner.Publish(target, wave, stays):
-            published = upgrade.published(now, wave=wave, stays=stays)
+            published = upgrade.published(tx.now, wave=wave, stays=stays)
             return _Change(published, "phase.publish", f"{upgrade.schema} entered {target.word}", target.word)
         case planner.OpenWave(wave, whom):
             told = f"{upgrade.phase.word} is told to {whom}"
-            return _Change(upgrade.with_wave(wave, now), "wave.open", told, upgrade.phase.word)
+            return _Change(upgrade.with_wave(wave, tx.now), "wave.open", told, upgrade.phase.word)
         case planner.Complete():
-            return _Change(upgrade.completed(now))
+            return _Change(upgrade.completed(tx.now))
         case planner.EndAtBase():
-            return _Change(upgrade.ended_at_base(now))
-    return _change_beside_the_ladder(upgrade, decision, now, terms)
+            return _Change(upgrade.ended_at_base(tx.now))
+    return _change_beside_the_ladder(upgrade, decision, tx, terms)
 
 
 def _change_beside_the_ladder(
-    upgrade: Upgrade, decision: planner.Decision, now: float, terms: LeaseTerms
+    upgrade: Upgrade, decision: planner.Decision, tx: Transaction, terms: LeaseTerms
 ) -> _Change | None:
     match decision:
         case planner.MoveRowsBack():
@@ -95,10 +95,11 @@ def _change_beside_the_ladder(
             sentence = f"{doubt}: what was proven of the rows counts no more"
             return _Change(upgrade.with_doubt(doubt), "upgrade.doubt", sentence)
         case planner.Freeze(loss):
-            until = now + frozen_seconds(terms.ttl_seconds)
+            until = tx.now + frozen_seconds(terms.ttl_seconds)
             frozen = upgrade.with_lost_commits(
-                loss.why, until=until, revision=loss.revision, phase=loss.phase, removing=loss.removing
-            )
+                loss.why, until=until, revision=loss.revision, phase=loss.phase, removing=loss.removing,
+                incarnation=tx.incarnation,
+            )  # fmt: skip
             sentence = f"{loss.why}: commits may be lost, so nothing moves until everybody was heard of again"
             return _Change(frozen, "upgrade.freeze", sentence)
         case planner.Thaw():

@@ -78,6 +78,7 @@ class Upgrades:
                 begin(
                     schema=schema, from_release=state.release, to_release=release, profile=wanted.profile,
                     after_revision=state.last_revision, now=tx.now, manifest=wanted.recorded(),
+                    incarnation=tx.incarnation,
                 )
             )  # fmt: skip
             tx.save_schema(replace(state, upgrade_id=upgrade.id))

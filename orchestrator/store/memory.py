@@ -28,26 +28,28 @@ class MemoryStore:
     def __init__(self, clock: Callable[[], float], watch: ClockWatch | None = None) -> None:
         self._clock = clock
         self._watch = watch
+        self.incarnation: str | None = None
         self._lock = threading.RLock()
         self._contents: _Contents = {}
 
     def run(self, work: Callable[[Transaction], T]) -> T:
         with self._lock:
             draft = {kind: dict(found) for kind, found in self._contents.items()}
-            outcome = work(StoreTransaction(_MemoryRows(draft, self._clock), self._watch))
+            outcome = work(StoreTransaction(_MemoryRows(draft, self._clock, self.incarnation), self._watch))
             self._contents = draft
             return outcome
 
     def read(self, work: Callable[[Transaction], T]) -> T:
         with self._lock:
             draft = {kind: dict(found) for kind, found in self._contents.items()}
-            return work(StoreTransaction(_MemoryRows(draft, self._clock), self._watch))
+            return work(StoreTransaction(_MemoryRows(draft, self._clock, self.incarnation), self._watch))
 
 
 class _MemoryRows:
-    def __init__(self, contents: _Contents, clock: Callable[[], float]) -> None:
+    def __init__(self, contents: _Contents, clock: Callable[[], float], incarnation: str | None = None) -> None:
         self._contents = contents
         self._clock = clock
+        self.incarnation = incarnation
 
     @cached_property
     def now(self) -> float:

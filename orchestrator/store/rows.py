@@ -77,6 +77,9 @@ class Rows(Protocol):
     @property
     def now(self) -> float: ...
 
+    @property
+    def incarnation(self) -> str | None: ...
+
     def get(self, kind: Kind[R], *key: object) -> R | None: ...
 
     def find(

@@ -66,7 +66,7 @@ class SqlStore:
 
     def _guarded(self, begin: Begin, work: Callable[[Transaction], T]) -> T:
         try:
-            outcome: T = self._retried(begin, self._now, self._watch, work)
+            outcome: T = self._retried(begin, self._rows, self._watch, work)
         except (oslo_db_exception.DBError, SQLAlchemyError) as error:
             takes_no_writes = self._database.dialect.says_read_only(error)
             out_of_cluster = self._database.dialect.remedy_out_of_cluster(error)
@@ -85,22 +85,46 @@ class SqlStore:
         return self._clock() if self._clock is not None else self._database.dialect.now(connection)
 
 
+    def _rows(self, connection: Connection) -> _SqlRows:
+        return _SqlRows(connection, self._now, self._incarnation)
+
+    def _incarnation(self, connection: Connection) -> str | None:
+        """Asked once per connection: no connection outlives a restore, or a failover."""
+        dialect = self._database.dialect
+        if not dialect.tells_restores:
+            return None
+        known = connection.info.get("incarnation")
+        if known is None:
+            known = connection.info["incarnation"] = dialect.incarnation(connection)
+        return str(known)
+
+
 def _run_once(
     begin: Begin,
-    read_clock: Callable[[Connection], float],
+    rows: Callable[[Connection], _SqlRows],
     watch: ClockWatch | None,
     work: Callable[[Transaction], T],
 ) -> T:
     with begin() as connection:
-        return work(StoreTransaction(_SqlRows(connection, read_clock), watch))
+        return work(StoreTransaction(rows(connection), watch))
 
 
 class _SqlRows:
     """Implements `orchestrator.store.rows.Rows` on one connection in a transaction."""
 
-    def __init__(self, connection: Connection, read_clock: Callable[[Connection], float]) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        read_clock: Callable[[Connection], float],
+        read_incarnation: Callable[[Connection], str | None],
+    ) -> None:
         self._connection = connection
         self._read_clock = read_clock
+        self._read_incarnation = read_incarnation
+
+    @cached_property
+    def incarnation(self) -> str | None:
+        return self._read_incarnation(self._connection)
 
     @cached_property
     def now(self) -> float:

@@ -164,6 +164,7 @@ upgrades = Table(
     Column("reversing", Boolean, nullable=False),
     Column("frozen", String(SENTENCE_LENGTH), nullable=True),
     Column("frozen_until", Double, nullable=True),
+    Column("incarnation", String(255), nullable=True),
     Index(None, "schema", "id"),
     **IN_MYSQL,
 )

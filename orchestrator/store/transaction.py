@@ -34,6 +34,10 @@ class StoreTransaction:
         row = self._rows.get(rows.LEADERSHIP, 1)
         return now - self._watch.unrecorded(row.clock_steps if row is not None else 0.0)
 
+    @property
+    def incarnation(self) -> str | None:
+        return self._rows.incarnation
+
     def schemas(self) -> tuple[SchemaState, ...]:
         return self._rows.find(rows.SCHEMAS, {})
 

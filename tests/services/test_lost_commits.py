@@ -8,8 +8,9 @@ import pytest
 
 from orchestrator.domain.errors import Conflict, Invalid, NotYet, StepFailed
 from orchestrator.domain.ladder import Phase, Step
-from orchestrator.domain.upgrades import Upgrade
+from orchestrator.domain.upgrades import Status, Upgrade
 from orchestrator.domain.view import MigrationState, Policy
+from orchestrator.store.memory import MemoryStore
 from tests.services.conftest import MakeSite
 from tests.services.site import SCHEMA, Process, Site
 
@@ -166,3 +167,26 @@ def test_an_ack_of_what_was_never_published_is_refused_and_freezes_nothing(site:
     with pytest.raises(Invalid, match="never published"):
         site.leases.renew(SCHEMA, member.fleet, "a1", epoch=member.lease.epoch, ack=site.upgrade.publication + 1)
     assert site.upgrade.frozen is None
+
+
+def test_a_state_database_that_is_another_one_freezes_the_upgrade_once(make_site: MakeSite) -> None:
+    site = make_site()
+    assert isinstance(site.store, MemoryStore)
+    site.store.incarnation = "first"
+    site.nobody_runs().begin().rest_at(Phase.BACKFILL)
+    site.store.incarnation = "promoted"
+    site.daemon("after").cycle()
+    frozen = site.upgrade
+    assert frozen.frozen is not None and "state database" in frozen.frozen
+    site.daemon("later").cycle()
+    assert site.upgrade == frozen
+
+
+def test_the_way_back_from_backfill_stays_open(site: Site) -> None:
+    site.rest_at(Phase.BACKFILL)
+    site.managed.on["one"].incarnation = "restored"
+    site.daemon("after").cycle()
+    site.upgrades.cancel(SCHEMA, actor="alice", reason="enough")
+    site.clock.advance(FROZEN_SECONDS)
+    site.daemon("later").work()
+    assert site.upgrade.status is Status.CANCELLED
