@@ -8,7 +8,7 @@ and checks the leader's epoch.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -237,7 +237,10 @@ class Advancing:
     def _run_step(
         self, managed: ManagedSchema, upgrade: Upgrade, decision: planner.ContinueStep, leader_epoch: int
     ) -> bool:
-        """Run the step where the decision says. Returns whether it ended anywhere, well or not."""
+        """Run the step where the decision says. Returns whether it ended anywhere, well or not.
+
+        While it goes on in one database, maybe for hours, the others that had to wait try again.
+        """
         release = managed.releases[upgrade.to_release]
 
         def run(database: str) -> StepState:
@@ -259,8 +262,28 @@ class Advancing:
             return state
 
         with ThreadPoolExecutor(self._parallel, thread_name_prefix=f"step-{managed.name}") as pool:
-            ended = tuple(pool.map(run, decision.databases))
+            under_way = {pool.submit(run, database): database for database in decision.databases}
+            ended: list[StepState] = []
+            while under_way:
+                done, late = wait(under_way, timeout=self._patience_seconds)
+                ended += [each.result() for each in done]
+                under_way = {each: under_way[each] for each in late}
+                waiting = self._waiting(upgrade, decision) if late else frozenset()
+                under_way |= {pool.submit(run, name): name for name in waiting.difference(under_way.values())}
         return any(state is not StepState.PENDING for state in ended)
+
+    def _waiting(self, upgrade: Upgrade, decision: planner.ContinueStep) -> frozenset[str]:
+        """Where the step had to wait and may be tried again; nowhere when somebody has steered meanwhile."""
+
+        def work(tx: Transaction) -> frozenset[str]:
+            found = tx.upgrade(upgrade.id)
+            if found is None or found.revision != upgrade.revision:
+                return frozenset()
+            steps = tx.steps(upgrade.id, decision.target)
+            waiting = frozenset(record.database for record in steps if record.state is StepState.PENDING)
+            return waiting.intersection(decision.databases)
+
+        return self._context.store.read(work)
 
     def _start_step(
         self, upgrade: Upgrade, decision: planner.ContinueStep, database: str, leader_epoch: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orchestrator.domain import pacing, planner
@@ -16,6 +17,9 @@ from orchestrator.domain.view import Approval, Blocker, DatabaseFacts, Migration
 from orchestrator.ports import ManagedSchema, Transaction
 from orchestrator.services.context import Context, latest_readings, standing_of, view_of
 from orchestrator.services.inventories import FleetInventory, inventories
+
+MOST_NAMES = 3
+"""So many databases are named in a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,12 +209,19 @@ def _sentence(view: View, blockers: tuple[Blocker, ...], share: float | None) ->
             step = troubled[0]
             did = "failed" if step.state is StepState.FAILED else "waits"
             return f"the {upgrade.step.value} step {did} in {step.database}: {step.error}"
-        return f"running the {upgrade.step.value} step"
+        running = [record.database for record in view.steps if record.state is StepState.RUNNING]
+        is_left = 0 < len(running) < len(view.databases)
+        return f"running the {upgrade.step.value} step" + (f" in {_listed(running)}" if is_left else "")
     target = upgrade.target
     if target is None:
         goes_on = f"orchestrator upgrade resume {upgrade.schema}"
         return f"rests at {upgrade.phase.word}, where it was sent; to go on: {goes_on}"
     return f"about to enter {target.word}"
+
+
+def _listed(databases: Sequence[str]) -> str:
+    more = f" and {len(databases) - MOST_NAMES} more" if len(databases) > MOST_NAMES else ""
+    return ", ".join(databases[:MOST_NAMES]) + more
 
 
 def _notes(view: View) -> tuple[str, ...]:
