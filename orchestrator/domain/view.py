@@ -183,9 +183,9 @@ class View:
 
     @property
     def listed_fleets(self) -> frozenset[str]:
-        """The fleets of which an inventory source lists anybody, be it as down."""
-        listed = (each for facts in self.databases for each in facts.inventories if each.sightings)
-        return frozenset(inventory.fleet for inventory in listed)
+        """The fleets of which an inventory source lists anybody, be it as down, or cannot be read."""
+        found = (each for facts in self.databases for each in facts.inventories)
+        return frozenset(inventory.fleet for inventory in found if inventory.sightings or inventory.error is not None)
     incarnation: str | None = None
 
     def approval(self, phase: Phase) -> Approval | None:

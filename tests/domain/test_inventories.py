@@ -108,6 +108,10 @@ def test_fleet_of_which_a_source_lists_anybody_is_known() -> None:
     assert known(seeing(an_inventory(Sighting("w1", "1", is_down=True))))
 
 
+def test_fleet_whose_source_cannot_be_read_is_named_once() -> None:
+    assert known(seeing(an_inventory(error="it is gone")))
+
+
 def test_source_that_lists_nobody_is_no_answer() -> None:
     assert not known(seeing(an_inventory()))
     assert not known(seeing())

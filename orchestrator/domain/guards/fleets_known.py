@@ -11,7 +11,8 @@ from orchestrator.domain.view import Blocker, View
 def blockers(view: View, target: Phase) -> Iterator[Blocker]:
     """Closed for each listed fleet of which nothing was ever reported, and no inventory source lists anybody.
 
-    A source that lists nobody is not taken for an answer: its query may look for the wrong name.
+    A source that lists nobody is not taken for an answer: its query may look for the wrong name. One that cannot be
+    read is named by inventories_support.
 
     A fleet that only the new release has cannot run before the schema is expanded, so it is asked for from then on.
     """
