@@ -19,8 +19,8 @@ def shape_lost(view: View) -> str | None:
     for facts in view.databases:
         if facts.error is None and not facts.expanded and _has_moved(view, facts):
             return (
-                f"database {facts.name} lacked in {upgrade.phase.word} what expand to {upgrade.to_release} makes, after "
-                "rows had been moved into it"
+                f"database {facts.name} lacked in {upgrade.phase.word} what expand to {upgrade.to_release} makes, "
+                "after rows had been moved into it"
             )
     return None
 

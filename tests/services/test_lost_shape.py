@@ -34,7 +34,7 @@ def test_the_proof_is_withdrawn_once_and_counts_no_more(make_stored_site: MakeSi
 
     site.upgrades.rollback(SCHEMA, Phase.EXPANDED, actor="test", reason="the shape was lost")
     daemon.work()
-    assert site.phase() is Phase.EXPANDED and site.upgrade.doubt is None
+    assert (site.phase(), site.upgrade.doubt) == (Phase.EXPANDED, None)
     site.upgrades.resume(SCHEMA, actor="test", reason=None)
     daemon.work()
     assert site.phase() is Phase.CONTRACTED
