@@ -42,6 +42,7 @@ class Dialect(Protocol):
     def roles(self) -> Roles:
         """The roles, or users, that services work under."""
         ...
+
     tells_restores: bool  # a database that was restored has another incarnation, at least after some restores
     triggers: Triggers
 

@@ -23,8 +23,8 @@ from orchestrator.dialects.endpoints import ReadOnly
 from orchestrator.dialects.holders import Holder
 from orchestrator.dialects.mysql_roles import MySQLRoles
 from orchestrator.dialects.mysql_sessions import code_of, is_mariadb
-from orchestrator.dialects.mysql_triggers import MySQLTriggers
 from orchestrator.dialects.mysql_tagged import MySQLTagged
+from orchestrator.dialects.mysql_triggers import MySQLTriggers
 from orchestrator.dialects.triggers import Triggers
 from orchestrator.domain.errors import Conflict, Invalid
 

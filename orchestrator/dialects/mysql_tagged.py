@@ -28,40 +28,41 @@ _OF_ANOTHER_DATABASE = text(
 )
 
 
-def member(connection: Connection) -> str:
-    """The server, of a cluster the node."""
-    return str(connection.execute(_MEMBER).scalar_one())
+class MySQLTagged:
+    """Sessions that carry a tag are told by what they wrote down, with the server, of a cluster the node."""
 
+    def member(self, connection: Connection) -> str:
+        """The server, of a cluster the node."""
+        return str(connection.execute(_MEMBER).scalar_one())
 
-def other_servers(connection: Connection) -> tuple[tuple[str, int], ...]:
-    """The nodes of a Galera cluster: many say no more than AUTO of where they listen."""
-    found = connection.execute(_NODES).first()
-    places = (each.strip().rpartition(":") for each in (found[1] if found else "").split(","))
-    return tuple((host, int(port)) for host, _, port in places if host and port.isdigit())
+    def other_servers(self, connection: Connection) -> tuple[tuple[str, int], ...]:
+        """The nodes of a Galera cluster: many say no more than AUTO of where they listen."""
+        found = connection.execute(_NODES).first()
+        places = (each.strip().rpartition(":") for each in (found[1] if found else "").split(","))
+        return tuple((host, int(port)) for host, _, port in places if host and port.isdigit())
 
+    def find(self, connection: Connection, tag: str) -> tuple[TaggedSession, ...]:
+        """The sessions that wrote down this tag and are not known to have ended."""
+        return tuple(
+            TaggedSession(tag, row.session, row.member, row.started_at)
+            for row in connection.execute(_TAGGED, {"tag": tag})
+        )
 
-def tagged_sessions(connection: Connection, tag: str) -> tuple[TaggedSession, ...]:
-    """The sessions that wrote down this tag and are not known to have ended."""
-    return tuple(
-        TaggedSession(tag, row.session, row.member, row.started_at) for row in connection.execute(_TAGGED, {"tag": tag})
-    )
-
-
-def end(connection: Connection, session: TaggedSession) -> bool:
-    """Tell it to end. Returns whether it may be there still: only the server's word that there is no session of that
-    number counts as its end, since others' sessions may be hidden from us."""
-    if not _is_anothers(connection, session):
-        try:
-            connection.exec_driver_sql(f"KILL {int(session.number)}")
-            return True
-        except (SQLAlchemyError, DBError) as error:
-            if not any(code_of(layer) == _NO_SUCH_SESSION for layer in layers(error)):
-                refusal = may_not_end(connection, error, session.number)
-                if refusal is None:
-                    raise
-                raise refusal from error
-    connection.execute(_FORGET, {"member": session.member, "session": session.number, "tag": session.tag})
-    return False
+    def end(self, connection: Connection, session: TaggedSession) -> bool:
+        """Only the server's word that there is no session of that number counts as its end: others' sessions may be
+        hidden from us."""
+        if not _is_anothers(connection, session):
+            try:
+                connection.exec_driver_sql(f"KILL {int(session.number)}")
+                return True
+            except (SQLAlchemyError, DBError) as error:
+                if not any(code_of(layer) == _NO_SUCH_SESSION for layer in layers(error)):
+                    refusal = may_not_end(connection, error, session.number)
+                    if refusal is None:
+                        raise
+                    raise refusal from error
+        connection.execute(_FORGET, {"member": session.member, "session": session.number, "tag": session.tag})
+        return False
 
 
 def _is_anothers(connection: Connection, session: TaggedSession) -> bool:

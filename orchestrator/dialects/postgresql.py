@@ -20,9 +20,9 @@ from orchestrator.dialects.dead_servers import LIBPQ_OPTIONS
 from orchestrator.dialects.driver_errors import layers, says_disconnected
 from orchestrator.dialects.endpoints import ReadOnly
 from orchestrator.dialects.holders import RUNNING, Holder, describe, shortened
-from orchestrator.dialects.postgresql_triggers import PostgreSQLTriggers
 from orchestrator.dialects.postgresql_roles import PostgreSQLRoles
 from orchestrator.dialects.postgresql_sessions import PostgreSQLTagged, may_not_end
+from orchestrator.dialects.postgresql_triggers import PostgreSQLTriggers
 from orchestrator.dialects.row_order import whole
 from orchestrator.dialects.triggers import Triggers
 from orchestrator.domain.errors import Conflict, Invalid

@@ -25,10 +25,30 @@ _END = text("""
 """)
 
 
-def tagged_sessions(connection: Connection, tag: str) -> tuple[TaggedSession, ...]:
-    """The sessions of this database whose name holds the tag, or as much of it as goes into a name."""
-    found = connection.execute(_TAGGED, {"mark": tag[:MARK_LENGTH]}).scalars()
-    return tuple(TaggedSession(tag, number) for number in found)
+class PostgreSQLTagged:
+    """Sessions that carry a tag are told by their names, which the server shows to everybody."""
+
+    def member(self, connection: Connection) -> None:
+        return None
+
+    def other_servers(self, connection: Connection) -> tuple[tuple[str, int], ...]:
+        return ()
+
+    def find(self, connection: Connection, tag: str) -> tuple[TaggedSession, ...]:
+        """The sessions of this database whose name holds the tag, or as much of it as goes into a name."""
+        found = connection.execute(_TAGGED, {"mark": tag[:MARK_LENGTH]}).scalars()
+        return tuple(TaggedSession(tag, number) for number in found)
+
+    def end(self, connection: Connection, session: TaggedSession) -> bool:
+        """Tell it to end. Returns whether it may be there still."""
+        try:
+            connection.execute(_END, {"pid": session.number, "mark": session.tag[:MARK_LENGTH]})
+        except (DBAPIError, DBError) as error:
+            refusal = may_not_end(connection, error, session.number)
+            if refusal is None:
+                raise
+            raise refusal from error
+        return True
 
 
 def may_not_end(connection: Connection, error: BaseException, session: int) -> Forbidden | None:
@@ -43,15 +63,3 @@ def may_not_end(connection: Connection, error: BaseException, session: int) -> F
         remedy=f"To let it: GRANT pg_signal_backend TO {role}; sessions of superusers stay even so.",
         session=session,
     )
-
-
-def end_tagged(connection: Connection, session: TaggedSession) -> bool:
-    """Tell it to end. Returns whether it may be there still."""
-    try:
-        connection.execute(_END, {"pid": session.number, "mark": session.tag[:MARK_LENGTH]})
-    except (DBAPIError, DBError) as error:
-        refusal = may_not_end(connection, error, session.number)
-        if refusal is None:
-            raise
-        raise refusal from error
-    return True

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from sqlalchemy import Connection
 
@@ -17,6 +17,46 @@ if TYPE_CHECKING:
 
 MARK_LENGTH = 32
 """So many digits of a tag tell its sessions: as many as an epoch has bits, and few enough for a session's name."""
+
+
+class Tagged(Protocol):
+    """What one kind of database knows of tagged sessions. Each connection commits every statement."""
+
+    def member(self, connection: Connection) -> str | None:
+        """By what name sessions of this server are on record; None where they need no record."""
+        ...
+
+    def other_servers(self, connection: Connection) -> tuple[tuple[str, int], ...]:
+        """Host and port of each server of the cluster, as far as it tells them; maybe this one's too."""
+        ...
+
+    def find(self, connection: Connection, tag: str) -> tuple[TaggedSession, ...]:
+        """All sessions of this database with the tag, on every server of a cluster; maybe some that have ended."""
+        ...
+
+    def end(self, connection: Connection, session: TaggedSession) -> bool:
+        """Tell a session to end, on a connection to its own server. Returns whether it may be there still.
+
+        Raises `Forbidden` (code `session_stays`) where we may not.
+        """
+        ...
+
+
+class NoSessions:
+    """A database without sessions."""
+
+    def member(self, connection: Connection) -> None:
+        return None
+
+    def other_servers(self, connection: Connection) -> tuple[tuple[str, int], ...]:
+        return ()
+
+    def find(self, connection: Connection, tag: str) -> tuple[TaggedSession, ...]:
+        return ()
+
+    def end(self, connection: Connection, session: TaggedSession) -> bool:
+        return False
+
 
 PATIENCE_SECONDS = 5.0
 """How long sessions that were told to end are waited for: each rolls its transaction back first."""
@@ -76,8 +116,8 @@ def _end_once(database: Database, tag: str, members: Sequence[Database]) -> tupl
     left: list[TaggedSession] = []
     wrong: list[OrchestratorError] = []
     with database.autocommitting() as connection:
-        found = database.dialect.tagged_sessions(connection, tag)
-        here = database.dialect.member(connection) if found else None
+        found = database.dialect.tagged.find(connection, tag)
+        here = database.dialect.tagged.member(connection) if found else None
         for session in found:
             if session.member in (None, here):
                 _end(database, connection, session, left, wrong)
@@ -103,7 +143,7 @@ def _end(
     wrong: list[OrchestratorError],
 ) -> None:
     try:
-        if database.dialect.end_tagged_session(connection, session):
+        if database.dialect.tagged.end(connection, session):
             left.append(session)
     except Forbidden as error:
         message = f"{session} of database {database.name} stays: {error.message}"
@@ -118,7 +158,7 @@ def _connected(database: Database, session: TaggedSession, members: Sequence[Dat
         for member in (*members, *_discovered(database, stack)):
             try:
                 connection = stack.enter_context(member.autocommitting())
-                if member.dialect.member(connection) == session.member:
+                if member.dialect.tagged.member(connection) == session.member:
                     break
             except Unavailable as error:
                 silent.append(error.message)
@@ -136,7 +176,7 @@ def _connected(database: Database, session: TaggedSession, members: Sequence[Dat
 def _discovered(database: Database, stack: ExitStack) -> Iterator[Database]:
     """The servers of the cluster that it names itself."""
     with database.autocommitting() as connection:
-        found = database.dialect.other_servers(connection)
+        found = database.dialect.tagged.other_servers(connection)
     for host, port in found:
         server = database.on_server(host, port)
         stack.callback(server.engine.dispose)

@@ -9,7 +9,8 @@ import pytest
 import sqlalchemy as sa
 
 from orchestrator.bookkeeping.tables import sessions as on_record
-from orchestrator.dialects import Database, mysql_tagged
+from orchestrator.dialects import Database
+from orchestrator.dialects.mysql_tagged import MySQLTagged
 from orchestrator.dialects.tagged import MARK_LENGTH, end_tagged
 from orchestrator.domain.errors import Forbidden, Unavailable
 
@@ -35,7 +36,7 @@ def session_of(database: Database, tag: str, *, member: str = "") -> Iterator[sa
     engine = sa.create_engine(url)
     with engine.connect() as connection:
         if database.dialect.name == "mysql":
-            record(connection, tag, member=member or database.dialect.member(connection) or "")
+            record(connection, tag, member=member or database.dialect.tagged.member(connection) or "")
             connection.commit()
         connection.execute(sa.text("INSERT INTO t VALUES (1)"))
         yield connection
@@ -70,7 +71,7 @@ def test_all_sessions_of_the_tag_are_ended_and_their_transactions_rolled_back(se
     with session_of(server, TAG) as mine:
         end_tagged(server, TAG)
         with server.autocommitting() as connection:
-            assert server.dialect.tagged_sessions(connection, TAG) == ()
+            assert server.dialect.tagged.find(connection, TAG) == ()
         assert not can_work(mine)
     assert rows(server) == 0
     end_tagged(server, TAG)  # repeatable
@@ -85,7 +86,7 @@ def test_sessions_of_others_go_on(server: Database) -> None:
 
 def test_session_that_was_told_to_end_counts_until_it_has(server: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its last statement may still commit: the server's word counts, not ours."""
-    monkeypatch.setattr(type(server.dialect), "end_tagged_session", lambda *_: True)
+    monkeypatch.setattr(type(server.dialect.tagged), "end", lambda *_: True)
     with session_of(server, TAG), pytest.raises(Unavailable) as caught:
         end_tagged(server, TAG, patience_seconds=0)
     assert caught.value.code == "session_ending"
@@ -173,8 +174,10 @@ class TestOnRecord:
         self, server: Database, open_database: Callable[[str, str], Database], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         member = open_database("member", server.engine.url.render_as_string(hide_password=False))
-        real = mysql_tagged.member
-        monkeypatch.setattr(mysql_tagged, "member", lambda at: "db2:3306" if at.engine is member.engine else real(at))
+        real = MySQLTagged.member
+        monkeypatch.setattr(
+            MySQLTagged, "member", lambda self, at: "db2:3306" if at.engine is member.engine else real(self, at)
+        )
         with session_of(server, TAG, member="db2:3306") as mine:
             end_tagged(server, TAG, (member,))
             assert not can_work(mine)
@@ -193,7 +196,7 @@ class TestOnRecord:
         with elsewhere.reading() as innocent, server.writing() as connection:
             number = elsewhere.dialect.session_number(innocent)
             assert number is not None
-            member = server.dialect.member(connection)
+            member = server.dialect.tagged.member(connection)
             assert member is not None
             record(connection, TAG, member=member, number=number, age_seconds=1e6)
             connection.commit()
