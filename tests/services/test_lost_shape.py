@@ -25,7 +25,7 @@ def test_the_proof_is_withdrawn_once_and_counts_no_more(make_stored_site: MakeSi
     daemon.work()
     daemon.work()
     assert site.actions().count("upgrade.doubt") == 1
-    assert site.upgrade.doubt is not None and "database main lacked" in site.upgrade.doubt
+    assert "database main lacked" in (site.upgrade.doubt or "")
 
     main.expanded_to = "2"
     site.go_on()
