@@ -107,28 +107,6 @@ def test_a_schema_overrides_the_sites_policy(write: Write) -> None:
 def test_waves_are_the_schemas_or_else_the_sites(write: Write) -> None:
     assert load([write(MINIMAL)]).schema("inventory").waves == EVERYBODY_AT_ONCE
     site = "[policy]\nwaves = api; worker\ncanary = 10%\nwave_soak_seconds = 60\n"
-    assert load([write(MINIMAL + site)]).schema("inventory").waves == Waves((("api",), ("worker",)), Canary(0, 10.0), 60.0)
-    own = MINIMAL + "waves = worker; api, mailer\ncanary = 2\nwave_soak_seconds = 0\n" + site
-    assert load([write(own)]).schema("inventory").waves == Waves((("worker",), ("api", "mailer")), Canary(2), 0.0)
-
-
-@pytest.mark.parametrize(
-    ("line", "says"),
-    [
-        ("waves = api;; worker", "has a wave or a fleet without a name"),
-        ("waves = api; worker, api", "the fleet api stands in it twice"),
-        ("canary = 150%", "no number of instances"),
-    ],
-)
-def test_waves_that_cannot_be_used_are_refused_where_they_stand(write: Write, line: str, says: str) -> None:
-    error = refusal(write(MINIMAL + line + "\n"))
-    assert error.code == "option_value_invalid" and says in error.message
-    assert "orchestrator.conf:8" in error.message
-
-
-def test_waves_are_the_schemas_or_else_the_sites(write: Write) -> None:
-    assert load([write(MINIMAL)]).schema("inventory").waves == EVERYBODY_AT_ONCE
-    site = "[policy]\nwaves = api; worker\ncanary = 10%\nwave_soak_seconds = 60\n"
     schema = load([write(MINIMAL + site)]).schema("inventory")
     assert schema.waves == Waves((("api",), ("worker",)), Canary(percent=10.0), 60.0)
     own = MINIMAL + "waves = worker; api, mailer\ncanary = 2\nwave_soak_seconds = 0\n" + site
