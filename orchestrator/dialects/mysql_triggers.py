@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, text
-from sqlalchemy.dialects import mysql
 
 from orchestrator.dialects.mysql_sessions import is_mariadb
 from orchestrator.dialects.triggers import (
@@ -59,13 +58,14 @@ _GRANT = re.compile(r"GRANT (?P<rights>.+) ON (?P<place>\S+) TO ", re.DOTALL)
 _TEXTS = ("char", "varchar", "tinytext", "text", "mediumtext", "longtext", "enum", "set")
 _TRUSTED = ("ALL PRIVILEGES", "SUPER")
 
-_PREPARER = mysql.dialect().identifier_preparer
-
 
 class MySQLTriggers:
     """A trigger runs with the rights of who made it: who writes needs none on what it uses."""
 
     hinder_rebuilds = False
+
+    def quote(self, name: str) -> str:
+        return _quote(name)
 
     def table(self, connection: Connection, schema: str | None, table: str) -> TableFacts | None:
         kind = connection.execute(_TABLE, {"table": table}).scalar()
@@ -268,7 +268,7 @@ def _account(user: str) -> str:
 
 
 def _quote(name: str) -> str:
-    return str(_PREPARER.quote_identifier(name))
+    return f"`{name.replace('`', '``')}`"
 
 
 def _literal(value: str) -> str:

@@ -12,7 +12,6 @@ from typing import Any
 
 import sqlglot
 from sqlalchemy import Connection, text
-from sqlalchemy.dialects import postgresql
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
@@ -109,17 +108,18 @@ _RIGHTS = text("""
     WHERE class.oid = to_regclass(:table)
 """)
 
-_PREPARER = postgresql.dialect().identifier_preparer  # type: ignore[no-untyped-call]
-
 
 def _quote(name: str) -> str:
-    return str(_PREPARER.quote_identifier(name))
+    return '"' + name.replace('"', '""') + '"'
 
 
 class PostgreSQLTriggers:
     """Row triggers that run before the row is written; on a partitioned table they reach every partition."""
 
     hinder_rebuilds = False
+
+    def quote(self, name: str) -> str:
+        return _quote(name)
 
     def table(self, connection: Connection, schema: str | None, table: str) -> TableFacts | None:
         found = connection.execute(_CLASS, {"table": _qualified(schema, table)}).first()

@@ -26,6 +26,8 @@ from orchestrator.dialects.triggers import (
     SyncTrigger,
     TableFacts,
     TableKind,
+    causes,
+    with_columns,
 )
 
 MARKS = "orchestrator_syncing"
@@ -40,6 +42,8 @@ _KEYS = text(
     'SELECT id, "table", "from", "to", on_update, on_delete FROM pragma_foreign_key_list(:table) ORDER BY id, seq'
 )
 _PRIMARY = text("SELECT name FROM pragma_table_info(:table) WHERE pk > 0 ORDER BY pk")
+_INDEXES = text("SELECT name, origin FROM pragma_index_list(:table)")
+_COVERED = text("SELECT cid FROM pragma_index_xinfo(:index)")
 _FOUND = text(
     "SELECT type, name, sql FROM sqlite_master WHERE type IN ('table', 'trigger') AND name LIKE 'orchestrator%'"
 )
@@ -50,6 +54,9 @@ class SQLiteTriggers:
     """Row triggers; there are no others."""
 
     hinder_rebuilds = True
+
+    def quote(self, name: str) -> str:
+        return _quote(name)
 
     def table(self, connection: Connection, schema: str | None, table: str) -> TableFacts | None:
         found = connection.execute(_OBJECT, {"name": table}).first()
@@ -62,7 +69,34 @@ class SQLiteTriggers:
         return TableFacts(kind, tuple(_column(row, [each for each in rows if each.pk]) for row in rows))
 
     def sync_pieces(self, connection: Connection | None, sync: SyncTrigger) -> tuple[Piece, ...]:
-        raise NotImplementedError
+        name, table = sync.identifier, _quote(sync.table)
+        here, key = _identity(connection, sync.table)
+        columns = {each: f"NEW.{_quote(each)}" for each in sync.columns}
+
+        def update(side: Sequence[tuple[str, str]], *conditions: str) -> str:
+            values = ", ".join(f"{_quote(column)} = ({with_columns(sql, columns)})" for column, sql in side)
+            return f"UPDATE {table} SET {values} WHERE {' AND '.join((here, *conditions))};"
+
+        def changed(names: Sequence[str]) -> str:
+            parts = (f"{columns[each]} COLLATE BINARY IS NOT OLD.{_quote(each)}" for each in names)
+            return f"({' OR '.join(parts)})"
+
+        untouched = f"({' AND '.join(f'{columns[each]} IS NULL' for each in sync.new_columns)})"
+        in_step = " AND ".join(
+            f"{columns[column]} COLLATE BINARY IS ({with_columns(sql, columns)})" for column, sql in sync.new
+        )
+        inserted = [update(sync.new, untouched), update(sync.old, f"NOT {untouched}", f"NOT ({in_step})")]
+        updated: list[str] = []
+        earlier: list[str] = []
+        for is_forward, names in causes(sync):
+            updated.append(update(sync.new if is_forward else sync.old, changed(names), *earlier))
+            earlier.append(f"NOT {changed(names)}")
+        any_changed = changed([each for _, names in causes(sync) for each in names])
+        return (
+            _marks(),
+            _sync_trigger(name, "_i", "AFTER INSERT", table, key, "", inserted),
+            _sync_trigger(name, "_u", "AFTER UPDATE", table, key, f" AND {any_changed}" if updated else "", updated),
+        )
 
     def deny_pieces(self, connection: Connection, denial: Denial) -> tuple[Piece, ...]:
         name, table = denial.identifier, _quote(denial.table)
@@ -113,6 +147,60 @@ class SQLiteTriggers:
         connection.execute(text(f"INSERT INTO {MARKS} (name, row) VALUES (:name, '')"), values)
         yield
         connection.execute(text(f"DELETE FROM {MARKS}"))
+
+
+def _identity(connection: Connection | None, table: str) -> tuple[str, str]:
+    """A condition that holds for the row of the trigger alone, and its key as one value."""
+    taken: set[str] = set()
+    if connection is not None:
+        rows = connection.execute(_COLUMNS, {"table": table}).all()
+        taken = {row.name.lower() for row in rows}
+        sql = connection.execute(_OBJECT, {"name": table}).scalar_one_or_none() and _without_rowid(connection, table)
+        primary = connection.execute(_PRIMARY, {"table": table}).scalars().all()
+        if sql and primary:
+            here = " AND ".join(f"{_quote(each)} = NEW.{_quote(each)}" for each in primary)
+            return here, " || ',' || ".join(f"quote(NEW.{_quote(each)})" for each in primary)
+    number = next(each for each in _ROW_NUMBERS if each not in taken)
+    return f"{number} = NEW.{number}", f"NEW.{number}"
+
+
+def _without_rowid(connection: Connection, table: str) -> bool:
+    """Its primary key's index is then the table itself, and has all its columns."""
+    indexes = connection.execute(_INDEXES, {"table": table}).all()
+    primary = next((row.name for row in indexes if row.origin == "pk"), None)
+    if primary is None:
+        return False
+    covered = connection.execute(_COVERED, {"index": primary}).scalars().all()
+    return -1 not in covered
+
+
+def _marks() -> Piece:
+    """Where the mark of a statement, or of a transaction that writes both shapes itself, is written."""
+    return Piece(
+        PieceKind.TABLE,
+        MARKS,
+        "",
+        f"CREATE TABLE IF NOT EXISTS {MARKS} (name TEXT NOT NULL, row TEXT NOT NULL)",
+        "",
+        "marks",
+        f"SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = '{MARKS}'",
+        replaces=True,
+    )
+
+
+def _sync_trigger(
+    name: str, ending: str, event: str, table: str, key: str, condition: str, statements: Sequence[str]
+) -> Piece:
+    mark = f"name = '{name}' AND row = {key}"
+    free = f"NOT EXISTS (SELECT 1 FROM {MARKS} WHERE name = '{_EVERY}' OR ({mark}))"
+    body = " ".join(
+        (
+            f"INSERT INTO {MARKS} (name, row) VALUES ('{name}', {key});",
+            *statements,
+            f"DELETE FROM {MARKS} WHERE {mark};",
+        )
+    )
+    return _trigger(name, ending, event, table, free + condition, body)
 
 
 def _follows(connection: Connection, denial: Denial) -> str:

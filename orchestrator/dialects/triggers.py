@@ -197,6 +197,10 @@ class Triggers(Protocol):
 
     hinder_rebuilds: bool
 
+    def quote(self, name: str) -> str:
+        """The name as it stands in SQL, whatever it is."""
+        ...
+
     def table(self, connection: Connection, schema: str | None, table: str) -> TableFacts | None:
         """What the catalog says of a table or view of that name, None where there is none."""
         ...
@@ -274,7 +278,7 @@ def making(
 
 def removing(pieces: Sequence[Piece], found: Mapping[tuple[PieceKind, str], str]) -> tuple[str, ...]:
     """The statements that are still to be sent until nothing of these pieces is left, in their order."""
-    return tuple(piece.drop for piece in reversed(pieces) if (piece.kind, piece.name) in found)
+    return tuple(piece.drop for piece in reversed(pieces) if piece.drop and (piece.kind, piece.name) in found)
 
 
 def as_statement(sql: str) -> sa.TextClause:

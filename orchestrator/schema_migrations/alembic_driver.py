@@ -38,6 +38,8 @@ from orchestrator.schema_migrations.step_plan import (
     plan_step,
     refuse_other_stage,
 )
+from orchestrator.schema_migrations.sync_definitions import left_standing
+from orchestrator.schema_migrations.sync_rules import refuse_sync_triggers
 from orchestrator.schema_migrations.tree import STAGES, Revision, Tree
 from orchestrator.schema_migrations.waiting import Patience
 
@@ -151,15 +153,13 @@ class AlembicDriver:
         if step in (Step.SEAL, Step.UNSEAL):
             return self._seal(database, self.releases[release], step, owner_epoch, watch)
         if not self.plan(database, release, step):
-            if step is Step.CONTRACT:
-                self._clear(database, self.releases[release], owner_epoch, watch)
+            self._settle(database, self.releases[release], step, owner_epoch, watch)
             return ()
         ended: set[object] = set()
         while True:
             try:
                 ran = self._run_rest(database, self.releases[release], step, owner_epoch, watch)
-                if step is Step.CONTRACT:
-                    self._clear(database, self.releases[release], owner_epoch, watch)
+                self._settle(database, self.releases[release], step, owner_epoch, watch)
                 return ran
             except Conflict as conflict:  # on a cluster, where locks end at one node, another owner may have ended it
                 revision = conflict.fields.get("revision")
@@ -190,13 +190,20 @@ class AlembicDriver:
             recording = self._recording(revision, database.dialect.name)
             self._sealing.make_way(connection, database, release, recording, owner_epoch)
 
-    def _clear(self, database: Database, release: Release, owner_epoch: int, watch: StepWatch | None) -> None:
-        """Remove what sealing has left behind when the old shape is gone."""
-        if self.plan_sealing(database, release.name, Step.UNSEAL):
-            with self._runner.alone(database) as connection:
-                self._sealing.run(
-                    database, connection, release, (), Step.UNSEAL, owner_epoch=owner_epoch, watch=watch
-                )
+    def _settle(
+        self, database: Database, release: Release, step: Step, owner_epoch: int, watch: StepWatch | None
+    ) -> None:
+        """What is left to do with triggers when the revisions have run: those that keep in step are made again where
+        one is not as it was made; what sealing has left behind is removed when the old shape is gone."""
+        syncs = self._syncs(release, database)
+        if (step is Step.EXPAND and not syncs) or (step is Step.CONTRACT and not release.old_shape):
+            return
+        what = Step.UNSEAL if step is Step.CONTRACT else step
+        with database.reading() as connection:
+            if not self._sealing.plan(connection, database, release, syncs, what):
+                return
+        with self._runner.alone(database) as connection:
+            self._sealing.run(database, connection, release, syncs, what, owner_epoch=owner_epoch, watch=watch)
 
     def _run_rest(
         self, database: Database, found: Release, step: Step, owner_epoch: int, watch: StepWatch | None
@@ -319,7 +326,9 @@ class AlembicDriver:
 
     def _syncs(self, release: Release, database: Database) -> tuple[SyncTrigger, ...]:
         """The sync triggers that the release's expand revisions leave behind."""
-        return ()
+        own = self.tree.own(release, Stage.EXPAND)
+        changes = (each for revision in own for each in self._recording(revision, database.dialect.name).changes)
+        return tuple(change.sync for change in left_standing(changes).values() if change.sync is not None)
 
     def _there(self, release: Release, stage: Stage, applied: frozenset[str], reading: Reading) -> bool:
         head = self.tree.head(release, stage)
@@ -400,6 +409,7 @@ class AlembicDriver:
                     raise recording.control
                 yield from judge_revision(recording, novelty)
         self._refuse_tight_old_shape(release)
+        self._refuse_sync_triggers(release)
         yield from self._undeclared_drops(release)
 
     def _refuse_crossing(self, release: Release) -> None:
@@ -432,6 +442,14 @@ class AlembicDriver:
                 remedy=f"Let an expand revision of release {release.name} make it nullable or give it a default.",
                 release=release.name,
             )
+
+    def _refuse_sync_triggers(self, release: Release) -> None:
+        own = [
+            (revision, change)
+            for revision in self.tree.own(release, Stage.EXPAND)
+            for change in self._recording(revision).changes
+        ]
+        refuse_sync_triggers(self.tree.manifest, release, own)
 
     def _undeclared_drops(self, release: Release) -> Iterable[Warning_]:
         declared = set(release.old_shape)

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy.types import TypeEngine
 
+from orchestrator.dialects.triggers import SyncTrigger
 from orchestrator.schema_migrations.places import Place
 
 
@@ -30,6 +31,8 @@ class Act(StrEnum):
     DROP_INDEX = "drop index"
     ADD_CONSTRAINT = "add constraint"
     DROP_CONSTRAINT = "drop constraint"
+    CREATE_SYNC_TRIGGER = "create the sync trigger of"
+    DROP_SYNC_TRIGGER = "drop the sync trigger of"
     CREATE_OTHER = "create"
     DROP_OTHER = "drop"
     WRITE_ROWS = "write rows of"
@@ -76,7 +79,7 @@ class Change:
     `name` is the column, index or constraint; `columns` the ones that an index or constraint covers, as far as known.
     `widens` says of a type whether every old value and every old writer fits the new one; None: cannot be told.
     `online` says that the author asked for the form that does not block others (CONCURRENTLY, NOT VALID).
-    `text` is what an opaque change consists of.
+    `text` is what an opaque change consists of, `sync` the trigger that keeps two shapes in step.
     """
 
     act: Act
@@ -93,6 +96,7 @@ class Change:
     widens: bool | None = None
     online: bool = False
     text: str = ""
+    sync: SyncTrigger | None = None
 
     @property
     def subject(self) -> str:
@@ -115,6 +119,8 @@ class Change:
                 return f"{self.name or 'without a name'} on {table}" if table else self.name
             case Act.ADD_CONSTRAINT:
                 return f"{self.name or 'without a name'} ({self.kind.value}) on {table}"
+            case Act.CREATE_SYNC_TRIGGER | Act.DROP_SYNC_TRIGGER:
+                return f"{table} ({self.name})" if self.name else table
             case Act.CREATE_OTHER | Act.DROP_OTHER | Act.OPAQUE:
                 return self.text
             case _:

@@ -19,7 +19,7 @@ MANIFEST_NAME = "releases.toml"
 _RELEASE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}\Z")
 _FLEET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 _MIGRATION_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}\Z")
-_OLD_SHAPE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)?\Z")
+_OLD_SHAPE = re.compile(r"[^\W\d][\w $-]*(\.[^\W\d][\w $-]*){0,2}\Z|([^\W\d][\w $-]*\.){1,2}\*\Z")
 
 _HEADS = ("expand", "contract")
 _KEYS = (
@@ -151,7 +151,12 @@ class _Reader:
             reverse_data_migrations=self._reverse_data_migrations(index, entry, earlier),
             in_step_by=self._in_step_by(index, entry),
             old_shape=self._words(
-                index, entry, "old_shape", _OLD_SHAPE, 'Write "table" or "table.column" for each, e.g. "users.name".'
+                index,
+                entry,
+                "old_shape",
+                _OLD_SHAPE,
+                'Write "table" or "table.column" for each, e.g. "users.name"; in a schema of PostgreSQL '
+                '"schema.table.column" or "schema.table.*".',
             ),
             fleets=self._words(index, entry, "fleets", _FLEET_NAME, "Fleet names have letters, digits, '.', '_', '-'."),
             has_contract=self._brings_own_tool or (contract is not None and contract != last_contract),
@@ -231,20 +236,36 @@ class _Reader:
     def _in_step_by(self, index: int, entry: Mapping[str, Any]) -> InStepBy:
         default = InStepBy.SERVICE if self._brings_own_tool else InStepBy.CLIENT
         value = entry.get("in_step_by", default.value)
-        if value == InStepBy.TRIGGERS:
+        try:
+            found = InStepBy(value)
+        except ValueError:
+            known = "client, triggers or service"
+            raise self._wrong(
+                index, "in_step_by", f"in_step_by is {known}, found {value!r}", "Write one of the three."
+            ) from None
+        if found is InStepBy.TRIGGERS:
+            self._refuse_without_end(index, entry)
+        return found
+
+    def _refuse_without_end(self, index: int, entry: Mapping[str, Any]) -> None:
+        """Triggers stand until the old shape is sealed, so there has to be one that is sealed and removed."""
+        key = next((each for each in ("contract", "old_shape") if not entry.get(each)), None)
+        if self._brings_own_tool:
             raise self._wrong(
                 index,
                 "in_step_by",
-                "keeping the shapes in step by triggers is not offered yet",
-                'Use in_step_by = "client" if the service asks its phase, or "service" if it vouches for itself.',
-                code="triggers_not_offered",
+                "this schema brings its own tool, so nobody could create the triggers",
+                'Use in_step_by = "service".',
             )
-        try:
-            return InStepBy(value)
-        except ValueError:
+        if key is not None:
+            what = "contract revisions that remove the old shape" if key == "contract" else "a list of the old shape"
             raise self._wrong(
-                index, "in_step_by", f"in_step_by is client or service, found {value!r}", "Write one of the two."
-            ) from None
+                index,
+                "in_step_by",
+                f"a release that triggers keep in step needs {what}: they stand until it is sealed",
+                f"Write {key} = ... for that release.",
+                code="triggers_without_end",
+            )
 
     def _words(
         self, index: int, entry: Mapping[str, Any], key: str, pattern: re.Pattern[str], remedy: str

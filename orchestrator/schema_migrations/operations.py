@@ -14,6 +14,8 @@ from sqlalchemy.types import TypeEngine
 from orchestrator.schema_migrations.changes import Act, Change, ColumnShape, ConstraintKind, Default
 from orchestrator.schema_migrations.places import Place
 from orchestrator.schema_migrations.sql_text import changes_of_sql, default_of_sql
+from orchestrator.schema_migrations.sync_definitions import sync_trigger
+from orchestrator.schema_migrations.sync_operations import CreateSyncTriggerOp, DropSyncTriggerOp
 
 _CONSTRAINT_KINDS = {
     "foreignkey": ConstraintKind.FOREIGN_KEY,
@@ -115,6 +117,15 @@ def _changes(operation: ops.MigrateOperation, context: MigrationContext, place: 
             )
         case ops.CreateTableCommentOp() | ops.DropTableCommentOp():
             yield Change(Act.DESCRIBE, place, table=operation.table_name, schema=operation.schema)
+        case CreateSyncTriggerOp():
+            sync = sync_trigger(operation, context.dialect.name, strict=False)
+            yield Change(
+                Act.CREATE_SYNC_TRIGGER, place, table=sync.table, schema=sync.schema, name=sync.name, sync=sync
+            )
+        case DropSyncTriggerOp():
+            yield Change(
+                Act.DROP_SYNC_TRIGGER, place, table=operation.table_name, schema=operation.schema, name=operation.name
+            )
         case ops.ExecuteSQLOp():
             yield from changes_of_statement(operation.sqltext, context, place)
         case _:

@@ -54,6 +54,7 @@ class Novelty:
 
     tables: set[tuple[str | None, str]] = field(default_factory=set)
     columns: set[tuple[str | None, str, str]] = field(default_factory=set)
+    sync_triggers: set[tuple[str | None, str, str]] = field(default_factory=set)
 
     def note(self, changes: Iterable[Change]) -> None:
         """Remember what these changes add."""
@@ -62,6 +63,12 @@ class Novelty:
                 self.tables.add((change.schema, change.table))
             elif change.act is Act.ADD_COLUMN:
                 self.columns.add((change.schema, change.table, change.name))
+            elif change.act is Act.CREATE_SYNC_TRIGGER:
+                self.sync_triggers.add((change.schema, change.table, change.name))
+
+    def has_sync_trigger(self, change: Change) -> bool:
+        """Whether the change is to a sync trigger that this release brings."""
+        return (change.schema, change.table, change.name) in self.sync_triggers
 
     def has_table(self, change: Change) -> bool:
         """Whether the change is to a table that this release brings."""
@@ -143,8 +150,12 @@ def _judge_expand(change: Change, novelty: Novelty) -> Verdict:  # noqa: PLR0912
     if novelty.has_table(change):
         return _ALLOWED
     match change.act:
-        case Act.CREATE_TABLE | Act.CREATE_OTHER | Act.SET_NULLABLE | Act.SET_DEFAULT:
+        case Act.CREATE_TABLE | Act.CREATE_OTHER | Act.SET_NULLABLE | Act.SET_DEFAULT | Act.CREATE_SYNC_TRIGGER:
             return _ALLOWED
+        case Act.DROP_SYNC_TRIGGER if novelty.has_sync_trigger(change):
+            return _ALLOWED
+        case Act.DROP_SYNC_TRIGGER:
+            return _refuse("it keeps another release in step", "Leave it: sealing drops those of its release.")
         case Act.ADD_COLUMN:
             return _judge_added_column(change)
         case Act.DROP_COLUMN if novelty.has_columns(change):
@@ -180,7 +191,7 @@ def _judge_expand(change: Change, novelty: Novelty) -> Verdict:  # noqa: PLR0912
 
 def _judge_contract(change: Change) -> Verdict:
     match change.act:
-        case Act.CREATE_TABLE | Act.ADD_COLUMN:
+        case Act.CREATE_TABLE | Act.ADD_COLUMN | Act.CREATE_SYNC_TRIGGER:
             return _refuse("contract may only remove or tighten", "Move it to a revision in expand/.")
         case Act.SET_NULLABLE | Act.SET_DEFAULT:
             return _refuse(

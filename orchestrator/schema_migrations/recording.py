@@ -16,7 +16,7 @@ from sqlalchemy.dialects import registry
 from sqlalchemy.engine import Dialect
 from sqlalchemy.engine.mock import MockConnection
 
-from orchestrator.domain.errors import MigrationRefused
+from orchestrator.domain.errors import Invalid, MigrationRefused
 from orchestrator.schema_migrations import transaction_control
 from orchestrator.schema_migrations.changes import Change
 from orchestrator.schema_migrations.op_context import ObservedOperations, running
@@ -81,7 +81,11 @@ def record(tree: Tree, revision: Revision, *, dialect: str = GUARD_DIALECT) -> R
     def note(operation: MigrateOperation) -> bool:
         if isinstance(operation, ExecuteSQLOp):
             look(operation.sqltext, operation.execution_options)
-        changes.extend(changes_of_operation(operation, context, place_in(revision)))
+        place = place_in(revision)
+        try:
+            changes.extend(changes_of_operation(operation, context, place))
+        except Invalid as invalid:
+            raise refused(invalid.code, place, invalid.message, remedy=invalid.remedy) from invalid
         return False
 
     def execute(statement: Any, options: Mapping[str, Any] | None) -> None:
@@ -96,6 +100,8 @@ def record(tree: Tree, revision: Revision, *, dialect: str = GUARD_DIALECT) -> R
     try:
         with running(ObservedOperations(context, note, performs=False)):
             module.upgrade()
+    except MigrationRefused:
+        raise
     except Exception as error:  # whatever a revision does with a database that is not there
         line = line_of_error(revision.file, error)
         stop = Stop(

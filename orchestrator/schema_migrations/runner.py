@@ -20,6 +20,7 @@ from orchestrator.bookkeeping.journal import JournalEntry, JournalState
 from orchestrator.bookkeeping.tables import steps as journal_table
 from orchestrator.dialects import Database
 from orchestrator.dialects.driver_errors import reason
+from orchestrator.dialects.triggers import Standing, standing
 from orchestrator.domain.errors import Conflict, OrchestratorError, StepFailed
 from orchestrator.ports import StepWatch
 from orchestrator.schema_migrations.catalog import differences, existing_tables
@@ -34,6 +35,7 @@ from orchestrator.schema_migrations.places import Place, line_of_error
 from orchestrator.schema_migrations.recording import place_in
 from orchestrator.schema_migrations.sealing import NO_TRIGGERS, SEALING_STAGES, SealState
 from orchestrator.schema_migrations.step_plan import INSTALL, Reading
+from orchestrator.schema_migrations.sync_definitions import left_standing
 from orchestrator.schema_migrations.transaction_guard import TransactionGuard
 from orchestrator.schema_migrations.tree import Revision, Tree
 from orchestrator.schema_migrations.waiting import Patience, Waiting
@@ -365,7 +367,7 @@ class _Attempt:
     def _verify(self, connection: sa.Connection) -> None:
         catalog = ExpectedCatalog()
         catalog.add(self.revision.id, self.observed)
-        wrong = differences(connection, catalog.expectations())
+        wrong = differences(connection, catalog.expectations()) + self._missing_sync_triggers(connection)
         if wrong:
             raise StepFailed(
                 "effect_missing",
@@ -377,6 +379,15 @@ class _Attempt:
                 revision=self.revision.id,
                 database=self.database.name,
             )
+
+    def _missing_sync_triggers(self, connection: sa.Connection) -> tuple[str, ...]:
+        triggers = self.database.dialect.triggers
+        missing = []
+        for change in left_standing(self.observed).values():
+            pieces = () if change.sync is None else triggers.sync_pieces(connection, change.sync)
+            if standing(pieces, triggers.found(connection, pieces)) is not Standing.WHOLE:
+                missing.append(f"the sync trigger of {change.subject} is missing, or not as it was made")
+        return tuple(missing)
 
     def _mark_done(self, journalled: bool, entry: JournalEntry) -> None:
         connection = self.connection

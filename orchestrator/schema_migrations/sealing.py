@@ -1,4 +1,4 @@
-"""Sealing: sync triggers are dropped, and then writes to the old shape denied. And unsealing.
+"""Sealing: sync triggers are dropped, and then writes to the old shape denied. Unsealing, and mending sync triggers.
 
 Where DDL is transactional each table is sealed in one transaction; elsewhere every statement commits by itself. Either
 way what is still to be done is read from the catalog, so that whatever broke it off, doing it again completes it.
@@ -39,8 +39,11 @@ from orchestrator.schema_migrations.waiting import Patience, Waiting
 
 LOG = logging.getLogger(__name__)
 
-SEALING_STAGES = (Step.SEAL.value, Step.UNSEAL.value)
+SEALING_STAGES = (Step.SEAL.value, Step.UNSEAL.value, "triggers")
 """The journal's words for what is no revision."""
+
+_STAGE_OF = {Step.SEAL: Step.SEAL.value, Step.UNSEAL: Step.UNSEAL.value, Step.EXPAND: "triggers"}
+_WORDS = {Step.SEAL: "seal", Step.UNSEAL: "unseal", Step.EXPAND: "mending of the triggers"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,7 @@ class _Work:
     """What is to be done with the triggers of one table, in one transaction where that can be."""
 
     table: str
+    kept: tuple[SyncTrigger, ...] = ()
     gone: tuple[SyncTrigger, ...] = ()
     denied: tuple[Denial, ...] = ()
     allowed: tuple[Denial, ...] = ()
@@ -132,8 +136,12 @@ class Sealing:
             return tuple(map(PlannedTrigger, planned))
         for sync in syncs:
             pieces = triggers.sync_pieces(connection, sync)
-            if removing(pieces, triggers.found(connection, pieces)):
+            if step is Step.EXPAND and making(pieces, triggers.found(connection, pieces)):
+                planned.append(f"create the sync trigger of {sync.subject} again")
+            if step is Step.SEAL and removing(pieces, triggers.found(connection, pieces)):
                 planned.append(f"drop the sync trigger of {sync.subject}")
+        if step is Step.EXPAND:
+            return tuple(map(PlannedTrigger, planned))
         counted = triggers.denials(connection, ()) is not None
         for each in deniable(connection, database.dialect, self._schema, release):
             pieces = triggers.deny_pieces(connection, each.denial)
@@ -156,7 +164,7 @@ class Sealing:
 
         Raises `StepFailed`, `Unavailable`, `Conflict`.
         """
-        name = f"{step.value} of release {release.name}"
+        name = f"{_WORDS[step]} of release {release.name}"
         with connection.begin():
             planned = self.plan(connection, database, release, syncs, step)
             works = self._works(connection, database, release, syncs, step)
@@ -178,7 +186,7 @@ class Sealing:
             LOG.info(
                 "%(step)s was done in %(database)s: %(what)s",
                 {
-                    "action": f"{step.value}.run",
+                    "action": f"{_STAGE_OF[step]}.run",
                     "step": name,
                     "database": database.name,
                     "what": "; ".join(each.sentence for each in planned),
@@ -209,6 +217,8 @@ class Sealing:
             every = _all(self._schema, release)
             tables = dict.fromkeys(denial.table for denial in every)
             return tuple(_Work(table, allowed=tuple(each for each in every if each.table == table)) for table in tables)
+        if step is Step.EXPAND:
+            return tuple(_Work(sync.table, kept=(sync,)) for sync in syncs)
         denials = [each.denial for each in deniable(connection, database.dialect, self._schema, release)]
         tables = dict.fromkeys([*(sync.table for sync in syncs), *(denial.table for denial in denials)])
         return tuple(
@@ -247,7 +257,7 @@ class Sealing:
                 JournalEntry(
                     schema_name=self._schema,
                     revision=_name(release),
-                    stage=step.value,
+                    stage=_STAGE_OF[step],
                     file_hash="",
                     state=JournalState.INTENT,
                     owner_epoch=owner_epoch,
@@ -270,7 +280,7 @@ class Sealing:
         if left:
             raise StepFailed(
                 "effect_missing",
-                f"the {step.value} of release {release.name} ran in database {database.name}, and still it has to "
+                f"the {_WORDS[step]} of release {release.name} ran in database {database.name}, and still it has to "
                 f"{'; '.join(each.sentence for each in left)}",
                 remedy="Nothing was marked done. Look who changes triggers there besides, and retry.",
                 database=database.name,
@@ -324,6 +334,9 @@ def _statements(connection: Connection, database: Database, work: _Work) -> tupl
     """What is still to be sent. Sync triggers first: what denies writes would refuse theirs."""
     triggers = database.dialect.triggers
     statements: list[str] = []
+    for sync in work.kept:
+        pieces = triggers.sync_pieces(connection, sync)
+        statements += making(pieces, triggers.found(connection, pieces))
     for sync in work.gone:
         pieces = triggers.sync_pieces(connection, sync)
         statements += removing(pieces, triggers.found(connection, pieces))

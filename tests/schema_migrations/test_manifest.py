@@ -71,9 +71,10 @@ def test_a_schema_with_its_own_tool_needs_no_heads_and_no_files(tmp_path: Path) 
         ('[[release]]\nname = "1"\nfleets = "api"\n', 3, "list of names"),
         ('[[release]]\nname = "1"\nfleets = ["api", "api"]\n', 3, "twice"),
         ('[[release]]\nname = "1"\nfleets = ["a p i"]\n', 3, "cannot stand"),
-        ('[[release]]\nname = "1"\nold_shape = ["a.b.c"]\n', 3, "cannot stand"),
-        ('[[release]]\nname = "1"\nin_step_by = "luck"\n', 3, "client or service"),
-        ('[[release]]\nname = "1"\nin_step_by = "triggers"\n', 3, "not offered yet"),
+        ('[[release]]\nname = "1"\nold_shape = ["a.b.c.d"]\n', 3, "cannot stand"),
+        ('[[release]]\nname = "1"\nin_step_by = "luck"\n', 3, "client, triggers or service"),
+        ('[[release]]\nname = "1"\nin_step_by = "triggers"\n', 3, "needs contract revisions"),
+        ('[[release]]\nname = "1"\ncontract = "c1"\nin_step_by = "triggers"\n', 4, "needs a list of the old shape"),
         ('[[release]]\nname = "1"\n\ndata_migrations = ["nowhere"]\n', 4, "no file"),
         ('[[release]]\nname = "1"\nexpand = \n', 3, "not valid TOML"),
         (
