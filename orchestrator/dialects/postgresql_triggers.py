@@ -202,10 +202,8 @@ class PostgreSQLTriggers:
     @contextmanager
     def bypassing(self, connection: Connection) -> Iterator[None]:
         """The setting ends with the transaction, however that ends."""
-        setting = text("SELECT set_config(:name, :value, true)")
-        connection.execute(setting, {"name": BYPASS, "value": "off"})
+        connection.execute(text("SELECT set_config(:name, 'off', true)"), {"name": BYPASS})
         yield
-        connection.execute(setting, {"name": BYPASS, "value": "on"})
 
     def _schemas(self, connection: Connection, denial: Denial) -> Sequence[str]:
         """Where a function or a sequence of that denial is."""

@@ -232,7 +232,8 @@ class Triggers(Protocol):
         ...
 
     def bypassing(self, connection: Connection) -> AbstractContextManager[None]:
-        """Let what this transaction writes in the block pass the sync triggers: it writes both shapes itself."""
+        """Let what this transaction writes in the block, or until its end, pass the sync triggers: it writes both shapes
+        as they are to be."""
         ...
 
 
