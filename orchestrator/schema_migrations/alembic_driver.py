@@ -21,6 +21,7 @@ from orchestrator.schema_migrations.catalog import differences
 from orchestrator.schema_migrations.changes import Act
 from orchestrator.schema_migrations.expectations import Expectation, ExpectedCatalog
 from orchestrator.schema_migrations.manifest import MANIFEST_NAME, load_manifest
+from orchestrator.schema_migrations.mending import gone, losses
 from orchestrator.schema_migrations.old_shape import OldThing, refuse_missing_rights, refuse_unsealable
 from orchestrator.schema_migrations.online_context import commits_alone
 from orchestrator.schema_migrations.phase_guard import Novelty, Warning_, judge_revision
@@ -154,12 +155,14 @@ class AlembicDriver:
             return self._seal(database, self.releases[release], step, owner_epoch, watch)
         if not self.plan(database, release, step):
             self._settle(database, self.releases[release], step, owner_epoch, watch)
+            self._refuse_gone(database, self.releases[release], step)
             return ()
         ended: set[object] = set()
         while True:
             try:
                 ran = self._run_rest(database, self.releases[release], step, owner_epoch, watch)
                 self._settle(database, self.releases[release], step, owner_epoch, watch)
+                self._refuse_gone(database, self.releases[release], step)
                 return ran
             except Conflict as conflict:  # on a cluster, where locks end at one node, another owner may have ended it
                 revision = conflict.fields.get("revision")
@@ -290,6 +293,18 @@ class AlembicDriver:
             for raw in recording.untold:
                 if commits_alone(database.dialect, in_block=raw.in_block):
                     raise untold(revision, raw.statement.place, raw.statement.text)
+
+    def _refuse_gone(self, database: Database, release: Release, step: Step) -> None:
+        """Revisions that ran are not run again: what somebody has taken away of them since has to be made by hand."""
+        if step is not Step.EXPAND:
+            return
+        with database.reading() as connection:
+            applied = self.tree.applied(self._read(database, connection).versions).ids
+            expected = self._expectations(release, applied, database)
+            dialect = database.dialect.name
+            found = losses(connection, expected, lambda revision: self._recording(self.tree[revision], dialect))
+        if found:
+            raise gone(database.name, found, lambda revision: self.tree[revision])
 
     def _refuse_without_journal(self, todo: tuple[Revision, ...], reading: Reading) -> None:
         creates_it = any(

@@ -46,12 +46,20 @@ class Raw:
 
 
 @dataclass(frozen=True, slots=True)
+class Performed:
+    """One operation, and what it does."""
+
+    operation: MigrateOperation
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Recording:
     """What a revision does, in its order. With `stop` set, there is more that is not known.
 
     `leaves_transaction` says that it has an autocommit block, so that a part of it may remain when it fails; `untold`
     are the statements that must not be sent where they commit by themselves. `control` is the refusal of the first one
-    that must not be sent at all, since the transaction is not the revision's.
+    that must not be sent at all, since the transaction is not the revision's. `performed` are its operations.
     """
 
     revision: Revision
@@ -60,6 +68,7 @@ class Recording:
     stop: Stop | None = None
     untold: tuple[Raw, ...] = ()
     control: MigrationRefused | None = None
+    performed: tuple[Performed, ...] = ()
 
 
 def record(tree: Tree, revision: Revision, *, dialect: str = GUARD_DIALECT) -> Recording:
@@ -69,6 +78,7 @@ def record(tree: Tree, revision: Revision, *, dialect: str = GUARD_DIALECT) -> R
     untold: list[Raw] = []
     stop: Stop | None = None
     control: list[MigrationRefused] = []
+    performed: list[Performed] = []
 
     def look(statement: object, options: Mapping[str, Any] | None) -> None:
         read = read_statement(statement, context.dialect, place_in(revision), options=options or {})
@@ -83,9 +93,11 @@ def record(tree: Tree, revision: Revision, *, dialect: str = GUARD_DIALECT) -> R
             look(operation.sqltext, operation.execution_options)
         place = place_in(revision)
         try:
-            changes.extend(changes_of_operation(operation, context, place))
+            made = changes_of_operation(operation, context, place)
         except Invalid as invalid:
             raise refused(invalid.code, place, invalid.message, remedy=invalid.remedy) from invalid
+        performed.append(Performed(operation, made))
+        changes.extend(made)
         return False
 
     def execute(statement: Any, options: Mapping[str, Any] | None) -> None:
@@ -114,6 +126,7 @@ def record(tree: Tree, revision: Revision, *, dialect: str = GUARD_DIALECT) -> R
         stop=stop,
         untold=tuple(untold),
         control=control[0] if control else None,
+        performed=tuple(performed),
     )
 
 
