@@ -22,7 +22,12 @@ REACH_STATUS = ("bookkeeping", "daemon", "data_migrations", "dialects", "domain/
                 "schema_migrations", "cli/status.py")  # fmt: skip
 """Where blockers are made, and whatever a step, or a look at a database, may raise."""
 
-READ_AT_THE_START = ("schema_migrations/manifest.py", "schema_migrations/preset.py", "schema_migrations/tree.py")
+READ_AT_THE_START = (
+    "daemon/composition.py",
+    "schema_migrations/manifest.py",
+    "schema_migrations/preset.py",
+    "schema_migrations/tree.py",
+)
 """What these refuse keeps a daemon from starting: an entry of recovery.md of its own."""
 
 ERRORS = {name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, OrchestratorError)}
@@ -46,7 +51,7 @@ SENTENCE = "its sentence is a part of another one"
 NEVER = "work that is tried again, or belongs to somebody else by now"
 
 ELSEWHERE = {
-    START: ("address_unusable", "database_unsupported", "database_url_invalid", "preset_missing", "state_dir_unusable"),
+    START: ("address_unusable", "database_unsupported", "database_url_invalid", "preset_missing"),
     ASKED: (
         "catalog_differs", "data_migration_not_stopped", "data_migration_unknown", "database_not_empty",
         "not_at_release", "too_many_connections",

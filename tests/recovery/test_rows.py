@@ -70,17 +70,6 @@ def test_old_release_that_ran_while_rows_were_moved(place: Place, entry: Entry) 
     assert not entry.is_shown(place.status())
 
 
-@mends("A proof belongs to another incarnation")
-def test_proof_of_another_incarnation(place: Place, entry: Entry) -> None:
-    at_backfill(place)
-    place.services.data_migrations.run(SCHEMA, "main", may_go_on=lambda: True, leads=lambda: True)
-    place.execute("UPDATE orchestrator_incarnation SET value = 'sqlite.restored'")
-    place.work()
-    entry.assert_shown(place.status())
-    place.type(entry)
-    assert place.goes_on()
-
-
 @mends("A data migration of an earlier release never ran")
 def test_data_migration_that_was_skipped(place: Place, entry: Entry) -> None:
     place.edit(

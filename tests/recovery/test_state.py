@@ -55,17 +55,37 @@ def test_state_database_that_takes_no_writes(place: Place, entry: Entry, new_pos
     place.close()
 
 
-@mends("The state database lost commits")
-def test_state_database_that_lost_commits(place: Place, entry: Entry) -> None:
-    place.begun().nobody_runs()
+@mends("A database was restored, or failed over", "The state database lost commits")
+def test_commits_that_may_be_lost(place: Place, entries: tuple[Entry, ...]) -> None:
+    """Both are waited out, and what the databases know of the upgrade is taken over."""
+    restored, lost = entries
+    place.begun().nobody_runs().work_until("backfill")
+    place.execute("UPDATE orchestrator_incarnation SET value = 'sqlite.restored'")
+    place.work()
+    restored.assert_shown(place.status())
+    leases_run_out(place)
     place.close()
-    state, old, new = (place.site.directory / name for name in ("state.sqlite", "old", "new"))
+    state, old = place.site.directory / "state.sqlite", place.site.directory / "old"
     shutil.copy(state, old)
-    place.open().work_until("backfill").close()
-    shutil.copy(state, new)
+    place.open().work()
+    assert place.phase() == "write_new"
+    place.close()
     shutil.copy(old, state)
     place.open().work()
+    lost.assert_shown(place.status())
+    leases_run_out(place)
+    place.work()
+    assert place.phase() == "write_new"
+
+
+def leases_run_out(place: Place) -> None:
+    """So much time goes by that every lease that may have been forgotten is over."""
+    place.in_state("UPDATE upgrades SET frozen_until = 1 WHERE frozen_until IS NOT NULL")
+
+
+@mends("Two orchestrators manage one database")
+def test_two_orchestrators(place: Place, entry: Entry) -> None:
+    place.begun().nobody_runs().work_until("backfill")
+    place.execute("UPDATE orchestrator_copies SET upgrade_id = 99, revision = revision + 100")
+    place.turn(batches=lambda: False)
     entry.assert_shown(place.status())
-    place.close()
-    shutil.copy(new, state)
-    assert place.open().goes_on()
