@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from orchestrator.domain.admission import Stance, Standing, stance
 from orchestrator.domain.fleets import Instance
-from orchestrator.domain.upgrades import Upgrade
+from orchestrator.domain.upgrades import Move, Upgrade
 from orchestrator.domain.view import View
 from orchestrator.domain.waves import CANARY, FleetPause, Waves, canaries
 
@@ -57,6 +57,16 @@ def fleet_is_told(upgrade: Upgrade, waves: Waves, held: Iterable[str], fleet: st
     if telling is None:
         return True
     return fleet not in held and (telling.wave is None or waves.number_of(fleet) <= telling.wave)
+
+
+def pause_revision(upgrade: Upgrade, waves: Waves, fleet: str) -> int:
+    """The revision of a pause that is made now: publications up to it are told to the fleet all the same.
+
+    Where its wave was not opened yet, the fleet need not hear of the present phase either: no move up is under way.
+    """
+    telling = upgrade.telling
+    is_to_come = telling is not None and telling.wave is not None and waves.number_of(fleet) > telling.wave
+    return upgrade.publication - 1 if is_to_come and upgrade.move is Move.RESTING else upgrade.revision
 
 
 def held_fleets(upgrade: Upgrade, pauses: Iterable[FleetPause]) -> frozenset[str]:

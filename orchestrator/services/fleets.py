@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from orchestrator.domain.errors import NotFound
 from orchestrator.domain.ladder import Phase
-from orchestrator.domain.telling import fleet_is_told, has_acked, held_fleets, is_held, teller
-from orchestrator.domain.upgrades import Move, Upgrade
+from orchestrator.domain.telling import fleet_is_told, has_acked, held_fleets, is_held, pause_revision, teller
 from orchestrator.domain.waves import FleetPause
 from orchestrator.ports import ManagedSchema, Transaction
 from orchestrator.services.context import Context, event, latest_readings, running_upgrade, view_of
@@ -65,7 +64,8 @@ class Fleets:
             state = tx.lock_schema(schema)
             upgrade = running_upgrade(tx, state) if state.upgrade_id is not None else None
             known = next((each for each in tx.fleet_pauses(schema) if each.fleet == fleet), None)
-            revision = state.last_revision if upgrade is None else self._effective(upgrade, fleet)
+            waves = self._context.policy(schema).waves
+            revision = state.last_revision if upgrade is None else pause_revision(upgrade, waves, fleet)
             if known is not None:
                 revision = min(revision, known.revision)
             tx.save_fleet_pause(FleetPause(schema, fleet, revision, actor, reason, tx.now))
@@ -95,15 +95,6 @@ class Fleets:
             return self._status(tx, managed, fleet)
 
         return self._context.store.run(work)
-
-    def _effective(self, upgrade: Upgrade, fleet: str) -> int:
-        """The last revision whose publication the fleet still hears of.
-
-        A fleet whose wave was not opened yet need not hear of the present phase either: no move up can be under way.
-        """
-        waves, telling = self._context.policy(upgrade.schema).waves, upgrade.telling
-        is_to_come = telling is not None and telling.wave is not None and waves.number_of(fleet) > telling.wave
-        return upgrade.publication - 1 if is_to_come and upgrade.move is Move.RESTING else upgrade.revision
 
     def _status(self, tx: Transaction, managed: ManagedSchema, fleet: str) -> FleetStatus:
         return next(each for each in self._statuses(tx, managed, fleet) if each.fleet == fleet)

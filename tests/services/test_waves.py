@@ -18,7 +18,7 @@ WORKER_FIRST = Waves(((WORKER,), (API,)))
 
 
 def in_waves(make: MakeSite, waves: Waves = WORKER_FIRST) -> Site:
-    return make(policy=Policy(approve=(), waves=waves))
+    return make(policy=Policy(approve=(), waves=waves), databases=("one",))
 
 
 def at_read_new(site: Site, *names: str) -> tuple[Daemon, dict[str, Process]]:
