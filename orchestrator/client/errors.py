@@ -120,6 +120,9 @@ class NotDrained(ClientError):
     """Transactions were still open when the time to leave was over. The member has not left."""
 
 
+FINAL_CODES = frozenset({"instance_evicted", "instance_left", "instance_unknown", "epoch_foreign"})
+"""Answers to a renewal after which an instance never gets its lease back."""
+
 _BY_STATUS: dict[int, type[Refused]] = {
     401: Unauthenticated,
     403: Forbidden,
@@ -135,14 +138,15 @@ _BY_STATUS: dict[int, type[Refused]] = {
 def refusal(status: int, problem: Mapping[str, Any], *, place: str, retry_after: float | None = None) -> Refused:
     """The exception for an HTTP answer of 400 or above.
 
-    A 503 that carries no code of ours comes from something in between, and is `Unavailable` and not `NotYet`.
+    A 503 is `NotYet` only where a daemon says so: it is `Unavailable` when something that the daemon needs does not
+    answer, and when it carries no code of ours and comes from something in between.
     """
     given = problem.get("code")
     code = given if isinstance(given, str) else f"http_{status}"
     detail = problem.get("detail") or problem.get("title") or f"{place} answered with status {status}"
     default = Unavailable if status >= 500 else Invalid
     kind = _BY_STATUS.get(status, default)
-    if kind is NotYet and status == 503 and given is None:
+    if kind is NotYet and status == 503 and (given is None or problem.get("kind") == "unavailable"):
         kind = Unavailable
     return kind(
         code,

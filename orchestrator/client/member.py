@@ -5,18 +5,15 @@ from __future__ import annotations
 import atexit
 import logging
 import os
-import re
-import secrets
 import socket
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from random import random
 from types import TracebackType
-from urllib.parse import quote
 
 from orchestrator.client.clock import Clock, Pause, boottime, pause
 from orchestrator.client.errors import (
-    BadAnswer,
     ClientError,
     LeaseLost,
     NotAMember,
@@ -26,9 +23,11 @@ from orchestrator.client.errors import (
     Unavailable,
     Unreachable,
 )
-from orchestrator.client.membership import FINAL_CODES, RENEWING, Heard, Membership, State
+from orchestrator.client.hooks import Hooks
+from orchestrator.client.membership import RENEWING, Heard, Membership, State
 from orchestrator.client.patience import Patience
-from orchestrator.client.standing import Grant, Standing
+from orchestrator.client.registry import Copy, Credentials, Identity, Registry, hashed
+from orchestrator.client.standing import Standing
 from orchestrator.client.transactions import Period, Transaction, innermost
 from orchestrator.client.transport import HttpTransport, Transport
 
@@ -38,10 +37,6 @@ LONGEST_PAUSE_SECONDS = 5.0
 """Waiting stops while a machine is suspended and the lease's clock does not: look at it this often at least."""
 
 LONGEST_REQUEST_SECONDS = 10.0
-
-CREATED = 201
-
-_UNUSABLE = re.compile(r"[^A-Za-z0-9._:-]")
 
 
 class Member:
@@ -61,6 +56,7 @@ class Member:
         instance_id: str | None = None,
         host: str | None = None,
         token: str | None = None,
+        copy: Copy | None = None,
         transport: Transport | None = None,
         clock: Clock = boottime,
         pause: Pause = pause,
@@ -69,17 +65,13 @@ class Member:
         """`url` is the address of one daemon or of several; `release` is the one that this process was built for.
 
         `instance_id` must never have been used before; without it, `join` makes one from host, process and chance.
-        The last four arguments are for tests.
+        `copy` is where it joins and renews when no daemon answers. The last four arguments are for tests.
         """
-        self._fleet = fleet
-        self._release = release
-        self._host = host if host is not None else socket.gethostname()
-        self._id = instance_id
-        self._nonce = ""
+        host = host if host is not None else socket.gethostname()
+        self._identity = Identity(schema, fleet, instance_id or "", release, host)
         self._pid: int | None = None  # of the process that joined
         self._counts_from: float | None = None  # the first request to join that may have been granted
-        self._path = f"/v1/schemas/{quote(schema, safe='')}/fleets/{quote(fleet, safe='')}/instances"
-        self._transport = transport if transport is not None else HttpTransport(url, token=token)
+        self._registry = Registry(transport if transport is not None else HttpTransport(url, token=token), copy)
         self._clock = clock
         self._pause = pause
         self._chance = chance
@@ -87,9 +79,7 @@ class Member:
         self._book = Membership(fleet, chance)
         self._changed = threading.Condition()  # its lock covers the book; never held during a request or a hook
         self._one_request = threading.Lock()  # answers cannot overtake one another
-        self._lost_hooks: list[Callable[[LeaseLost], object]] = []
-        self._change_hooks: list[Callable[[Standing], object]] = []
-        self._leave_hooks: list[Callable[[], object]] = []
+        self._hooks = Hooks()
 
     # -- what a service calls ------------------------------------------------------------------------------------
 
@@ -109,8 +99,8 @@ class Member:
                     raise self._book.absence()
             if self._pid is None:
                 self._pid = os.getpid()
-                self._nonce = secrets.token_hex(16)
-                self._id = self._book.name = self._id or _new_id(self._host)
+                self._identity = self._identity.born()
+                self._book.name = self._identity.id
             standing = self._register(wait_seconds)
         if not self.is_live:  # it waited so long that its lease may be over already
             self.renew()
@@ -154,8 +144,7 @@ class Member:
             if self._book.state is State.JOINED:
                 self._book.state = State.LEAVING
         self._drain(drain_seconds)
-        for hook in self._leave_hooks:
-            _call(hook)
+        self._hooks.leaving()
         self._deregister(wait_seconds)
 
     def leave_at_exit(self, *, drain_seconds: float = 10.0, wait_seconds: float = 5.0) -> None:
@@ -164,20 +153,20 @@ class Member:
 
     def on_lost(self, hook: Callable[[LeaseLost], object]) -> None:
         """Call `hook` each time the lease is lost: drop the database connections and report not ready."""
-        self._lost_hooks.append(hook)
+        self._hooks.on_lost.append(hook)
 
     def on_change(self, hook: Callable[[Standing], object]) -> None:
         """Call `hook` when another standing is published, and when a lease that was lost holds again."""
-        self._change_hooks.append(hook)
+        self._hooks.on_change.append(hook)
 
     def on_leave(self, hook: Callable[[], object]) -> None:
         """Call `hook` in `leave`, after the last transaction: close the database connections."""
-        self._leave_hooks.append(hook)
+        self._hooks.on_leave.append(hook)
 
     @property
     def instance_id(self) -> str | None:
         """The id of this life; None before `join` if none was given."""
-        return self._id
+        return self._identity.id or None
 
     @property
     def standing(self) -> Standing:
@@ -217,16 +206,13 @@ class Member:
         lost: LeaseLost | None = None
         with self._one_request:
             with self._changed:
-                lease, ack = self._book.lease, self._book.ack()
-                if lease is None or self._book.state not in RENEWING:
+                lease, ack, period = self._book.lease, self._book.ack(), self._book.period
+                if lease is None or period is None or self._book.state not in RENEWING:
                     return False
             sent_at = self._clock()
             timeout = min(lease.request_timeout(sent_at), LONGEST_REQUEST_SECONDS)
             try:
-                response = self._transport.request(
-                    "PUT", self._lease_path, {"ack": ack}, {"Lease-Epoch": lease.epoch}, timeout
-                )
-                grant = Grant.read(response.json)
+                grant = self._registry.renew(self._identity, lease.epoch, ack, period.standing, timeout)
             except ClientError as error:
                 with self._changed:
                     lost = self._book.refused(error, self._clock())
@@ -274,8 +260,7 @@ class Member:
 
     def _announce(self, lost: LeaseLost) -> None:
         self._log(logging.WARNING, "lose", "the lease is lost", code=lost.code)
-        for hook in self._lost_hooks:
-            _call(hook, lost)
+        self._hooks.lost(lost)
 
     def _tell(self, heard: Heard) -> None:
         behaviour, publication = str(heard.standing.behaviour), heard.standing.publication
@@ -285,9 +270,7 @@ class Member:
             self._log(logging.WARNING, "revive", "the lease holds again", publication=publication)
         if heard.is_switched:
             self._log(logging.INFO, "switch", "the standing changed", publication=publication, behaviour=behaviour)
-        if heard.is_switched or heard.is_revived:
-            for hook in self._change_hooks:
-                _call(hook, heard.standing)
+        self._hooks.heard(heard)
 
     # -- transactions --------------------------------------------------------------------------------------------
 
@@ -307,11 +290,44 @@ class Member:
             if self._book.end(period, self._clock()):
                 self._changed.notify_all()
 
-    # -- joining and leaving -------------------------------------------------------------------------------------
+    # -- what the hook in the database asks ---------------------------------------------------------------------
+
+    def promise_tags(self) -> None:
+        """Each of its database sessions is going to carry the tag of its lease. Before `join`, which tells so."""
+        with self._changed:
+            if self._book.state is not State.NEW or self._pid is not None:
+                raise NotAMember("already_joined", "this process has joined already", remedy="Guard the engine first.")
+            self._identity = replace(self._identity, sessions="tagged")
 
     @property
-    def _lease_path(self) -> str:
-        return f"{self._path}/{quote(self._id or '', safe='')}/lease"
+    def credentials(self) -> Credentials:
+        """What a new database session shows. Raises `LeaseLost` or `NotAMember` where there may be none."""
+        self._refuse_a_fork()
+        with self._changed:
+            self._book.require_lease(self._clock(), is_inner=self._book.open.count > 0)
+            assert self._book.lease is not None, "a lease that holds is there"
+            return Credentials(self._identity, hashed(self._book.lease.epoch), self._book.acked)
+
+    def check_transaction(self) -> None:
+        """Raise `NotAMember` outside a transaction, and `LeaseLost` unless the lease holds now."""
+        self.check()
+        if innermost(self) is None:
+            raise NotAMember(
+                "outside_transaction",
+                f"a statement was begun outside a transaction of instance {self._book.name}",
+                remedy="Put `with member.transaction():` around it, its commit included.",
+            )
+
+    def give_up(self, refusal: Refused) -> LeaseLost:
+        """A managed database refuses this instance for good. Returns the loss, which every transaction raises now."""
+        with self._changed:
+            lost = self._book.refused(refusal, self._clock())
+            self._changed.notify_all()
+        assert lost is not None, "only a final refusal ends a membership"
+        self._announce(lost)
+        return lost
+
+    # -- joining and leaving -------------------------------------------------------------------------------------
 
     def _patience(self, wait_seconds: float) -> Patience:
         return Patience(wait_seconds, clock=self._clock, pause=self._pause, chance=self._chance)
@@ -319,12 +335,11 @@ class Member:
     def _register(self, wait_seconds: float) -> Standing:
         """Ask until admitted. The same id and nonce every time, so that a lost answer registers nobody twice."""
         patience = self._patience(wait_seconds)
-        body = {"id": self._id, "nonce": self._nonce, "release": self._release, "host": self._host}
         while True:
             sent_at = self._clock()
             timeout = min(max(patience.remaining(), 1.0), LONGEST_REQUEST_SECONDS)
             try:
-                response = self._transport.request("POST", self._path, body, timeout=timeout)
+                admitted = self._registry.join(self._identity, timeout)
             except (NotYet, Unavailable, Unreachable) as error:
                 if isinstance(error, NotYet):
                     self._counts_from = None
@@ -333,17 +348,10 @@ class Member:
                 self._log(logging.INFO, "join", "waiting to join", code=error.code, reason=error.message)
                 patience.wait_after(error)
                 continue
-            grant = Grant.read(response.json)
-            if grant.epoch is None:
-                raise BadAnswer(
-                    "answer_malformed",
-                    "the daemon admitted this instance without an epoch",
-                    remedy="Check that the address is that of an orchestrator.",
-                )
             with self._changed:
                 since = sent_at if self._counts_from is None else self._counts_from
-                self._book.admit(grant, epoch=grant.epoch, sent_at=since, is_first=response.status == CREATED)
-            return grant.standing
+                self._book.admit(admitted.grant, epoch=admitted.epoch, sent_at=since, is_first=admitted.is_first)
+            return admitted.grant.standing
 
     def _drain(self, drain_seconds: float | None) -> None:
         with self._changed:
@@ -353,7 +361,8 @@ class Member:
                 if left <= 0:
                     raise NotDrained(
                         "not_drained",
-                        f"{self._book.open.count} transactions of {self._id} were still open after {drain_seconds:g} s",
+                        f"{self._book.open.count} transactions of {self._book.name} were still open "
+                        f"after {drain_seconds:g} s",
                         remedy="End them and call leave() again.",
                     )
                 self._pause(self._changed, min(left, LONGEST_PAUSE_SECONDS))
@@ -363,27 +372,18 @@ class Member:
         while True:
             try:
                 with self._one_request:
-                    self._say_goodbye(patience.remaining())
+                    lease = self._book.lease  # none is left to give up where the daemon ended it
+                    if lease is not None and self._book.state is State.LEAVING:
+                        timeout = min(max(patience.remaining(), 1.0), LONGEST_REQUEST_SECONDS)
+                        self._registry.leave(self._identity, lease.epoch, timeout)
                     with self._changed:
                         self._book.state = State.LEFT  # before any renewal can follow
                         self._changed.notify_all()
                 break
             except (NotYet, Unavailable, Unreachable) as error:
                 patience.wait_after(error)
-        self._transport.close()
+        self._registry.close()
         self._log(logging.INFO, "leave", "left the fleet")
-
-    def _say_goodbye(self, remaining: float) -> None:
-        """Tell the daemon, unless it was the daemon that ended the lease."""
-        lease = self._book.lease
-        if lease is None or self._book.state is not State.LEAVING:
-            return
-        timeout = min(max(remaining, 1.0), LONGEST_REQUEST_SECONDS)
-        try:
-            self._transport.request("DELETE", self._lease_path, None, {"Lease-Epoch": lease.epoch}, timeout)
-        except Refused as error:
-            if error.code not in FINAL_CODES:  # gone already is what was wanted
-                raise
 
     def _leave_at_exit(self, drain_seconds: float, wait_seconds: float) -> None:
         if self._pid != os.getpid():
@@ -398,22 +398,12 @@ class Member:
         if self._pid is not None and self._pid != os.getpid():
             raise NotAMember(
                 "forked",
-                f"process {os.getpid()} was forked from {self._pid}, which holds the lease of {self._id}; "
+                f"process {os.getpid()} was forked from {self._pid}, which holds the lease of {self._identity.id}; "
                 "a lease cannot be shared",
                 remedy="Make a Member and join in the child, after the fork.",
             )
 
     def _log(self, level: int, action: str, message: str, **fields: object) -> None:
-        log.log(level, message, extra={"action": action, "instance": self._id, **self._log_fields, **fields})
-
-
-def _new_id(host: str) -> str:
-    name = _UNUSABLE.sub("-", host).lstrip("._:-")[:32] or "process"
-    return f"{name}.{os.getpid()}.{secrets.token_hex(6)}"
-
-
-def _call(hook: Callable[..., object], *arguments: object) -> None:
-    try:
-        hook(*arguments)
-    except Exception:  # somebody else's code: it must not stop the renewals
-        log.exception("a hook failed", extra={"action": "hook"})
+        log.log(
+            level, message, extra={"action": action, "instance": self._book.name or None, **self._log_fields, **fields}
+        )

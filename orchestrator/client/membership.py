@@ -9,13 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from orchestrator.client.errors import ClientError, Evicted, LeaseLost, NotAMember, Refused
+from orchestrator.client.errors import FINAL_CODES, ClientError, Evicted, LeaseLost, NotAMember, Refused
 from orchestrator.client.lease import Lease
 from orchestrator.client.standing import Grant, Standing
 from orchestrator.client.transactions import OpenTransactions, Period
-
-FINAL_CODES = frozenset({"instance_evicted", "instance_left", "instance_unknown", "epoch_foreign"})
-"""Answers to a renewal after which this instance never gets its lease back."""
 
 
 class State(StrEnum):
@@ -69,6 +66,11 @@ class Membership:
             self._acked = grant.standing.publication
         else:
             self.hasten_ack(sent_at)
+
+    @property
+    def acked(self) -> int:
+        """The publication that it has acknowledged last; 0 before the first."""
+        return self._acked or 0
 
     def ack(self) -> int | None:
         """The publication to acknowledge now, or None while a transaction is open that began before it."""
