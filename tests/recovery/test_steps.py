@@ -80,12 +80,20 @@ def test_version_table_with_an_unknown_revision(place: Place, entry: Entry) -> N
 
 @mends("The new shape is gone")
 def test_new_shape_that_is_gone(place: Place, entry: Entry) -> None:
-    place.begun().nobody_runs().work_until("backfill")
+    """Rows had been moved into it already."""
+    place.begun().nobody_runs().work_until("backfill").turn()
     place.execute("ALTER TABLE customers DROP COLUMN last_name")
     place.reopen().turn(batches=lambda: False)
+    place.turn(batches=lambda: False)
     entry.assert_shown(place.status())
     place.execute(*entry.statements())
-    assert place.reopen().goes_on()
+    rollback, resume = entry.commands()
+    place.reopen().type_one(rollback)
+    place.work()
+    assert place.phase() == "expanded"
+    place.type_one(resume)
+    assert place.goes_on()
+    assert not entry.is_shown(place.status())
 
 
 @mends("The manifest was changed")
@@ -148,4 +156,18 @@ def test_data_migration_that_does_not_fit(place: Place, entry: Entry) -> None:
     entry.assert_shown(place.status())
     place.edit("data/split_name.py", '"surname")', '"last_name")')
     place.reopen().type(entry)
+    assert place.goes_on()
+
+
+@mends("What a revision had made is gone")
+def test_revision_whose_effect_is_gone(place: Place, entry: Entry) -> None:
+    place.begun().nobody_runs().work_until("backfill")
+    place.execute("ALTER TABLE customers DROP COLUMN last_name")
+    place.orchestrator("upgrade", "rollback", SCHEMA, "--to", "base", "--reason", "test")
+    place.reopen().work()
+    place.orchestrator("upgrade", "resume", SCHEMA)
+    place.work()
+    entry.assert_shown(place.status())
+    place.execute(*entry.statements())
+    place.type(entry)
     assert place.goes_on()
