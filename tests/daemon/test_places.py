@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -117,9 +118,11 @@ def test_daemon_that_does_not_listen_yet_is_not_followed_while_it_lives(
     site.state_url = new_postgresql_url()
     site.more["leadership"] = {"ttl_seconds": 1}
     register, port = Register(site), free_port()
-    point = PausePoint(site.directory / "point", "before execute of 'insert into schemas'", Then.STOP)
+    moment = "before execute of 'from schemas' after 'insert into daemons'"
+    point = PausePoint(site.directory / "point", moment, Then.STOP)
     starting = site.start(port=port, environment=point.environment)
     point.until_reached()
+    until(lambda: Path(f"/proc/{starting.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T", "it is paused")
     following = site.ready(port=port)
     register.let_run_out(starting)
     for _ in range(2):
