@@ -125,6 +125,15 @@ OPERATIONS: tuple[Route, ...] = (
         "POST", f"{_SCHEMA}/fleets/{{fleet}}/report", fleets.report, DEPLOYER,
         "Say what runs in a fleet without leases", fleets.ReportView, fleets.ReportRequest,
     ),
+    Route("GET", f"{_SCHEMA}/fleets", fleets.list_, READER, "The phase that each fleet is told", fleets.FleetList),
+    Route(
+        "POST", f"{_SCHEMA}/fleets/{{fleet}}/pause", fleets.pause, OPERATOR,
+        "Tell one fleet no further phase", fleets.FleetView, fleets.PauseRequest,
+    ),
+    Route(
+        "POST", f"{_SCHEMA}/fleets/{{fleet}}/resume", fleets.resume, OPERATOR,
+        "Tell a paused fleet what was published meanwhile", fleets.FleetView, fleets.ResumeFleetRequest,
+    ),
     Route(
         "GET", f"{_SCHEMA}/inventories", inventories.list_, READER,
         "What runs in each fleet, and which source says so: leases, a report, a query",

@@ -54,6 +54,7 @@ class ApprovalView(View, frozen=True, kw_only=True):
 class UpgradeView(View, frozen=True, kw_only=True):
     """The newest upgrade of a schema. Status is none, running, completed or cancelled; with none all else is empty.
 
+    `wave` is the newest open one while not everybody was told the phase, 0 for the canary; null once everybody was.
     `sentence` is the one line that matters most. Times are seconds since the epoch by the state database's clock;
     `progress` is 0 to 1 while rows move.
     """
@@ -72,6 +73,7 @@ class UpgradeView(View, frozen=True, kw_only=True):
     next: str | None = None
     revision: int = 0
     paused: str | None = None
+    wave: int | None = None
     sentence: str = ""
     blockers: tuple[BlockerView, ...] = ()
     ladder: tuple[RungView, ...] = ()
@@ -291,6 +293,7 @@ def _view(services: ApiServices, status: UpgradeStatus) -> UpgradeView:
         next=status.next.word if status.next is not None else None,
         revision=upgrade.revision,
         paused=upgrade.paused,
+        wave=upgrade.telling.wave if upgrade.telling is not None else None,
         sentence=status.sentence,
         blockers=tuple(blocker_view(blocker) for blocker in status.blockers),
         ladder=_ladder(upgrade, status.next),

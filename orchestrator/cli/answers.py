@@ -107,6 +107,7 @@ class Upgrade(msgspec.Struct, frozen=True):
     next: str | None = None
     revision: int = 0
     paused: str | None = None
+    wave: int | None = None
     blockers: tuple[Blocker, ...] = ()
     ladder: tuple[Rung, ...] = ()
     databases: tuple[Database, ...] = ()
@@ -259,6 +260,33 @@ class Report(msgspec.Struct, frozen=True):
     reported_at: float
     reason: str | None = None
     violation: str | None = None
+
+
+class FleetPause(msgspec.Struct, frozen=True):
+    """Who paused a fleet and why; `holds` says that it is kept from the present phase."""
+
+    actor: str
+    reason: str
+    paused_at: float
+    holds: bool = False
+
+
+class Fleet(msgspec.Struct, frozen=True):
+    """One fleet: its wave, the phase that all of it is told, and who paused it."""
+
+    fleet: str
+    wave: int | None = None
+    phase: str | None = None
+    instances: int = 0
+    told: int = 0
+    acked: int = 0
+    pause: FleetPause | None = None
+
+
+class Fleets(msgspec.Struct, frozen=True):
+    """The fleets of a schema."""
+
+    fleets: tuple[Fleet, ...]
 
 
 class Gate(msgspec.Struct, frozen=True):

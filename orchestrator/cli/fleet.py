@@ -1,4 +1,4 @@
-"""fleet: what each fleet runs, and saying so for one whose instances hold no lease."""
+"""fleet: what each fleet runs and which phase it is told, keeping one from going further, saying what one runs."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from orchestrator.cli import cells
-from orchestrator.cli.answers import Inventories, Member, Report, SourceLine, Upgrade
+from orchestrator.cli.answers import Fleet, Fleets, Inventories, Member, Report, SourceLine, Upgrade
 from orchestrator.cli.blockers import lines_of
 from orchestrator.cli.command import Listing, Plain, Showing, with_schema
 from orchestrator.cli.connection import path_of
 from orchestrator.cli.exits import Exit
+from orchestrator.cli.failures import UsageError
 
 _NOTHING = "nothing reported"
 
@@ -88,6 +89,78 @@ def _member(member: Member) -> str:
     return f"{name}{place}: {member.release}, {member.sign}{age}"
 
 
+class Waves(Listing):
+    """List the phase that each fleet is told, in the order of the waves, and who paused which."""
+
+    EXAMPLE = "orchestrator fleet waves inventory"
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        with_schema(parser)
+
+    def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Iterable[Any]]:
+        found = self.api.get(path_of("schemas", parsed_args.schema, "fleets"), Fleets).fleets
+        return ("Fleet", "Wave", "Phase", "Instances", "Told", "Acked", "Paused"), [
+            (
+                each.fleet,
+                cells.maybe(each.wave),
+                cells.maybe(each.phase),
+                each.instances,
+                each.told,
+                each.acked,
+                cells.Cell(each.pause, "" if each.pause is None else f"by {each.pause.actor}: {each.pause.reason}"),
+            )
+            for each in sorted(found, key=lambda fleet: fleet.wave or 0)
+        ]
+
+
+class Pause(Plain):
+    """Let one fleet go no further.
+
+    What it was told already it goes on with: it does not hear of the next phase that is published, nor of the present
+    one if its wave has not come yet. The upgrade then waits for `fleet resume`; going back never does.
+    """
+
+    EXAMPLE = 'orchestrator fleet pause nova_cell nova-compute --reason "hypervisors are being patched"'
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        with_schema(parser)
+        parser.add_argument("fleet", help="name of the fleet")
+        parser.add_argument("--reason", required=True, help="why, for whoever reads the audit log")
+
+    def take_action(self, parsed_args: argparse.Namespace) -> int:
+        if not parsed_args.reason.strip():
+            raise UsageError("--reason may not be empty: say why, for whoever reads the audit log.")
+        path = path_of("schemas", parsed_args.schema, "fleets", parsed_args.fleet, "pause")
+        found = self.api.post(path, Fleet, reason=parsed_args.reason)
+        self.say(f"{found.fleet} is paused: {_effect(found)}")
+        return Exit.YES
+
+
+class Resume(Plain):
+    """Tell a paused fleet what was published meanwhile, and all that follows."""
+
+    EXAMPLE = "orchestrator fleet resume nova_cell nova-compute"
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        with_schema(parser)
+        parser.add_argument("fleet", help="name of the fleet")
+        parser.add_argument("--reason", help="why, for whoever reads the audit log")
+
+    def take_action(self, parsed_args: argparse.Namespace) -> int:
+        path = path_of("schemas", parsed_args.schema, "fleets", parsed_args.fleet, "resume")
+        found = self.api.post(path, Fleet, reason=parsed_args.reason)
+        self.say(f"{found.fleet} goes on{f' to {found.phase}' if found.phase else ''}")
+        return Exit.YES
+
+
+def _effect(fleet: Fleet) -> str:
+    if fleet.phase is None:
+        return "the next upgrade leaves it at base"
+    if fleet.pause is not None and fleet.pause.holds:
+        return f"it stays at {fleet.phase}"
+    return f"it was told {fleet.phase} already, and goes no further"
+
+
 class Say(Plain):
     """Say what a fleet runs whose instances hold no lease.
 
@@ -123,4 +196,11 @@ def _labels(member: Member) -> tuple[str, ...]:
     return member.id, f"{member.id} on {member.host}", f"{member.id} in {member.database}"
 
 
-COMMANDS: dict[str, type[Plain]] = {"fleet list": List, "fleet show": Show, "fleet report": Say}
+COMMANDS: dict[str, type[Plain]] = {
+    "fleet list": List,
+    "fleet show": Show,
+    "fleet waves": Waves,
+    "fleet report": Say,
+    "fleet pause": Pause,
+    "fleet resume": Resume,
+}

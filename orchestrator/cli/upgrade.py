@@ -16,6 +16,7 @@ from orchestrator.cli.failures import UsageError
 from orchestrator.client.errors import Conflict
 
 _MARKS = {"passed": "x", "current": ">", "next": ".", "ahead": " "}
+_WAVES = {None: "", 0: "canary"}
 
 
 def fields_of(upgrade: Upgrade) -> tuple[tuple[str, ...], tuple[object, ...]]:
@@ -28,6 +29,7 @@ def fields_of(upgrade: Upgrade) -> tuple[tuple[str, ...], tuple[object, ...]]:
         "Says": upgrade.sentence,
         "Phase": cells.maybe(upgrade.phase),
         "Next": cells.maybe(upgrade.next),
+        "Wave": cells.Cell(upgrade.wave, _WAVES.get(upgrade.wave, f"{upgrade.wave}")),
         "Ladder": cells.lines(
             upgrade.ladder, (f"{_MARKS.get(rung.state, ' ')} {rung.phase:<10} {rung.why}" for rung in upgrade.ladder)
         ),
