@@ -18,8 +18,9 @@ _NOTHING = "nothing reported"
 
 
 class List(Listing):
-    """List what each fleet runs, and which source says so: leases, a report, or the query of an inventory source.
+    """List what each fleet runs, and which source says so.
 
+    A source is the leases, a report, or the query of an inventory source.
     An instance is silent when its lease ran out, or its last sign of life is too old: it may be alive all the same.
     """
 
@@ -36,7 +37,7 @@ class List(Listing):
 
 
 class Show(Showing):
-    """Show one fleet: who says what it runs, its instances, and what the upgrade under way waits for in it."""
+    """Show one fleet, and what the upgrade under way waits for in it."""
 
     EXAMPLE = "orchestrator fleet show inventory inventory-api"
 
@@ -90,7 +91,7 @@ def _member(member: Member) -> str:
 
 
 class Waves(Listing):
-    """List the phase that each fleet is told, in the order of the waves, and who paused which."""
+    """List the phase that each fleet is told, and who paused which."""
 
     EXAMPLE = "orchestrator fleet waves inventory"
 
