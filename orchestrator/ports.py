@@ -283,6 +283,14 @@ class ManagedSchema(Protocol):
         """
         ...
 
+    def settle_roles(self, database: str, revision: int, *, lock: Sequence[str], unlock: Sequence[str]) -> None:
+        """Let nobody connect under the first roles any more, and again under the others, which we locked.
+
+        Repeatable. Raises `Conflict` where the database's copy is not the one of that revision any more (code
+        `copy_ahead`) or somebody else is doing this just now (`lock_busy`); `Forbidden`, `Invalid`, `Unavailable`.
+        """
+        ...
+
     def end_sessions(self, database: str, instance: Instance) -> None:
         """Let the database refuse the instance's epoch from now on, then end its sessions until none is left.
 

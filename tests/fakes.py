@@ -12,6 +12,7 @@ from orchestrator.domain.inventories import Inventory
 from orchestrator.domain.ladder import InStepBy, Phase, Step
 from orchestrator.domain.releases import Release, Releases
 from orchestrator.domain.upgrades import Moving
+from orchestrator.domain.roles import Role
 from orchestrator.domain.view import Copy, DatabaseFacts, MigrationFacts, MigrationState
 from orchestrator.ports import ManagedSchema, StepWatch
 
@@ -71,6 +72,8 @@ class FakeDatabase:
     registrations: dict[tuple[str, str], Registration] = field(default_factory=dict)
     news: set[tuple[str, str]] = field(default_factory=set)
     sessions: dict[str, int] = field(default_factory=dict)
+    roles: dict[str, Role] = field(default_factory=dict)
+    settle_fails: OrchestratorError | None = None
     refused: set[str] = field(default_factory=set)
     rows: int = 100
     batch_rows: int = 100
@@ -138,6 +141,7 @@ class FakeSchema:
                 copy=found.copy,
                 heads=tuple(each for each in (found.expanded_to, found.contracted_to) if each is not None),
                 migrations=tuple(found.migrations.values()),
+                roles=tuple(found.roles.values()),
                 registrations=tuple(found.registrations[each] for each in sorted(found.news)),
             )
             if release is None:
@@ -246,6 +250,17 @@ class FakeSchema:
             facts = _after_a_batch(found.migrations[migration], found)
             found.migrations[migration] = facts
             return facts
+
+    def settle_roles(self, database: str, revision: int, *, lock: Sequence[str], unlock: Sequence[str]) -> None:
+        with self._lock:
+            found = self._reachable(database)
+            self.calls.append(("settle_roles", database, f"lock {', '.join(lock)}; unlock {', '.join(unlock)}"))
+            if found.settle_fails is not None:
+                raise found.settle_fails
+            if found.copy is None or found.copy.revision != revision:
+                raise Conflict("copy_ahead", "the copy is another one by now", remedy="Read it again.")
+            for name, is_locked in (*((name, True) for name in lock), *((name, False) for name in unlock)):
+                found.roles[name] = replace(found.roles[name], is_locked=is_locked, is_ours=is_locked)
 
     def end_sessions(self, database: str, instance: Instance) -> None:
         with self._lock:

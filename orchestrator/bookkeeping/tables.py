@@ -132,6 +132,17 @@ sessions = Table(
 its numbers out anew: a session writes its row over what it finds there, and a row from before its start says nothing.
 """
 
+roles = Table(
+    "orchestrator_roles",
+    metadata,
+    Column("schema_name", String(64), primary_key=True),
+    Column("role", String(128), primary_key=True),
+    Column("state", String(16), nullable=False),
+    Column("changed_at", Double, nullable=False),
+    **IN_MYSQL,
+)
+"""The roles of old releases that we locked, or are about to lock or unlock. State: locked, unlocking."""
+
 data_migrations = Table(
     "orchestrator_data_migrations",
     metadata,

@@ -322,6 +322,7 @@ class _Loading:
             migrations=migrations,
             databases=databases,
             inventories=tuple(self._inventories(name, databases)),
+            roles=tuple(_roles(section)),
             driver="command" if driver == "command" else "alembic",
             version_table=section.text("version_table"),
             preset=_preset(section),
@@ -391,6 +392,18 @@ def _phases(section: SectionReader) -> tuple[Phase, ...]:
                 "approve", "phase_unknown", f"{word!r} is no phase that can ask for approval", remedy=meant(word, asked)
             )
     return tuple(sorted(asked[word] for word in words))
+
+
+def _roles(section: SectionReader) -> Iterator[tuple[str, str]]:
+    for role, release in section.value("roles").items():
+        if not role.strip() or not release.strip():
+            section.refuse(
+                "roles",
+                "option_value_invalid",
+                "a role, or its release, is missing",
+                remedy="Give pairs such as nova_2026_1: 2026.1.",
+            )
+        yield role.strip(), release.strip()
 
 
 def _preset(section: SectionReader) -> str | None:

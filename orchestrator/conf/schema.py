@@ -68,6 +68,14 @@ OPTIONS: tuple[cfg.Opt, ...] = (
         help="With driver = command: one variable of the tool's environment, NAME=VALUE. Repeat it for more; nothing "
         "else is handed down.",
     ),
+    cfg.DictOpt(
+        "roles",
+        default={},
+        sample_default="nova_2026_1: 2026.1, nova_2026_2: 2026.2",
+        help="Under which role (user) of its databases each release works, for services that never register. Whoever "
+        "is connected under the role of a release that cannot live in the next phase keeps the upgrade from it, and "
+        "the old release's roles are locked before. The orchestrator itself works under another one.",
+    ),
     cfg.ListOpt("approve", help="As in [policy], for this schema.", sample_default=["write_new", "contracted"]),
     cfg.FloatOpt("soak_seconds", min=0.0, help="As in [policy], for this schema.", sample_default=3600.0),
     cfg.StrOpt("waves", help="As in [policy], for this schema.", sample_default="inventory-api; inventory-worker"),

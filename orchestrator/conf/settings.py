@@ -42,7 +42,8 @@ class SchemaSettings:
     """One managed schema. Databases are in the order of the configuration: the first is the canary.
 
     `preset`, `command_prefix`, `config_file` and `environment` belong to the driver `command`, which always has a
-    preset; a preset that is a path is absolute.
+    preset; a preset that is a path is absolute. `roles` are pairs of a role of its databases and the release that works
+    under it.
     """
 
     name: str
@@ -58,6 +59,7 @@ class SchemaSettings:
     soak_seconds: float = 0.0
     waves: Waves = EVERYBODY_AT_ONCE
     end_idle_blockers_after_seconds: float | None = None
+    roles: tuple[tuple[str, str], ...] = ()
     inventories: tuple[InventorySettings, ...] = ()
 
 

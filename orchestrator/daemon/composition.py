@@ -6,11 +6,12 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 from orchestrator import __version__
 from orchestrator.conf.nearest import meant
@@ -88,6 +89,8 @@ def compose(settings: Settings, stopping: threading.Event, place: str | None = N
     may_contract = partial(daemons.may_contract, OwnTree.BOOKKEEPING)
     schemas = {schema.name: _live_schema(schema, settings, stopping, may_contract) for schema in settings.schemas}
     _check_waves(settings, schemas)
+    for each in settings.schemas:
+        _check_roles(each, schemas[each.name], (state, *schemas[each.name].handles))
     context = Context(
         store=store,
         schemas=schemas,
@@ -143,6 +146,22 @@ def _check_waves(settings: Settings, schemas: Mapping[str, LiveSchema]) -> None:
                     remedy=meant(fleet, sorted(listed)),
                     schema=schema.name,
                 )
+
+
+def _check_roles(schema: SchemaSettings, managed: LiveSchema, databases: Iterable[Database]) -> None:
+    """Refuse roles that cannot be locked, or must not be. Raises `ConfigurationError`."""
+
+    def refuse(code: str, why: str, remedy: str) -> NoReturn:
+        raise ConfigurationError(code, f"[schema:{schema.name}] roles: {why}", remedy=remedy, schema=schema.name)
+
+    for role, release in schema.roles:
+        if any(database.dialect.name == "sqlite" for database in managed.handles):
+            refuse("roles_unknown", "a file of SQLite has no roles", "Remove the option.")
+        if release not in managed.releases:
+            known = [each.name for each in managed.releases.ordered]
+            refuse("release_unknown", f"there is no release {release}", meant(release, known))
+        if role in {database.engine.url.username for database in databases}:
+            refuse("role_own", f"the orchestrator itself works under {role}", "Give it a role of its own.")
 
 
 def address_of(settings: Settings) -> str:
@@ -229,6 +248,7 @@ def _live_schema(
     return LiveSchema(
         schema.name, driver, databases, runners, batch_rows=settings.batch_rows, may_contract=may_contract,
         sources=tuple(_sources(schema, driver.releases)), members=members,
+        roles=dict(schema.roles),
     )  # fmt: skip
 
 

@@ -14,17 +14,20 @@ from oslo_db.exception import DBError
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.bookkeeping import ledger, registrations
+from orchestrator.bookkeeping import roles as role_rows
 from orchestrator.bookkeeping.copies import read_copy, write_copy
 from orchestrator.daemon.refusals import explained
 from orchestrator.data_migrations.runner import DataMigrationRunner
 from orchestrator.dialects import Database
+from orchestrator.dialects.roles import read_roles
 from orchestrator.dialects.tagged import end_tagged
-from orchestrator.domain.errors import OrchestratorError, Unavailable
+from orchestrator.domain.errors import Conflict, OrchestratorError, Unavailable
 from orchestrator.domain.fleets import Instance, Registration
 from orchestrator.domain.inventories import Inventory
 from orchestrator.domain.ladder import Phase, Step
 from orchestrator.domain.releases import Release, Releases
 from orchestrator.domain.upgrades import Moving
+from orchestrator.domain.roles import MOST_SESSIONS, Role
 from orchestrator.domain.view import Copy, DatabaseFacts, MigrationFacts
 from orchestrator.inventory_sources import InventorySource
 from orchestrator.ports import StepWatch
@@ -84,6 +87,7 @@ class LiveSchema:
         batch_rows: int,
         sources: Sequence[InventorySource] = (),
         members: Mapping[str, Sequence[Database]] = {},  # of a cluster, where they were named
+        roles: Mapping[str, str] = {},  # and the release that works under each
         clock: Callable[[], float] = time.monotonic,
         may_contract: MayContract = nobody_asked,
     ) -> None:
@@ -95,6 +99,7 @@ class LiveSchema:
         self._batch_rows = batch_rows
         self._sources = tuple(sources)
         self._members = members
+        self._roles = roles
         self._clock = clock
         self._prepared: set[str] = set()
         self._preparing = {database: threading.Lock() for database in databases}
@@ -162,6 +167,7 @@ class LiveSchema:
                     copy=copy,
                     migrations=tuple(entry.facts() for entry in entries),
                     registrations=news,
+                    roles=self._roles_in(handle),
                 )
                 if release is None:
                     return facts
@@ -237,6 +243,50 @@ class LiveSchema:
     def run_batch(self, database: str, migration: str, upgrade_id: int, *, leads: bool) -> MigrationFacts:
         with self._working_on(database):
             return self._runners[database].run_batch(migration, upgrade_id, self._batch_rows, leads=leads)
+
+    def settle_roles(self, database: str, revision: int, *, lock: Sequence[str], unlock: Sequence[str]) -> None:
+        """Whoever is paused in the middle of this is waited for, so that nothing that it does later goes unnoticed:
+        what is being unlocked counts as unlocked, and another one's turn comes when it is done, or its session over.
+        """
+        with self._working_on(database) as handle, handle.autocommitting() as connection:
+            keeper = handle.dialect.roles
+            with handle.dialect.session_lock(connection, f"orchestrator roles of {self.name}"):
+                copy = read_copy(connection, self.name)
+                if copy is None or copy.revision != revision:
+                    raise Conflict(
+                        "copy_ahead",
+                        f"the copy in database {database} is not that of revision {revision} any more",
+                        remedy="Nothing to do: the roles are looked at again.",
+                        database=database,
+                    )
+                now = handle.dialect.now(connection)
+                for name in lock:
+                    role_rows.note(connection, self.name, name, role_rows.RoleLock.LOCKED, now=now)
+                    keeper.lock(connection, name)
+                for name in unlock:
+                    role_rows.note(connection, self.name, name, role_rows.RoleLock.UNLOCKING, now=now)
+                    keeper.unlock(connection, name)
+                    role_rows.forget(connection, self.name, name)
+
+    def _roles_in(self, handle: Database) -> tuple[Role, ...]:
+        """The configured roles as they are there now."""
+        if not self._roles:
+            return ()
+        with handle.reading() as connection:
+            locks = role_rows.locks(connection, self.name)
+        return tuple(
+            Role(
+                seen.name,
+                self._roles[seen.name],
+                is_locked=seen.is_locked and locks.get(seen.name) is not role_rows.RoleLock.UNLOCKING,
+                is_ours=seen.name in locks,
+                sessions=seen.sessions[:MOST_SESSIONS],
+                count=len(seen.sessions),
+                problem=seen.problem,
+                remedy=seen.remedy,
+            )
+            for seen in read_roles(handle, tuple(self._roles), self._members.get(handle.name, ()))
+        )
 
     def end_sessions(self, database: str, instance: Instance) -> None:
         """Refused first, and committed; then looked for: a session that is not found yet finds the refusal."""

@@ -123,7 +123,7 @@ class Rung:
 
 EVERY_MOVE = (
     "not_paused", "not_frozen", "manifest_unchanged", "fleets_known", "instances_imported", "instances_support",
-    "inventories_support", "waves_open", "fleets_not_paused", "instances_acked", "databases_fenced",
+    "inventories_support", "roles_settled", "waves_open", "fleets_not_paused", "instances_acked", "databases_fenced",
 )  # fmt: skip
 """Guards of every move, in the order in which their blockers are shown."""
 

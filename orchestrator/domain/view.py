@@ -10,6 +10,7 @@ from orchestrator.domain.fleets import Instance, Registration, Report
 from orchestrator.domain.inventories import Inventory
 from orchestrator.domain.ladder import Phase
 from orchestrator.domain.releases import Release
+from orchestrator.domain.roles import Role
 from orchestrator.domain.upgrades import Move, Moving, Upgrade, moving
 from orchestrator.domain.waves import EVERYBODY_AT_ONCE, FleetPause, Waves
 
@@ -101,6 +102,7 @@ class DatabaseFacts:
     code: str | None = None
     inventories: tuple[Inventory, ...] = ()
     registrations: tuple[Registration, ...] = ()
+    roles: tuple[Role, ...] = ()
     in_step: bool = True
     sealed: bool = False
     unsealed: bool = True

@@ -26,6 +26,7 @@ from orchestrator.services import importing, looking
 from orchestrator.services.context import Context, event, standing_of, view_of
 from orchestrator.services.copying import copy_of, is_behind
 from orchestrator.services.recording import DAEMON, record
+from orchestrator.services.role_locks import RoleLocks
 
 REST_SECONDS = 10.0
 """How often databases are looked at while no upgrade of their schema is under way."""
@@ -77,6 +78,7 @@ class Advancing:
         self._context = context
         self._parallel = parallel
         self._patience_seconds = patience_seconds
+        self._role_locks = RoleLocks(context)
         self._looks: dict[str, looking.Looks[DatabaseFacts]] = {}
         self._inventories: dict[tuple[str, str], tuple[tuple[Inventory, ...], float]] = {}
         self._rested: dict[str, tuple[Upgrade | None, Copy | None, float]] = {}
@@ -146,6 +148,9 @@ class Advancing:
                 except OrchestratorError as error:
                     return replace(facts, error=error.message, remedy=error.remedy)
                 facts = managed.observe(database, release)
+            if upgrade is not None and facts.error is None:
+                leads = partial(check_leader, leader_epoch=leader_epoch)
+                facts = self._role_locks.settle(managed, facts, upgrade, leads, now=look.now)
             return self._with_inventories(managed, facts, look)
 
         fresh = looking.Looks(self._parallel, looking.unanswered, patience_seconds=self._patience_seconds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from orchestrator.domain import pacing, planner
@@ -12,6 +13,7 @@ from orchestrator.domain.gates import GateAnswer, answer, parse
 from orchestrator.domain.guards.approved import unsealed_note
 from orchestrator.domain.ladder import POINT_OF_NO_RETURN, RUNG_OF, Phase, Step
 from orchestrator.domain.records import Event, SchemaState
+from orchestrator.domain.roles import first_locked
 from orchestrator.domain.upgrades import Move, Status, Upgrade
 from orchestrator.domain.view import Approval, Blocker, DatabaseFacts, MigrationFacts, StepRecord, StepState, View
 from orchestrator.ports import ManagedSchema, Transaction
@@ -224,11 +226,21 @@ def _listed(databases: Sequence[str]) -> str:
     return ", ".join(databases[:MOST_NAMES]) + more
 
 
+def _role_notes(view: View) -> Iterator[str]:
+    """Which roles are going to be locked, and what is missing for that."""
+    phase = first_locked(view.upgrade)
+    for facts in view.databases if phase is not None else ():
+        for role in facts.roles:
+            if phase is not None and role.release == view.old.name:
+                trouble = f"; it cannot be: {role.problem}. {role.remedy}" if role.problem else ""
+                yield f"{phase.word}: role {role.name} is locked in {facts.name} before{trouble}"
+
+
 def _notes(view: View) -> tuple[str, ...]:
     """What people should know before they let the upgrade go on."""
     upgrade = view.upgrade
     phases = upgrade.profile.phases()
-    notes = []
+    notes = [*_role_notes(view)]
     if Phase.WRITE_NEW in phases and upgrade.phase < Phase.WRITE_NEW:
         notes.append("write_new: from there the old shape goes stale, so there is no going back below read_new")
     if POINT_OF_NO_RETURN in phases and upgrade.phase < POINT_OF_NO_RETURN:

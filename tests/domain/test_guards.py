@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from orchestrator.domain.fleets import InstanceState, Registration
+from orchestrator.domain.fleets import InstanceState, Registration, Sessions
 from orchestrator.domain.guards import GUARDS
 from orchestrator.domain.ladder import InStepBy, Phase
-from orchestrator.domain.upgrades import Move
+from orchestrator.domain.roles import Role, RoleSession
+from orchestrator.domain.upgrades import Move, Upgrade
 from orchestrator.domain.view import Blocker, Copy, MigrationFacts, MigrationState, Policy, View
 from tests.domain.test_waves import BEFORE, in_waves, told_in_waves
 from tests.domain.views import (
@@ -76,6 +77,17 @@ def a_copy(**changes: object) -> View:
 
 REGISTERED = Registration("api", "web-1", "tag", "nonce", "1", "rack7", InstanceState.ALIVE, 1, 1.0)
 
+EVICTING = replace(
+    an_instance("a1", "1"), state=InstanceState.EVICTING, unproven="it stays", remedy="GRANT x;"
+)  # fmt: skip
+CONNECTED = Role("stock_1", "1", sessions=(RoleSession(812, "h1", NOW - 90),), count=1)
+
+
+def in_roles(upgrade: Upgrade, *roles: Role) -> View:
+    """The upgrade with these roles in its database."""
+    return with_database(a_view(upgrade), roles=roles)
+
+
 CLOSED = (
     Closed("joined without a daemon", "instances_imported",
            with_database(a_view(AT_BACKFILL), registrations=(REGISTERED,)),
@@ -104,6 +116,28 @@ CLOSED = (
     Closed("a fleet reported to run what has to hold leases", "instances_support",
            a_view(an_upgrade(), reports=(a_report("2"),)), Phase.EXPANDED, "lease_required", ("worker",),
            "fleet report inventory worker --release 2 --instances 0"),
+    Closed("an instance whose sessions stay", "instances_support",
+           a_view(an_upgrade(Phase.EXPANDED), instances=(EVICTING,)), Phase.BACKFILL, "instance_evicting", ("a1",),
+           "GRANT x; Or, when you know that the process is gone: orchestrator instance evict inventory api a1 --attest",
+           "api a1 with release 1 is being evicted and may still be alive: it stays"),
+    Closed("an instance that is being evicted and has not acked", "instances_acked",
+           a_view(instances=(replace(EVICTING, acked=BEFORE, unproven=None),)), Phase.EXPANDED, "instance_evicting",
+           ("a1",), "by itself", "its sessions are being ended"),
+    Closed("an expired instance whose sessions can be told", "instances_support",
+           a_view(an_upgrade(Phase.EXPANDED),
+                  instances=(replace(an_instance("a1", "1", expires_at=EXPIRED), sessions=Sessions.TAGGED),)),
+           Phase.BACKFILL, "instance_expired", ("a1",), "instance evict inventory api a1 --reason"),
+    Closed("somebody connected under the old role", "roles_settled", in_roles(an_upgrade(Phase.EXPANDED), CONNECTED),
+           Phase.BACKFILL, "role_in_use", ("session 812 from h1, connected for 90 s",), "Roll what runs there to 2",
+           "1 session is connected to database main under role stock_1"),
+    Closed("somebody connected under the new role on the way to base", "roles_settled",
+           in_roles(an_upgrade(Phase.EXPANDED, goal=Phase.BASE), replace(CONNECTED, release="2")), Phase.BASE,
+           "role_in_use", ("session 812 from h1, connected for 90 s",), "Roll what runs there to 1"),
+    Closed("a role that cannot be locked", "roles_settled",
+           in_roles(an_upgrade(Phase.EXPANDED), Role("stock_1", "1", problem="we may not", remedy="GRANT x;")),
+           Phase.BACKFILL, "role_unlockable", ("stock_1",), "GRANT x;", "database main: we may not"),
+    Closed("a role that is not locked yet", "roles_settled", in_roles(FENCED, Role("stock_1", "1")), Phase.BACKFILL,
+           "role_unlocked", ("stock_1",), "by itself"),
     Closed("a wave that has not acked", "waves_open",
            in_waves(told_in_waves(), an_instance("a1", acked=BEFORE)), Phase.WRITE_NEW, "wave_open", ("a1",),
            "next renewals", "wave 1 of 2 is told read_new: api; 0 of 1 acked"),
@@ -230,6 +264,11 @@ OPEN = (
     ("instances_support", a_view(instances=(an_instance("a1", "1"),)), Phase.EXPANDED),
     ("instances_support", a_view(an_upgrade(Phase.EXPANDED), instances=(an_instance(),)), Phase.BACKFILL),
     ("instances_support", a_view(an_upgrade(Phase.EXPANDED), reports=(a_report("1", 0),)), Phase.BACKFILL),
+    ("fleets_known", replace(in_roles(an_upgrade(), Role("stock_1", "1")), known_fleets=frozenset()), Phase.EXPANDED),
+    ("roles_settled", in_roles(an_upgrade(), CONNECTED), Phase.EXPANDED),
+    ("roles_settled", in_roles(an_upgrade(Phase.EXPANDED), Role("stock_1", "1")), Phase.BACKFILL),
+    ("roles_settled", in_roles(FENCED, Role("stock_1", "1", is_locked=True)), Phase.BACKFILL),
+    ("roles_settled", in_roles(FENCED, Role("stock_2", "2", problem="we may not", remedy="x")), Phase.BACKFILL),
     ("waves_open", a_view(), Phase.EXPANDED),
     ("waves_open", in_waves(told_in_waves(wave=None)), Phase.WRITE_NEW),
     ("waves_open", in_waves(told_in_waves()), Phase.BACKFILL),

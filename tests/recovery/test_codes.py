@@ -51,15 +51,18 @@ SENTENCE = "its sentence is a part of another one"
 NEVER = "work that is tried again, or belongs to somebody else by now"
 
 ELSEWHERE = {
-    START: ("address_unusable", "database_unsupported", "database_url_invalid", "preset_missing"),
+    START: (
+        "address_unusable", "database_unsupported", "database_url_invalid", "preset_missing", "role_own",
+        "roles_unknown",
+    ),
     ASKED: (
         "catalog_differs", "data_migration_not_stopped", "data_migration_unknown", "database_not_empty",
         "not_at_release", "too_many_connections",
     ),
     SENTENCE: (
-        "data_migration_statement", "member_unreachable", "row_unreadable", "rows_not_written", "session_ending",
-        "session_stays", "step_waits", "transform_column_missing", "transform_column_unknown", "transform_raised",
-        "transform_result",
+        "accounts_hidden", "data_migration_statement", "member_unreachable", "row_unreadable", "rows_not_written",
+        "session_ending", "session_stays", "step_waits", "transform_column_missing", "transform_column_unknown",
+        "transform_raised", "transform_result",
     ),
     NEVER: ("batch_claimed", "batch_too_soon", "lost_cursor", "not_in_backfill"),
 }  # fmt: skip

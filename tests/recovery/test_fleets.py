@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from orchestrator.demo.example import SCHEMA
+from tests.daemon.daemons import until
 from tests.recovery.entries import Entry, mends
 from tests.recovery.place import END_OTHERS, Place, execute
 
@@ -71,6 +72,32 @@ def test_sessions_that_stay(server_place: Place, postgresql_roles: tuple[str, st
         assert server_place.goes_on()
         session.invalidate()
     engine.dispose()
+
+
+@mends("Somebody is connected under the old release's role")
+def test_role_in_use(server_place: Place, postgresql_roles: tuple[str, str], entry: Entry) -> None:
+    _, service = postgresql_roles
+    server_place.site.more[f"schema:{SCHEMA}"] = {"roles": f"{service}: 1"}
+    engine = sa.create_engine(sa.make_url(server_place.site.databases["main"]).set(username=service))
+    with engine.connect() as session:
+        session.execute(sa.text("SELECT 1"))
+        server_place.open().begin().nobody_runs().work()
+        entry.assert_shown(server_place.status())
+        session.invalidate()
+    engine.dispose()
+    until(server_place.goes_on, "its session has ended")
+
+
+@mends("A role cannot be locked")
+def test_role_that_cannot_be_locked(server_place: Place, postgresql_roles: tuple[str, str], entry: Entry) -> None:
+    owner, service = postgresql_roles
+    superuser = sa.make_url(server_place.site.databases["main"])
+    server_place.site.databases["main"] = superuser.set(username=owner).render_as_string(hide_password=False)
+    server_place.site.more[f"schema:{SCHEMA}"] = {"roles": f"{service}: 1"}
+    server_place.open().begin().nobody_runs().work()
+    entry.assert_shown(server_place.status())
+    execute(superuser.render_as_string(hide_password=False), *entry.statements())
+    assert server_place.goes_on()
 
 
 def join_tagged(place: Place) -> str:

@@ -134,6 +134,11 @@ class PausingSchema:
         self._pauses.cross(f"go on from a batch in {database}")
         return facts
 
+    def settle_roles(self, database: str, revision: int, *, lock: Sequence[str], unlock: Sequence[str]) -> None:
+        self._pauses.cross(f"settle the roles in {database}")
+        self._schema.settle_roles(database, revision, lock=lock, unlock=unlock)
+        self._pauses.cross(f"go on from the roles in {database}")
+
     def end_sessions(self, database: str, instance: Instance) -> None:
         self._pauses.cross(f"end the sessions in {database}")
         self._schema.end_sessions(database, instance)

@@ -25,6 +25,7 @@ from orchestrator.domain.guards import (
     not_frozen,
     not_paused,
     old_shape_valid,
+    roles_settled,
     soaked,
     waves_open,
 )
@@ -43,6 +44,7 @@ GUARDS: dict[str, Guard] = {
         instances_imported,
         instances_support,
         inventories_support,
+        roles_settled,
         waves_open,
         fleets_not_paused,
         instances_acked,

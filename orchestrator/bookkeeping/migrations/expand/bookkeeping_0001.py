@@ -100,6 +100,15 @@ def upgrade() -> None:
         if_not_exists=True,
     )
     op.create_table(
+        "orchestrator_roles",
+        sa.Column("schema_name", sa.String(64), primary_key=True),
+        sa.Column("role", sa.String(128), primary_key=True),
+        sa.Column("state", sa.String(16), nullable=False),
+        sa.Column("changed_at", sa.Double, nullable=False),
+        **IN_MYSQL,
+        if_not_exists=True,
+    )
+    op.create_table(
         "orchestrator_data_migrations",
         sa.Column("schema_name", sa.String(64), primary_key=True),
         sa.Column("name", sa.String(128), primary_key=True),
