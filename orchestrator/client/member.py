@@ -305,8 +305,15 @@ class Member:
         self._refuse_a_fork()
         with self._changed:
             self._book.require_lease(self._clock(), is_inner=self._book.open.count > 0)
-            assert self._book.lease is not None, "a lease that holds is there"
-            return Credentials(self._identity, hashed(self._book.lease.epoch), self._book.acked)
+        shown = self.last_credentials
+        assert shown is not None, "a lease that holds is there"
+        return shown
+
+    @property
+    def last_credentials(self) -> Credentials | None:
+        """What its sessions have shown, whether the lease holds or not; None before `join`."""
+        lease = self._book.lease
+        return None if lease is None else Credentials(self._identity, hashed(lease.epoch), self._book.acked)
 
     def check_transaction(self) -> None:
         """Raise `NotAMember` outside a transaction, and `LeaseLost` unless the lease holds now."""
