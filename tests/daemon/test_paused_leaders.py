@@ -43,7 +43,8 @@ MOMENTS = (
     Moment("batch", "before commit of 'update customers' after 'skip locked'", "backfill", "backfill", locks=True),
     Moment("verification", "before execute of '{differs}' " + LEADS, "backfill", "backfill", locks=True),
     Moment("publication", "before execute 2 of 'set writes' after 'skip locked'", "backfill", "read_new"),
-    Moment("contract", f"before execute of 'drop column' {LEADS}", "write_new", "contracted", locks=True),
+    Moment("seal", f"before execute of 'create trigger' {LEADS}", "write_new", "sealed", locks=True),
+    Moment("contract", f"before execute of 'drop column' {LEADS}", "sealed", "contracted", locks=True),
 )
 
 STATE_TABLES = ("schemas", "upgrades", "steps", "approvals", "readings", "events", "instances", "reports")
