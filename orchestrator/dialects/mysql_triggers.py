@@ -42,8 +42,7 @@ _COLUMNS = text(
 """.replace('"default"', "`default`")
 )
 _TRIGGERS = text("""
-    SELECT trigger_name AS name, action_statement AS body, action_timing AS timing, event_manipulation AS event,
-           event_object_table AS target
+    SELECT trigger_name AS name, action_timing AS timing, event_manipulation AS event, event_object_table AS target
     FROM information_schema.triggers
     WHERE trigger_schema = DATABASE() AND trigger_name LIKE 'orchestrator\\\\_%'
 """)
@@ -126,8 +125,9 @@ class MySQLTriggers:
     def found(self, connection: Connection, pieces: Sequence[Piece]) -> Mapping[tuple[PieceKind, str], str]:
         wanted = {(piece.kind, piece.name) for piece in pieces}
         found = {
-            (PieceKind.TRIGGER, row.name): _definition(row.timing, row.event, row.target, row.body)
+            (PieceKind.TRIGGER, row.name): _definition(row.timing, row.event, row.target, _body(connection, row.name))
             for row in connection.execute(_TRIGGERS)
+            if (PieceKind.TRIGGER, row.name) in wanted
         }
         if any(kind is PieceKind.SEQUENCE for kind, _ in wanted):
             found.update({(PieceKind.SEQUENCE, row.name): "sequence" for row in connection.execute(_SEQUENCES)})
@@ -217,6 +217,12 @@ def _definition(timing: str, event: str, table: str, body: str) -> str:
     return f"{timing}:{event}:{table}:{body}"
 
 
+def _body(connection: Connection, name: str) -> str:
+    """As it was written: the information schema shows texts in it otherwise."""
+    shown = connection.execute(as_statement(f"SHOW CREATE TRIGGER {_quote(name)}")).mappings().one()
+    return str(shown["SQL Original Statement"]).partition(" FOR EACH ROW ")[2]
+
+
 def _sequence(name: str) -> Piece:
     """Without a cache its next value is exactly what was not yet given."""
     return Piece(
@@ -255,7 +261,7 @@ def _is_constant(default: str) -> bool:
 def _may_make_triggers(grants: Sequence[re.Match[str]], database: str, tables: Sequence[str]) -> bool:
     def covers(place: str, table: str) -> bool:
         of, _, name = place.replace("`", "").replace("\\\\", "\\").partition(".")
-        pattern = re.escape(of).replace("%", ".*").replace(r"\\\\_", "\0").replace("_", ".").replace("\0", "_")
+        pattern = re.escape(of).replace("%", ".*").replace(r"\\_", "\0").replace("_", ".").replace("\0", "_")
         return (of == "*" or re.fullmatch(pattern, database) is not None) and name in ("*", table)
 
     trusted = [each for each in grants if re.search(r"\bTRIGGER\b|ALL PRIVILEGES", each["rights"])]

@@ -82,6 +82,12 @@ _FUNCTIONS = text("""
     FROM pg_proc AS called JOIN pg_namespace AS namespace ON namespace.oid = called.pronamespace
     WHERE namespace.nspname = :schema AND called.proname = ANY(:names)
 """)
+_OPEN = text("""
+    SELECT called.proname AS name, EXISTS (
+        SELECT FROM aclexplode(coalesce(called.proacl, acldefault('f', called.proowner))) WHERE grantee = 0) AS is_open
+    FROM pg_proc AS called JOIN pg_namespace AS namespace ON namespace.oid = called.pronamespace
+    WHERE namespace.nspname = :schema AND called.proname = ANY(:names)
+""")
 _SEQUENCES = text("""
     SELECT class.relname AS name FROM pg_class AS class
     JOIN pg_namespace AS namespace ON namespace.oid = class.relnamespace
@@ -150,7 +156,7 @@ class PostgreSQLTriggers:
         moves = facts.kind is TableKind.PARTITIONED and column is not None
         follows = connection.execute(_FOLLOWS, {"oid": of.oid, "column": denial.column}).scalar_one()
         body = _denying(schema, name, denial.message, column, follows=follows, moves=moves)
-        pieces = [_sequence(schema, name), _function(schema, name, body, definer=True)]
+        pieces = [_sequence(schema, name), _function(schema, name, body, definer=True), _owner_only(schema, name)]
         if column is None:
             pieces.append(_trigger(schema, table, name, name, _ROW | _BEFORE | _INSERT | _UPDATE | _DELETE))
             pieces.append(_trigger(schema, table, f"{name}_t", name, _BEFORE | _TRUNCATE))
@@ -297,7 +303,7 @@ def _sequence(schema: str, name: str) -> Piece:
 
 
 def _function(schema: str | None, name: str, body: str, *, definer: bool) -> Piece:
-    """Only who owns it can make a trigger of one that runs as its owner. Who fires the trigger needs no right on it."""
+    """Who fires the trigger needs no right on its function."""
     qualified, tag = _qualified(schema, name), _tag(body)
     how = "SECURITY DEFINER SET search_path = pg_catalog, pg_temp" if definer else "SET search_path FROM CURRENT"
     create = f"CREATE OR REPLACE FUNCTION {qualified}() RETURNS trigger LANGUAGE plpgsql {how} AS {tag}{body}{tag}"
@@ -309,6 +315,21 @@ def _function(schema: str | None, name: str, body: str, *, definer: bool) -> Pie
         f"DROP FUNCTION IF EXISTS {qualified}()",
         f"{definer}:{body}",
         f"SELECT to_regprocedure({_literal(f'{qualified}()')}) IS NOT NULL",
+        replaces=True,
+    )
+
+
+def _owner_only(schema: str, name: str) -> Piece:
+    """Nobody else may make a trigger of the function, on a table of his own, and count what was no refusal."""
+    function = f"{_qualified(schema, name)}()"
+    return Piece(
+        PieceKind.RIGHT,
+        name,
+        schema,
+        f"REVOKE ALL ON FUNCTION {function} FROM PUBLIC",
+        "",
+        "owner only",
+        f"SELECT NOT has_function_privilege('public', {_literal(function)}, 'EXECUTE')",
         replaces=True,
     )
 
@@ -341,6 +362,9 @@ def _definitions(connection: Connection, kind: PieceKind, place: str, names: lis
         case PieceKind.FUNCTION:
             for row in connection.execute(_FUNCTIONS, {"schema": place or None, "names": names}):
                 yield row.name, f"{row.definer}:{row.body}"
+        case PieceKind.RIGHT:
+            for row in connection.execute(_OPEN, {"schema": place, "names": names}):
+                yield row.name, "everybody" if row.is_open else "owner only"
         case _:
             for row in connection.execute(_SEQUENCES, {"schema": place, "names": names}):
                 yield row.name, "sequence"

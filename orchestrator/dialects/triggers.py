@@ -107,6 +107,7 @@ class PieceKind(StrEnum):
     TABLE = "table"
     SEQUENCE = "sequence"
     FUNCTION = "function"
+    RIGHT = "right"  # that only its owner has on a function
     TRIGGER = "trigger"
 
 
@@ -232,8 +233,10 @@ class Triggers(Protocol):
         ...
 
     def bypassing(self, connection: Connection) -> AbstractContextManager[None]:
-        """Let what this transaction writes in the block, or until its end, pass the sync triggers: it writes both shapes
-        as they are to be."""
+        """Let what this transaction writes in the block, or until its end, pass the sync triggers.
+
+        It writes both shapes as they are to be.
+        """
         ...
 
 
