@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import groupby
 
 from starlette.applications import Starlette
@@ -11,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route as Path
 
+from orchestrator.api import upgrades
 from orchestrator.api.edge import Edge
 from orchestrator.api.endpoint import Endpoint, as_response
 from orchestrator.api.exchange import ApiServices, Route
@@ -26,7 +28,9 @@ __all__ = ["ApiServices", "ApiSettings", "create_application"]
 def create_application(services: ApiServices, settings: ApiSettings) -> Starlette:
     """The API as an ASGI application. Its `state.watch.close()` ends all waiting requests when the daemon stops."""
     watch = Watch(
-        services.board.standing,
+        services.board.whereabouts,
+        partial(upgrades.document, services),
+        fresh_seconds=settings.fresh_seconds,
         interval_seconds=settings.watch_interval_seconds,
         most_waiters=settings.most_waiters,
     )

@@ -5,14 +5,15 @@ from __future__ import annotations
 import inspect
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import msgspec
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from orchestrator.api.auth import identify, require
@@ -75,7 +76,13 @@ class Endpoint:
         else:
             turn = self._turns.take(asked.schema) if route.asks_databases else nullcontext()
             async with turn:
-                answer = await run_in_threadpool(route.handler, asked)  # type: ignore[arg-type]  # no coroutine, see above
+                try:
+                    answer = await run_in_threadpool(route.handler, asked)  # type: ignore[arg-type]  # no coroutine
+                finally:
+                    if route.steers:
+                        self._watch.forget(asked.schema)
+        if request.method == "HEAD" and isinstance(answer.body, AsyncIterator):
+            return replace(answer, body=b"")
         return answer
 
     def _wrong_method(self, method: str) -> Refused:
@@ -93,6 +100,8 @@ def as_response(answer: Answer) -> Response:
     """The answer as it goes over the wire."""
     if answer.body is None:
         return Response(status_code=answer.status, headers=dict(answer.headers))
+    if isinstance(answer.body, AsyncIterator):
+        return StreamingResponse(answer.body, answer.status, dict(answer.headers), answer.media_type)
     content = answer.body if isinstance(answer.body, bytes) else msgspec.json.encode(answer.body, enc_hook=str)
     return Response(content, answer.status, dict(answer.headers), answer.media_type)
 

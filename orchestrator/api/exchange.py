@@ -94,7 +94,8 @@ class Asked(Generic[Q, B]):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A status, headers and a body: a `View` or mapping that becomes JSON, bytes as they are, or nothing."""
+    """A status, headers and a body: a `View` or mapping that becomes JSON, bytes as they are, pieces of them as they
+    come, or nothing."""
 
     body: object = None
     status: int = 200
@@ -111,7 +112,7 @@ class Route:
     """One line of the route table. A plain function runs in a thread of its own, a coroutine function in the loop.
 
     `role` None lets everybody in; `needs` names request headers beyond the usual; `asks_databases` marks handlers
-    that ask managed databases, which may not answer for long.
+    that ask managed databases, which may not answer for long; `streams` those that answer with server-sent events.
     """
 
     method: str
@@ -125,6 +126,12 @@ class Route:
     statuses: tuple[int, ...] = (200,)
     needs: tuple[str, ...] = ()
     asks_databases: bool = False
+    streams: bool = False
+
+    @property
+    def steers(self) -> bool:
+        """Whether it changes where the schema of its path stands, or what is in its way."""
+        return self.method != "GET" and self.role in (Role.DEPLOYER, Role.OPERATOR) and "{schema}" in self.path
 
     @property
     def noun(self) -> str:

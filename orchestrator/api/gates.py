@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import asyncio
+from typing import Any, Literal
 
-from orchestrator.api.exchange import Answer, ApiServices, Asked, Nothing, Question, View
+from orchestrator.api.exchange import Answer, Asked, Nothing, Question, View, Wait
 from orchestrator.api.faults import problem
 from orchestrator.api.upgrades import BlockerView, blocker_view
 from orchestrator.domain.errors import Kind
-from orchestrator.domain.gates import GateAnswer, GateStatus
+from orchestrator.domain.gates import GateAnswer, GateStatus, answer, parse
 from orchestrator.services.status import UpgradeStatus
 
 NEVER = 410
@@ -34,20 +35,29 @@ class GateView(View, frozen=True, kw_only=True):
     remedy: str
 
 
-class CheckQuestion(Question, frozen=True, kw_only=True):
+class GateQuestion(Question, frozen=True, kw_only=True):
+    """How long the answer may wait for a yes."""
+
+    wait: Wait = 0.0
+
+
+class CheckQuestion(GateQuestion, frozen=True, kw_only=True):
     """`blocked` is the status for a closed gate, for tools that want another one than 409."""
 
     blocked: Literal[403, 409, 423, 429, 503] = 409
 
 
-def show(asked: Asked[Nothing, Nothing]) -> Answer:
-    """The answer, always with 200: some tools take every other status for a failure of the question."""
-    return Answer(_read(asked.services, asked.schema, asked.path["gate"]))
+async def show(asked: Asked[GateQuestion, Nothing]) -> Answer:
+    """The answer, always with 200: some tools take every other status for a failure of the question.
+
+    With `wait` it comes as soon as the gate is open, or closed for good.
+    """
+    return Answer(await _read(asked, asked.query.wait))
 
 
-def check(asked: Asked[CheckQuestion, Nothing]) -> Answer:
+async def check(asked: Asked[CheckQuestion, Nothing]) -> Answer:
     """200 when open, 409 (or what was asked for) when closed, 410 when closed for good. A body is not looked at."""
-    view = _read(asked.services, asked.schema, asked.path["gate"])
+    view = await _read(asked, asked.query.wait)
     if view.open:
         return Answer(view)
     is_final = view.status == GateStatus.TERMINAL
@@ -65,19 +75,33 @@ def check(asked: Asked[CheckQuestion, Nothing]) -> Answer:
     return problem(status, kind, view.code, view.sentence, view.remedy, headers=headers, fields=fields)
 
 
-def _read(services: ApiServices, schema: str, name: str) -> GateView:
-    answer, newest = services.board.gate(schema, name)
+async def _read(asked: Asked[Any, Nothing], wait: float) -> GateView:
+    """The answer at one moment, with the revision of that moment."""
+    gate = parse(asked.path["gate"])
+    loop = asyncio.get_running_loop()
+    give_up_at = loop.time() + wait
+    seen = await asked.watch.look(asked.schema)
+    found = answer(gate, seen.standing, seen.newest)
+    while found.status is GateStatus.RUNNING:
+        changed = await asked.watch.after(seen, give_up_at - loop.time(), gone=asked.gone)
+        if changed is None:
+            break
+        seen, found = changed, answer(gate, changed.standing, changed.newest)
+    newest = None
+    if not found.is_open and seen.newest is not None:
+        document = await asked.watch.document(asked.schema, revision=seen.revision)
+        newest = document.status.upgrade if document.revision == seen.revision else None
     return GateView(
-        gate=name,
-        open=answer.is_open,
-        status=answer.status.value,
-        blocked_by=_blocked_by(answer, newest),
-        phase=newest.upgrade.phase.word if newest is not None else None,
-        eta_seconds=newest.eta_seconds if newest is not None and not answer.is_open else None,
-        revision=newest.upgrade.revision if newest is not None else 0,
-        code=answer.code,
-        sentence=answer.sentence,
-        remedy=answer.remedy,
+        gate=asked.path["gate"],
+        open=found.is_open,
+        status=found.status.value,
+        blocked_by=_blocked_by(found, newest),
+        phase=seen.newest.phase.word if seen.newest is not None else None,
+        eta_seconds=newest.eta_seconds if newest is not None else None,
+        revision=seen.revision,
+        code=found.code,
+        sentence=found.sentence,
+        remedy=found.remedy,
     )
 
 

@@ -94,7 +94,10 @@ def _parameters(route: Route) -> Iterable[Document]:
 def _answers(route: Route) -> Mapping[str, Document]:
     answers: dict[str, Document] = {}
     for status in route.statuses:
-        if route.answer is None or status == 304:
+        if route.streams:
+            events = {"schema": {"type": "string"}}
+            answers[str(status)] = {"description": "Events.", "content": {"text/event-stream": events}}
+        elif route.answer is None or status == 304:
             answers[str(status)] = {"description": "No body."}
         else:
             answers[str(status)] = _content("Yes." if status < 300 else "No.", JSON, route.answer)

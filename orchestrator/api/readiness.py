@@ -36,16 +36,16 @@ async def show(asked: Asked[ReadinessQuestion, Nothing]) -> Answer:
     question = asked.query
     loop = asyncio.get_running_loop()
     give_up_at = loop.time() + question.wait
-    standing = await asked.watch.look(asked.schema)
+    seen = await asked.watch.look(asked.schema)
     if question.fleet is not None:
-        _check_fleet(standing, question.fleet)
-    admission = admit(standing, question.release)
+        _check_fleet(seen.standing, question.fleet)
+    admission = admit(seen.standing, question.release)
     while admission.verdict is Verdict.NOT_YET:
-        changed = await asked.watch.after(standing, give_up_at - loop.time(), gone=asked.gone)
+        changed = await asked.watch.after(seen, give_up_at - loop.time(), gone=asked.gone)
         if changed is None:
             break
-        standing, admission = changed, admit(changed, question.release)
-    return _answer(standing, question.release, admission)
+        seen, admission = changed, admit(changed.standing, question.release)
+    return _answer(seen.standing, question.release, admission)
 
 
 def _answer(standing: Standing, release: str, admission: Admission) -> Answer:

@@ -13,6 +13,7 @@ from orchestrator.api import (
     health,
     instances,
     inventories,
+    live,
     openapi,
     readiness,
     reference,
@@ -88,6 +89,7 @@ OPERATIONS: tuple[Route, ...] = (
     Route(
         "GET", f"{_SCHEMA}/gates/{{gate}}", gates.show, READER,
         "deploy:FLEET:RELEASE, rollback:FLEET:RELEASE or phase:PHASE; always 200", gates.GateView,
+        query=gates.GateQuestion,
     ),
     Route(
         "POST", f"{_SCHEMA}/gates/{{gate}}/check", gates.check, READER,
@@ -159,6 +161,10 @@ OPERATIONS: tuple[Route, ...] = (
     ),
     Route(
         "GET", "/v1/events", events.list_, READER, "The audit log", events.EventList, query=events.EventsQuestion,
+    ),
+    Route(
+        "GET", "/v1/watch", live.stream, READER, "All that changes in upgrades, as server-sent events", None,
+        query=live.WatchQuestion, streams=True,
     ),
     Route(
         "GET", "/v1/daemons", daemons.list_, READER, "The daemons that may be alive, and who leads",

@@ -11,11 +11,13 @@ from orchestrator.api.auth import Tokens
 class ApiSettings:
     """How the API is served. Without `tokens` nobody is asked who they are, and only loopback names are answered.
 
-    `watch_interval_seconds` is how soon those who wait hear of a change; `most_waiters` how many may wait;
+    `fresh_seconds` is how old what is answered may be, 0 for not at all; `watch_interval_seconds` how soon those who
+    wait hear of a change; `most_waiters` how many may wait;
     `turn_wait_seconds` how long a request waits for its turn to ask managed databases.
     """
 
     tokens: Tokens | None = None
+    fresh_seconds: float = 0.25
     watch_interval_seconds: float = 0.25
     most_waiters: int = 5000
     turn_wait_seconds: float = 10.0

@@ -6,14 +6,15 @@ import asyncio
 from collections.abc import Mapping
 from typing import Annotated
 
+import msgspec
 from msgspec import Meta
 from msgspec import field as named
 from msgspec.structs import asdict
-from starlette.concurrency import run_in_threadpool
 
 from orchestrator.api.data_migrations import DataMigrationView, migration_view
 from orchestrator.api.databases import DatabaseView, database_view
 from orchestrator.api.exchange import Answer, ApiServices, Asked, Name, Nothing, Question, Reason, View, Wait
+from orchestrator.api.watch import Document
 from orchestrator.domain.ladder import RUNG_OF, Phase
 from orchestrator.domain.upgrades import Status, Upgrade
 from orchestrator.domain.view import Approval, Blocker
@@ -157,15 +158,15 @@ async def show(asked: Asked[UpgradeQuestion, Nothing]) -> Answer:
     known = _revisions(asked.headers.get("if-none-match", ""))
     loop = asyncio.get_running_loop()
     give_up_at = loop.time() + asked.query.wait
-    standing = await asked.watch.look(asked.schema)
+    seen = await asked.watch.look(asked.schema)
     while True:
-        view = await run_in_threadpool(read, asked.services, asked.schema)
-        if str(view.revision) not in known:
-            return answer(view)
-        changed = await asked.watch.after(standing, give_up_at - loop.time(), gone=asked.gone)
+        if str(seen.revision) not in known:
+            found = await asked.watch.document(asked.schema, revision=seen.revision)
+            return Answer(found.body, 200, _etag(found.revision))
+        changed = await asked.watch.after(seen, give_up_at - loop.time(), gone=asked.gone)
         if changed is None:
-            return Answer(None, 304, _etag(view.revision))
-        standing = changed
+            return Answer(None, 304, _etag(seen.revision))
+        seen = changed
 
 
 def plan(asked: Asked[Nothing, Nothing]) -> Answer:
@@ -257,6 +258,22 @@ def view_of(services: ApiServices, schema: SchemaStatus) -> UpgradeView:
         sentence=f"{schema.name} {where}; no upgrade of it has begun",
         databases=tuple(database_view(DatabaseStatus(facts, None)) for facts in schema.readings),
     )
+
+
+def document(services: ApiServices, schema: str) -> Document:
+    """The newest upgrade of a schema, made once for everybody who asks. Raises `NotFound`, `Unavailable`."""
+    status = services.board.schema(schema)
+    view = view_of(services, status)
+    mark = (
+        status.release,
+        view.upgrade,
+        view.revision,
+        tuple((blocker.code, blocker.culprits) for blocker in view.blockers),
+        tuple((each.database, each.error, each.step) for each in view.databases),
+        None if view.progress is None else int(100 * view.progress),
+        tuple((each.name, each.database, each.state) for each in view.data_migrations),
+    )
+    return Document(mark, view.revision, status, msgspec.json.encode(view))
 
 
 def answer(view: UpgradeView, *, status: int = 200) -> Answer:

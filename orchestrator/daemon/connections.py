@@ -6,8 +6,9 @@ import asyncio
 import resource
 from dataclasses import replace
 from ipaddress import ip_address
-from typing import ClassVar
+from typing import ClassVar, cast
 
+from starlette.types import Receive, Scope, Send
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
@@ -20,6 +21,11 @@ MOST_OPEN_FILES = 16_384
 
 KEPT_FILES = 256
 """How many of them are kept for databases, logs and commands: strangers cannot use these up."""
+
+KEPT_FOR_HEALTH = 32
+"""So many connections more are taken, and only asked whether the daemon is well."""
+
+HEALTH_PATHS = ("/healthz", "/readyz")
 
 
 def most_connections() -> int:
@@ -53,6 +59,7 @@ class Connection(HttpToolsProtocol):
     patience_seconds: ClassVar[float] = 30.0
     """How long a request may take to arrive as a whole, and how long nothing of an answer may be taken."""
 
+    _is_extra = False
     _head_bytes = 0
     _arrival: asyncio.TimerHandle | None = None
     _departure: asyncio.TimerHandle | None = None
@@ -60,10 +67,11 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as its base has it
         super().connection_made(transport)
-        if self._is_one_too_many():
-            self._refuse(
-                NotYet("too_many_connections", "too many connections are open already", remedy="Try again later.")
-            )
+        self.limit_concurrency = None  # the server's own answer, which comes to those who ask for its health too
+        self._is_extra = self._is_one_too_many()
+        most = self.config.limit_concurrency
+        if self._is_extra and most is not None and len(self.connections) > most + KEPT_FOR_HEALTH:
+            self._refuse(_too_many())
         else:
             self._await_request()
 
@@ -99,6 +107,10 @@ class Connection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._answered = cycle  # `self.cycle` is the newest one, which may have to wait for its turn
+        if self._is_extra:
+            cycle.keep_alive = False
+            if cycle.scope["path"] not in HEALTH_PATHS:
+                app = cast(ASGI3Application, _refuse_one_too_many)
         super()._start_asgi_task(cycle, app)
 
     def pause_writing(self) -> None:
@@ -185,6 +197,15 @@ class Connection(HttpToolsProtocol):
         """Whatever is being answered, let nothing more be written: it would fail, as an error of ours."""
         if self._answered is not None:
             self._answered.disconnected = True
+
+
+def _too_many() -> NotYet:
+    return NotYet("too_many_connections", "too many connections are open already", remedy="Try again later.")
+
+
+async def _refuse_one_too_many(scope: Scope, receive: Receive, send: Send) -> None:
+    """An application that refuses whatever it is asked."""
+    await as_response(answer_to(_too_many()))(scope, receive, send)
 
 
 class _TooManyQueued(Exception):

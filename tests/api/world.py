@@ -133,7 +133,7 @@ class World:
         self.cycle()
         self.move_rows()
         self.cycle()
-        assert self.phase() is Phase.WRITE_NEW, self.phase()
+        assert self.phase() is Phase.SEALED, self.phase()
         return self
 
     def join(self, name: str, *, release: str, fleet: str = "inventory-api") -> str:
@@ -150,7 +150,12 @@ class World:
     # -- the API -----------------------------------------------------------------------------------------------------
 
     def application(
-        self, tokens: Tokens | None = None, *, most_waiters: int = 100, turn_wait_seconds: float = 0.2
+        self,
+        tokens: Tokens | None = None,
+        *,
+        most_waiters: int = 100,
+        turn_wait_seconds: float = 0.2,
+        fresh_seconds: float = 0,
     ) -> Starlette:
         """The API over these services."""
         services = ApiServices(
@@ -164,7 +169,8 @@ class World:
             nudge=self.nudged.append,
         )
         settings = ApiSettings(
-            tokens=tokens, watch_interval_seconds=0.001, most_waiters=most_waiters, turn_wait_seconds=turn_wait_seconds
+            tokens=tokens, fresh_seconds=fresh_seconds, watch_interval_seconds=0.001, most_waiters=most_waiters,
+            turn_wait_seconds=turn_wait_seconds,
         )
         return create_application(services, settings)
 

@@ -15,7 +15,7 @@ import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from orchestrator.daemon.connections import Connection, most_connections
+from orchestrator.daemon.connections import HEALTH_PATHS, KEPT_FOR_HEALTH, Connection, most_connections
 
 PATIENCE_SECONDS = 0.2
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -205,12 +205,34 @@ def test_connections_are_refused_before_there_are_too_many(serve: Callable[..., 
     for connection in held:
         send(connection, GET)
         answer(connection)
-    head, _, body = everything(server.connect()).partition(b"\r\n\r\n")
+    refused = server.connect()
+    send(refused, GET)
+    head, _, body = everything(refused).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 503 ")
     assert b"retry-after: " in head
     assert json.loads(body)["code"] == "too_many_connections"
     send(held[0], GET)
     assert answer(held[0]).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("path", HEALTH_PATHS)
+def test_a_daemon_with_too_many_connections_is_healthy(serve: Callable[..., Server], path: str) -> None:
+    server = serve(most=3)
+    held = [server.connect() for _ in range(3)]
+    for _ in range(2 * KEPT_FOR_HEALTH):
+        probe = server.connect()
+        send(probe, GET.replace(b"/", path.encode(), 1))
+        assert everything(probe).startswith(b"HTTP/1.1 200 ")
+    for connection in held:
+        connection.close()
+
+
+def test_connections_that_are_kept_for_health_have_an_end_too(serve: Callable[..., Server]) -> None:
+    server = serve(most=3)
+    held = [server.connect() for _ in range(3 + KEPT_FOR_HEALTH)]
+    assert everything(server.connect()).startswith(b"HTTP/1.1 503 ")
+    for connection in held:
+        connection.close()
 
 
 def test_half_of_the_connections_are_kept_from_one_address(
@@ -222,7 +244,9 @@ def test_half_of_the_connections_are_kept_from_one_address(
     for connection in held:
         send(connection, GET)
         answer(connection)
-    assert everything(server.connect(address="127.0.0.2")).startswith(b"HTTP/1.1 503 ")
+    refused = server.connect(address="127.0.0.2")
+    send(refused, GET)
+    assert everything(refused).startswith(b"HTTP/1.1 503 ")
     other = server.connect(address="127.0.0.3")
     send(other, GET)
     assert answer(other).startswith(b"HTTP/1.1 200 ")
