@@ -88,13 +88,16 @@ def compose(settings: Settings, stopping: threading.Event, place: str | None = N
     state, own_tables, store, daemons = _begin(settings, watch, place)
     may_contract = partial(daemons.may_contract, OwnTree.BOOKKEEPING)
     schemas = {schema.name: _live_schema(schema, settings, stopping, may_contract) for schema in settings.schemas}
-    _check_waves(settings, schemas)
+    fleets = _fleets_in_waves(settings, schemas)
     for each in settings.schemas:
         _check_roles(each, schemas[each.name], (state, *schemas[each.name].handles))
     context = Context(
         store=store,
         schemas=schemas,
-        policies={each.name: Policy(each.approve, each.soak_seconds, each.waves) for each in settings.schemas},
+        policies={
+            each.name: Policy(each.approve, each.soak_seconds, each.waves.among(fleets[each.name]))
+            for each in settings.schemas
+        },
         lease_terms=LeaseTerms(settings.lease_ttl_seconds, settings.lease_renew_seconds),
     )
     _make_directory(settings.state_dir)
@@ -134,9 +137,13 @@ def compose(settings: Settings, stopping: threading.Event, place: str | None = N
     )  # fmt: skip
 
 
-def _check_waves(settings: Settings, schemas: Mapping[str, LiveSchema]) -> None:
-    """Refuse waves that name a fleet which no release of any schema lists. Raises `ConfigurationError`."""
-    listed = {fleet for each in schemas.values() for release in each.releases.ordered for fleet in release.fleets}
+def _fleets_in_waves(settings: Settings, schemas: Mapping[str, LiveSchema]) -> Mapping[str, frozenset[str]]:
+    """The fleets of each schema. Raises `ConfigurationError` for waves with a fleet that no schema has."""
+    found = {
+        name: frozenset(fleet for release in each.releases.ordered for fleet in release.fleets)
+        for name, each in schemas.items()
+    }
+    listed = {fleet for fleets in found.values() for fleet in fleets}
     for schema in settings.schemas:
         for fleet in (fleet for wave in schema.waves.order for fleet in wave):
             if fleet not in listed:
@@ -146,6 +153,7 @@ def _check_waves(settings: Settings, schemas: Mapping[str, LiveSchema]) -> None:
                     remedy=meant(fleet, sorted(listed)),
                     schema=schema.name,
                 )
+    return found
 
 
 def _check_roles(schema: SchemaSettings, managed: LiveSchema, databases: Iterable[Database]) -> None:

@@ -10,7 +10,7 @@ import hashlib
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestrator.domain.errors import Invalid
 from orchestrator.domain.fleets import Instance
@@ -64,6 +64,12 @@ class Waves:
     def number_of(self, fleet: str) -> int:
         """The wave that a fleet is in."""
         return next((number for number, fleets in enumerate(self.order, 1) if fleet in fleets), self.last)
+
+    def among(self, fleets: Iterable[str]) -> Waves:
+        """The same without the fleets of other schemas, and without the waves that are empty then."""
+        known = frozenset(fleets)
+        kept = (tuple(fleet for fleet in wave if fleet in known) for wave in self.order)
+        return replace(self, order=tuple(wave for wave in kept if wave))
 
     def word(self, wave: int | None) -> str:
         """How an open wave is named to people."""
