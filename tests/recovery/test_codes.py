@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -142,3 +143,9 @@ def test_codes_of_the_entries_are_made_somewhere() -> None:
     """Those of blockers, steps and databases, of refusals to whoever steers, and of what ends a command."""
     others = {"daemon_evicted", "no_way_back", "old_shape_stale", "option_unknown", "state_database_unavailable"}
     assert {code for entry in ENTRIES.values() for code in entry.codes} <= {code for code, _ in made()} | others
+
+
+def test_no_code_has_two_rows() -> None:
+    rows = re.findall(r"^\| (`[^|]+) \|", PAGE.with_name("operating.md").read_text(), re.MULTILINE)
+    codes = [code for row in rows for code in re.findall(r"`([a-z]+(?:_[a-z]+)*)`", row)]
+    assert [code for code, number in Counter(codes).items() if number > 1] == []
