@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import threading
 from typing import Any
+from weakref import ref
 
 from sqlalchemy import Connection, Engine, event, insert, text, update
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.pool import Pool
 
 from orchestrator.client.errors import ClientError, Refused
 from orchestrator.client.member import Member
@@ -59,10 +61,10 @@ class Guard:
         self._engine = engine.sync_engine if isinstance(engine, AsyncEngine) else engine
         self._is_sqlite = self._engine.dialect.name == "sqlite"
         self._checks_each = check_each_transaction
-        self._pid = os.getpid()
         self._sessions: dict[int, servers.Session] = {}  # by the record of the pool's connection
         self._ended: list[servers.Session] = []
         self._books = threading.Lock()
+        self._inherited: list[Pool] = []
         self._member = member
         for moment, listener in (
             ("connect", self._connected),
@@ -75,16 +77,20 @@ class Guard:
         ):
             event.listen(self._engine, moment, listener)
         self.serve(member)
+        mine = ref(self)
+        os.register_at_fork(after_in_child=lambda: _disown(mine()))
 
     def serve(self, member: Member) -> None:
         """Work for this member from now on. What its predecessor left in the pool is not used again."""
-        if self._pid != os.getpid():  # the parent's connections: closing them here would end its sessions
-            self._engine.dispose(close=False)
-            self._books, self._sessions, self._ended = threading.Lock(), {}, []
-        self._pid = os.getpid()
         self._member = member
         member.on_lost(lambda loss: self._drop())
         member.on_leave(lambda: self._leave(member))
+
+    def disown(self) -> None:
+        """In a forked child: leave the parent's connections alone. To close one here would end the parent's session."""
+        self._inherited.append(self._engine.pool)  # nor may anybody collect them
+        self._engine.dispose(close=False)
+        self._books, self._sessions, self._ended = threading.Lock(), {}, []
 
     # -- connections ---------------------------------------------------------------------------------------------
 
@@ -157,8 +163,12 @@ class Guard:
         )
 
     def _commits(self, connection: Connection) -> None:
-        if not is_ours():
+        """SQLAlchemy takes a transaction whose commit was refused for ended, and would hand it to the next one."""
+        try:
             self._member.check_transaction()
+        except BaseException:
+            self._engine.dialect.do_rollback(connection.connection)
+            raise
 
     def _executes(
         self, connection: Connection, cursor: object, statement: str, parameters: object, context: object, many: bool
@@ -232,6 +242,11 @@ class Guard:
                 wire.commit()
 
         within(LEAVE_SECONDS, lambda: on_new_connection(self._given, sign_off))
+
+
+def _disown(guard: Guard | None) -> None:
+    if guard is not None:
+        guard.disown()
 
 
 def _vanished(shown: Credentials) -> Refused:
