@@ -30,6 +30,7 @@ from orchestrator.domain.waves import (
 from tests.domain.views import NEW, NOW, PUBLICATION, a_view, an_approval, an_instance, an_upgrade
 
 BEFORE = PUBLICATION - 4
+LADDER = an_upgrade().profile.phases()
 API_FIRST = Waves((("api",), ("worker",)))
 THREE = Waves((("conductor",), ("scheduler", "api"), ("compute",)), Canary(2), 60.0)
 
@@ -39,7 +40,7 @@ def told_in_waves(
 ) -> Upgrade:
     """An upgrade that has just entered this phase from below."""
     upgrade = an_upgrade(phase, **more)  # type: ignore[arg-type]
-    below = NEW.profile.neighbour(phase, Phase.BASE)
+    below = upgrade.profile.neighbour(phase, Phase.BASE)
     assert below is not None
     return replace(upgrade, telling=Telling(below, BEFORE, wave, since))
 
@@ -330,10 +331,10 @@ def test_who_was_not_told_has_drained_into_the_phase_before() -> None:
 @st.composite
 def views_in_waves(draw: st.DrawFn) -> View:
     """Any upgrade at rest that is told in waves."""
-    phase = draw(st.sampled_from([each for each in NEW.profile.phases() if each not in (Phase.BASE, Phase.CONTRACTED)]))
+    phase = draw(st.sampled_from(LADDER[1:-1]))
     upgrade = told_in_waves(
         phase, wave=draw(st.sampled_from([CANARY, 1, None])), since=NOW - draw(st.sampled_from([0, 1000])),
-        goal=draw(st.sampled_from(NEW.profile.phases())), paused=draw(st.sampled_from([None, None, "lunch"])),
+        goal=draw(st.sampled_from(LADDER)), paused=draw(st.sampled_from([None, None, "lunch"])),
     )  # fmt: skip
     instances = tuple(
         replace(
