@@ -36,6 +36,7 @@ class Release:
             in_step_by=self.in_step_by,
             has_data_migrations=bool(self.data_migrations),
             has_contract=self.has_contract,
+            seals=self.contract_head is not None and self.has_contract and bool(self.old_shape),
             reverses=bool(self.reverse_data_migrations),
         )
 

@@ -102,7 +102,7 @@ def test_a_whole_upgrade_as_two_releases_live_it(world: World, url: str) -> None
         world.cycle()
         seen.append(str(new.standing.behaviour))
     assert seen == ["reads old, writes both", "reads new, writes both", "reads new, writes new"]
-    assert world.phase() is Phase.WRITE_NEW
+    assert world.phase() is Phase.SEALED
 
     operator = HttpTransport(url)
     operator.request("POST", f"{UPGRADE}/approve", {"reason": "all is quiet"})

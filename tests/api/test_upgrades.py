@@ -35,7 +35,7 @@ def test_the_upgrade_is_shown_in_words(world: World) -> None:
     assert body["phase_words"].startswith("The new shape exists beside the old one")
     assert [(rung["phase"], rung["state"]) for rung in body["ladder"]] == [
         ("base", "passed"), ("expanded", "current"), ("backfill", "next"), ("read_new", "ahead"),
-        ("write_new", "ahead"), ("contracted", "ahead"),
+        ("write_new", "ahead"), ("sealed", "ahead"), ("contracted", "ahead"),
     ]  # fmt: skip
     blocker = next(each for each in body["blockers"] if each["code"] == "instance_unsupported")
     assert (blocker["culprits"], blocker["policy"]) == (["old-1"], False)

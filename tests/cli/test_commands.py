@@ -43,7 +43,7 @@ def test_status_shows_each_blocker_with_the_command_that_clears_it(run: Run, wor
     world.cycle()
     said = run("status")
     first, *rest = said.out.splitlines()
-    assert first.startswith("inventory  1 > 2  write_new > contracted  1/1")
+    assert first.startswith("inventory  1 > 2  sealed > contracted  1/1")
     assert any(
         line.startswith("    > ") and "orchestrator upgrade approve inventory --phase contracted" in line
         for line in rest

@@ -32,7 +32,7 @@ def test_upgrade_waits_for_whom_the_query_lists(site: Site) -> None:
         assert blocker["culprits"] == ["worker-1"]
         assert f"[{SECTION}]: 1 of 1, 1 down" in daemon.orchestrator("fleet", "show", SCHEMA, WORKER)
         stock.execute("UPDATE services SET forced_down = 1 WHERE host = 'worker-1'")
-        daemon.until_phase("write_new")
+        daemon.until_phase("sealed")
 
 
 def test_fleet_that_no_release_lists_is_refused_at_the_start(site: Site) -> None:

@@ -117,7 +117,7 @@ def test_rows_that_move_in_many_databases_keep_nobody_from_leading(run: Callable
         assert schema.under_way == MOST_ROW_WORKERS
     finally:
         schema.let_go.set()
-    until(lambda: running.phase() is Phase.WRITE_NEW, "all rows are moved, in the end")
+    until(lambda: running.phase() is Phase.SEALED, "all rows are moved, in the end")
 
 
 class Failing(FakeSchema):

@@ -101,7 +101,7 @@ def test_rows_are_moved_and_requests_are_answered_by_all_daemons(shared: Site) -
             phase: str = standing["phase"]
             return phase
 
-        until(lambda: {follow(second), follow(first)} == {"write_new"}, "all rows are moved", also=second.account)
+        until(lambda: {follow(second), follow(first)} == {"sealed"}, "all rows are moved", also=second.account)
         assert mortal.ended() < 0
         assert workers(site) >= {first.pid, second.pid}
         for daemon in (first, second):

@@ -45,10 +45,11 @@ def an_upgrade(
     status: Status = Status.RUNNING,
     release: Release = NEW,
 ) -> Upgrade:
-    """The upgrade to release 2: at rest, or fenced where a fence is given."""
+    """The upgrade to release 2: at rest, or fenced where a fence is given. Nothing is sealed, unless a test says so."""
     at_rest = fence is None or fence is phase
     return Upgrade(
-        id=3, schema="inventory", from_release="1", to_release="2", profile=release.profile, phase=phase,
+        id=3, schema="inventory", from_release="1", to_release="2",
+        profile=replace(release.profile, seals=False), phase=phase,
         fence=phase if fence is None else fence, goal=goal,
         move=move if move is not None else (Move.RESTING if at_rest else Move.FENCED), revision=REVISION,
         publication=PUBLICATION, old_valid=phase < Phase.WRITE_NEW if old_valid is None else old_valid, paused=paused,

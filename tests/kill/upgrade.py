@@ -50,16 +50,16 @@ WHOLE = Size(
     rows=2000,
     batch_rows=20,
     fleet=2,
-    stages={"at rest": 1, "base": 5, "expanded": 7, "backfill": 8, "write_new": 5, "contracting": 4},
+    stages={"at rest": 1, "base": 5, "expanded": 7, "backfill": 8, "sealed": 5, "contracting": 4},
 )
 SHORT = Size(
     ttl_seconds=10.0,  # it runs beside all other tests, and what they do to the machine is not its subject
     rows=300,
     batch_rows=30,
     fleet=1,
-    stages={"base": 1, "expanded": 1, "backfill": 2, "write_new": 1, "contracting": 1},
+    stages={"base": 1, "expanded": 1, "backfill": 2, "sealed": 1, "contracting": 1},
 )
-LONGEST_PAUSE_SECONDS = {"at rest": 1.0, "base": 1.0, "expanded": 2.0, "backfill": 1.5, "write_new": 1.0}
+LONGEST_PAUSE_SECONDS = {"at rest": 1.0, "base": 1.0, "expanded": 2.0, "backfill": 1.5, "sealed": 1.0}
 
 
 class KilledUpgrade:
@@ -141,8 +141,8 @@ class _Operator:
                 self._until_killed(share)
         self._until(lambda view: view["phase"] != "expanded", "backfill")
         self._enter("backfill")
-        self._until(lambda view: view["phase"] == "write_new", "write_new")
-        self._enter("write_new")
+        self._until(lambda view: view["phase"] == "sealed", "sealed")
+        self._enter("sealed")
         self._until_killed()  # all of those that an earlier stage was too short for
         self._enter("contracting")
         self._ask("POST", "upgrade/approve", {"phase": "contracted", "reason": "the test has seen enough"})

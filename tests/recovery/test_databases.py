@@ -98,7 +98,7 @@ def test_database_that_was_added(place: Place, entry: Entry) -> None:
     for command in (cancel, init, begin):
         place.type_one(command)
         place.work()
-    assert place.phase() == "write_new"
+    assert place.phase() == "sealed"
 
 
 @mends("A database was added in the middle of an upgrade")

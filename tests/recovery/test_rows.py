@@ -40,7 +40,7 @@ def test_rows_that_differ(place: Place, entry: Entry) -> None:
     place.type(entry)
     place.work()
     assert place.execute("SELECT last_name FROM customers WHERE id = 1") == [("King",)]
-    assert place.phase() == "write_new"
+    assert place.phase() == "sealed"
 
 
 @mends("A data migration's file was changed after it began")
@@ -93,4 +93,4 @@ def test_data_migration_that_the_ledger_lost(place: Place, entry: Entry) -> None
     place.work()
     place.type_one(resume)
     place.work()
-    assert place.phase() == "write_new"
+    assert place.phase() == "sealed"

@@ -68,14 +68,14 @@ def test_commits_that_may_be_lost(place: Place, entries: tuple[Entry, ...]) -> N
     state, old = place.site.directory / "state.sqlite", place.site.directory / "old"
     shutil.copy(state, old)
     place.open().work()
-    assert place.phase() == "write_new"
+    assert place.phase() == "sealed"
     place.close()
     shutil.copy(old, state)
     place.open().work()
     lost.assert_shown(place.status())
     leases_run_out(place)
     place.work()
-    assert place.phase() == "write_new"
+    assert place.phase() == "sealed"
 
 
 def leases_run_out(place: Place) -> None:

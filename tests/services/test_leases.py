@@ -273,7 +273,10 @@ def test_eviction_works_while_a_step_fails(site: Site) -> None:
     site.nobody_runs().begin().rest_at(Phase.WRITE_NEW)
     process = Process(site, "web-1", "2")
     site.managed.on["one"].fails[Step.CONTRACT] = Conflict("x", "it broke", remedy="Mend it.")
-    site.go_on().daemon().work()
+    daemon = site.go_on().daemon()
+    daemon.work()
+    process.follow()
+    daemon.work()
     assert site.upgrade.is_past_return
     evict(site)
     assert process.instance.state is InstanceState.EVICTED

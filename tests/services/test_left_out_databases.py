@@ -43,7 +43,7 @@ def without_the_second() -> World:
     world.cycle()
     world.move_rows()
     world.cycle()
-    assert world.phase() is Phase.WRITE_NEW
+    assert world.phase() is Phase.SEALED
     del world.managed.on["second"]
     world.upgrades.approve("inventory", phase=Phase.CONTRACTED, actor="test", reason="quiet")
     world.cycle()

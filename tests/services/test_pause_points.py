@@ -217,7 +217,7 @@ def assert_goes_on_after_a_death_at(point: int, make_site: MakeSite, expected: t
     assert ended(site) == expected
     assert site.upgrade.revision >= before.revision
     assert site.actions().count("upgrade.completed") == 1
-    assert site.actions().count("phase.publish") == 5
+    assert site.actions().count("phase.publish") == 6
     with pytest.raises(Conflict) as refusal:
         site.begin("3")
         daemon.pauses.hook = lambda number: None
@@ -313,7 +313,7 @@ def test_two_daemons_that_take_turns_at_every_write_make_one_upgrade(make_site: 
         twice, daemon = stopped_at(point, partial(start, make_site), act_twice)
         finish(twice, daemon)
         assert ended(twice) == ended(site)
-        assert twice.actions().count("phase.publish") == 5
+        assert twice.actions().count("phase.publish") == 6
         assert twice.actions().count("upgrade.completed") == 1
 
 

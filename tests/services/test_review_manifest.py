@@ -36,7 +36,7 @@ def test_a_data_migration_that_vanishes_from_the_manifest_is_not_taken_for_done(
     rewrite(world, data_migrations=("split_name",))
     world.move_rows()
     world.cycle()
-    assert world.phase() is Phase.WRITE_NEW
+    assert world.phase() is Phase.SEALED
 
 
 def test_a_fleet_that_vanishes_from_the_manifest_is_not_taken_for_nobody() -> None:
@@ -58,4 +58,4 @@ def test_an_upgrade_whose_manifest_changed_can_be_cancelled_and_begun_again() ->
     world.cycle()
     world.move_rows()
     world.cycle()
-    assert world.phase() is Phase.WRITE_NEW
+    assert world.phase() is Phase.SEALED

@@ -58,7 +58,7 @@ def test_what_was_proven_while_the_old_release_ran_is_proven_again() -> None:
     world.cycle()
     world.move_rows()
     world.cycle()
-    assert world.phase() is Phase.WRITE_NEW
+    assert world.phase() is Phase.SEALED
 
 
 def test_no_row_is_moved_while_the_old_release_is_known_to_run() -> None:

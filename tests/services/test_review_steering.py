@@ -74,7 +74,7 @@ def test_an_approval_that_is_repeated_approves_nothing_else() -> None:
     with pytest.raises(Invalid):
         world.upgrades.approve("inventory", phase=None, actor="test", reason="yes")
     world.cycle()
-    assert world.phase() is Phase.WRITE_NEW
+    assert world.phase() is Phase.SEALED
 
 
 @pytest.mark.parametrize("verb", ["rollback", "cancel"])
@@ -92,5 +92,5 @@ def test_going_back_withdraws_the_approvals_of_what_lies_ahead(verb: str) -> Non
     world.cycle()
     world.move_rows()
     world.cycle()
-    assert world.phase() is Phase.WRITE_NEW
+    assert world.phase() is Phase.SEALED
     assert codes(world) == ["soaking", "approval_required"]

@@ -54,7 +54,7 @@ def test_release_1_becomes_release_2_in_every_database(stored_site: Site) -> Non
         assert database.migrations["split_name"].state is MigrationState.COMPLETE
     assert stored_site.copies() == [(Phase.CONTRACTED, Phase.CONTRACTED, stored_site.upgrade.revision)] * 3
     assert [action for action in stored_site.actions() if action.startswith(("phase", "upgrade"))] == [
-        "upgrade.begin", *["phase.publish"] * 5, "upgrade.completed",
+        "upgrade.begin", *["phase.publish"] * 6, "upgrade.completed",
     ]  # fmt: skip
 
 
@@ -220,7 +220,7 @@ def test_contract_waits_for_an_approval(make_site: MakeSite) -> None:
     site = make_site(policy=Policy((Phase.CONTRACTED,))).nobody_runs().begin()
     daemon = site.daemon()
     daemon.work()
-    assert site.phase() is Phase.WRITE_NEW
+    assert site.phase() is Phase.SEALED
     assert site.codes == ["approval_required"]
     assert site.managed.on["one"].contracted_to == "1"
     site.upgrades.approve(SCHEMA, phase=None, actor="alice", reason="checked")
@@ -244,7 +244,7 @@ def test_soak_time_passes_or_is_forced(make_site: MakeSite) -> None:
     site = make_site(policy=Policy((), soak_seconds=3600)).nobody_runs().begin()
     daemon = site.daemon()
     daemon.work()
-    assert (site.phase(), site.codes) == (Phase.WRITE_NEW, ["soaking"])
+    assert (site.phase(), site.codes) == (Phase.SEALED, ["soaking"])
     site.clock.advance(3599)
     daemon.work()
     assert site.codes == ["soaking"]
@@ -351,7 +351,7 @@ def test_cancel_abandons_an_expand_step(site: Site) -> None:
 
 
 def test_nothing_goes_back_below_read_new_once_write_new_was_published(make_site: MakeSite) -> None:
-    site = make_site(policy=Policy((Phase.CONTRACTED,))).nobody_runs().begin()
+    site = make_site(policy=Policy((Phase.SEALED,))).nobody_runs().begin()
     daemon = site.daemon()
     daemon.work()
     assert site.phase() is Phase.WRITE_NEW
@@ -485,4 +485,4 @@ def test_a_service_that_vouches_for_itself_goes_the_short_way(make_site: MakeSit
         site.leases.report(SCHEMA, fleet, release="2", instances=3, actor="test", reason=None)
     daemon.work()
     assert site.release == "2"
-    assert site.actions().count("phase.publish") == 4
+    assert site.actions().count("phase.publish") == 5
