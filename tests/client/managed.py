@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 from sqlalchemy import Engine
 
@@ -21,6 +22,9 @@ from orchestrator.domain.view import Copy
 from tests.client.daemon_stand_in import DirectTransport, StandIn, unreachable
 
 SCHEMA, FLEET = "inventory", "inventory-api"
+
+on_servers = pytest.mark.parametrize("new_database_url", ["postgresql", "mysql"], indirect=True)
+on_every_database = pytest.mark.parametrize("new_database_url", ["sqlite", "postgresql", "mysql"], indirect=True)
 
 
 def admitted(release: str, publication: int, *, joins: bool = True, behaviour: Behaviour = Behaviour.A1) -> Admitted:

@@ -23,7 +23,7 @@ from orchestrator.client.sqlalchemy import FenceTable, tables
 from orchestrator.domain.fleets import InstanceState
 from orchestrator.domain.ladder import Behaviour
 from tests.client.daemon_stand_in import Timeline, problem
-from tests.client.managed import FLEET, SCHEMA, Daemon, Managed, a_member, admitted
+from tests.client.managed import FLEET, SCHEMA, Daemon, Managed, a_member, admitted, on_every_database
 
 
 def an_identity(name: str = "web-1", release: str = "2") -> Identity:
@@ -41,6 +41,7 @@ def test_the_client_knows_the_tables_by_their_right_names() -> None:
     assert required <= {each.name for each in tables.instances.columns}
 
 
+@on_every_database
 def test_life_without_a_daemon(managed: Managed, service: sa.Engine, daemon: Daemon) -> None:
     """Join, follow, ack, and leave; a daemon that returns finds all of it."""
     daemon.is_away = True
@@ -100,6 +101,7 @@ def test_a_daemon_whose_database_is_away_has_not_refused(managed: Managed, servi
     assert len(managed.rows()) == 1
 
 
+@on_every_database
 def test_the_fence_is_closed_to_whom_it_does_not_name(managed: Managed, service: sa.Engine, daemon: Daemon) -> None:
     daemon.is_away = True
     early = a_member(daemon, service, release="1")
@@ -113,6 +115,7 @@ def test_the_fence_is_closed_to_whom_it_does_not_name(managed: Managed, service:
     assert len(managed.rows()) == 2
 
 
+@on_every_database
 def test_a_copy_of_another_incarnation_admits_nobody(managed: Managed, service: sa.Engine, daemon: Daemon) -> None:
     daemon.is_away = True
     member = a_member(daemon, service)
@@ -181,6 +184,7 @@ def test_readiness_without_a_daemon(managed: Managed, service: sa.Engine, daemon
     ask_readiness(daemon.transport, schema=SCHEMA, fleet=FLEET, release="2", copy=table)
 
 
+@on_every_database
 def test_no_join_slips_past_a_fence(managed: Managed, service: sa.Engine) -> None:
     """Whoever was admitted under the copy before is seen by whoever reads after the fence was written."""
     table = FenceTable(service, schema=SCHEMA)

@@ -17,7 +17,7 @@ from orchestrator.client.sqlalchemy import FenceTable, guard
 from orchestrator.dialects import Database
 from orchestrator.domain.errors import Unavailable
 from tests.client.daemon_stand_in import Timeline
-from tests.client.managed import Daemon, Managed, a_member
+from tests.client.managed import Daemon, Managed, a_member, on_every_database, on_servers
 
 INSERT = sa.text("INSERT INTO things (name) VALUES (:name)")
 
@@ -47,6 +47,7 @@ def test_a_member_says_that_its_sessions_can_be_told(daemon: Daemon, member: Mem
     assert daemon.stand_in.instances["web-1"]["sessions"] == "tagged"
 
 
+@on_every_database
 def test_every_new_connection_carries_the_tag_and_the_instance_is_written_down(
     managed: Managed, service: sa.Engine, member: Member
 ) -> None:
@@ -74,11 +75,8 @@ def test_every_new_connection_carries_the_tag_and_the_instance_is_written_down(
     )  # fmt: skip
 
 
-def test_the_services_own_name_stays_to_be_seen(
-    managed: Managed, daemon: Daemon, request: pytest.FixtureRequest
-) -> None:
-    if managed.database.engine.dialect.name != "postgresql":
-        pytest.skip("only there a session has a name")
+@pytest.mark.parametrize("new_database_url", ["postgresql"], indirect=True)
+def test_the_services_own_name_stays_to_be_seen(managed: Managed, daemon: Daemon) -> None:
     url = managed.database.engine.url.update_query_dict({"application_name": "inventory-api of the north, number 7"})
     engine = sa.create_engine(url)
     member = a_member(daemon)
@@ -90,6 +88,7 @@ def test_the_services_own_name_stays_to_be_seen(
     engine.dispose()
 
 
+@on_every_database
 def test_work_is_done_inside_the_members_transactions_only(
     managed: Managed, service: sa.Engine, member: Member
 ) -> None:
@@ -108,6 +107,7 @@ def test_work_is_done_inside_the_members_transactions_only(
     assert managed.things() == ["inside"]
 
 
+@on_every_database
 def test_nobody_works_before_joining_or_after_leaving(managed: Managed, service: sa.Engine, daemon: Daemon) -> None:
     member = a_member(daemon)
     guard(service, member)
@@ -154,6 +154,7 @@ def test_the_pool_is_dropped_when_the_lease_is_lost(managed: Managed, service: s
     assert managed.things() == ["before", "revived"]
 
 
+@on_every_database
 def test_an_evicted_instance_gets_no_connection(managed: Managed, service: sa.Engine, member: Member) -> None:
     lost: list[LeaseLost] = []
     member.on_lost(lost.append)
@@ -191,6 +192,7 @@ def test_what_was_written_down_by_a_join_without_a_daemon_is_the_same_row(
     assert (row.tag, row.sessions, row.news) == (tag_of(member), "tagged", True)
 
 
+@on_servers
 def test_looking_each_transaction_up_notices_an_eviction_on_a_pooled_connection(
     managed: Managed, service: sa.Engine, daemon: Daemon
 ) -> None:
@@ -204,17 +206,15 @@ def test_looking_each_transaction_up_notices_an_eviction_on_a_pooled_connection(
     assert managed.things() == ["before"]
 
 
+@on_servers
 def test_prepared_transactions_are_refused(service: sa.Engine, member: Member) -> None:
-    if service.dialect.name == "sqlite":
-        pytest.skip("there are none")
     with member.transaction(), service.connect() as connection, pytest.raises(ClientError) as refused:
         connection.begin_twophase()
     assert refused.value.code == "twophase_refused"
 
 
+@on_servers
 def test_threads_share_an_engine(managed: Managed, service: sa.Engine, member: Member) -> None:
-    if service.dialect.name == "sqlite":
-        pytest.skip("one writer at a time")
     wrong: list[BaseException] = []
 
     def work(number: int) -> None:
@@ -268,19 +268,12 @@ def immediate(engine: sa.Engine) -> None:
     sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
 
 
-HABITS = pytest.mark.parametrize("habit", [by_default, deferred, immediate])
-JOURNALS = pytest.mark.parametrize("journal", ["DELETE", "WAL"])
-
-
-@HABITS
-@JOURNALS
+@pytest.mark.parametrize("habit", [by_default, deferred, immediate])
 def test_in_a_file_nothing_is_committed_after_the_eviction_was(
-    file_service: tuple[Managed, sa.Engine], daemon: Daemon, habit: Callable[[sa.Engine], None], journal: str
+    file_service: tuple[Managed, sa.Engine], daemon: Daemon, habit: Callable[[sa.Engine], None]
 ) -> None:
     """Evicted between any two statements of a transaction: either that comes first, or the eviction waits."""
     managed, engine = file_service
-    with managed.database.engine.connect() as connection:
-        connection.exec_driver_sql(f"PRAGMA journal_mode = {journal}")
     managed.database.engine.dispose()
     habit(engine)
     sa.event.listen(
