@@ -1,0 +1,44 @@
+"""Revisions with sync triggers run under plain Alembic too, also without a database."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from io import StringIO
+
+import pytest
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
+
+from orchestrator.dialects import Database
+from tests.dialects.standing import rows, run
+from tests.schema_migrations.test_sync_triggers import FIRST, NAMES, SHOWN, anywhere
+
+__all__ = ["anywhere"]
+
+
+def test_a_sync_trigger_is_made_and_dropped(anywhere: Database) -> None:
+    scope: dict[str, object] = {}
+    with anywhere.writing() as connection, Operations.context(MigrationContext.configure(connection)):
+        exec(f"import sqlalchemy as sa\nfrom alembic import op\n{FIRST}{NAMES}", scope)
+    run(anywhere, "INSERT INTO customers (id, name) VALUES (1, 'Ada Lovelace')")
+    assert rows(anywhere, SHOWN) == [("Ada Lovelace", "Ada", "Lovelace")]
+    with anywhere.writing() as connection, Operations.context(MigrationContext.configure(connection)):
+        exec('op.create_sync_trigger("customers", old={"name": "{first_name}"}, new={"first_name": "{name}"})', scope)
+        exec('op.drop_sync_trigger("customers")\nop.drop_sync_trigger("customers")', scope)
+    run(anywhere, "UPDATE customers SET name = 'Eve'")
+    assert rows(anywhere, SHOWN) == [("Eve", "Ada", "Lovelace")]
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql", "mysql", "mariadb"])
+def test_its_sql_can_be_written_without_a_database(kind: str) -> None:
+    buffer = StringIO()
+    context = MigrationContext.configure(dialect_name=kind, opts={"as_sql": True, "output_buffer": buffer})
+    with Operations.context(context):
+        exec(f"import sqlalchemy as sa\nfrom alembic import op\n{NAMES}", {})
+    assert "CREATE TRIGGER" in buffer.getvalue()
+    assert "lower(" not in buffer.getvalue()
+
+
+def test_alembic_loads_the_operations_by_itself() -> None:
+    (plugin,) = [each for each in entry_points(group="alembic.plugins") if each.name == "orchestrator"]
+    assert plugin.load().__name__ == "orchestrator.schema_migrations.sync_operations"
