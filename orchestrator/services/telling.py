@@ -23,8 +23,8 @@ class Telling:
     def stance(self, tx: Transaction, standing: Standing, hearer: Hearer, instance_id: str = "") -> Stance:
         """What an admitted instance follows now; a newcomer has no `instance_id` yet, and is no canary."""
         upgrade = standing.upgrade
-        if upgrade is None or upgrade.telling is None:
-            return stance(standing, hearer.release)
+        if upgrade is None or upgrade.telling is None or hearer.told >= upgrade.publication:
+            return stance(standing, hearer.release)  # whoever was told it once: nothing has to be read
         waves = self._context.policy(standing.schema).waves
         if instance_id and telling.asks_for_canaries(upgrade, waves, hearer):
             is_canary = instance_id in self._draw(tx, standing.schema, hearer.fleet, upgrade.publication)
