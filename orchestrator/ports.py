@@ -78,6 +78,10 @@ class Transaction(Protocol):
         """The instances that neither left nor were evicted, whether their leases ran out or not."""
         ...
 
+    def to_be_refused(self, schema: str) -> tuple[Instance, ...]:
+        """The instances that were evicted, or are being, and that not every managed database refuses yet."""
+        ...
+
     def save_instance(self, instance: Instance, *, expected: InstanceState = InstanceState.ALIVE) -> bool:
         """Store the instance if it is still in the expected state in the store. Returns whether it was."""
         ...

@@ -113,11 +113,13 @@ def upgrade() -> None:
         sa.Column("proof", sa.Text(), nullable=True),
         sa.Column("unproven", sa.Text(), nullable=True),
         sa.Column("remedy", sa.Text(), nullable=True),
+        sa.Column("is_refused", sa.Boolean(), nullable=False),
         sa.ForeignKeyConstraint(["schema"], ["schemas.name"], name=op.f("fk_instances_schema")),
         sa.PrimaryKeyConstraint("schema", "fleet", "id", name=op.f("pk_instances")),
         **IN_MYSQL,
     )
     op.create_index(op.f("ix_instances_schema_state"), "instances", ["schema", "state"], unique=False)
+    op.create_index(op.f("ix_instances_schema_is_refused"), "instances", ["schema", "is_refused"], unique=False)
     op.create_table(
         "fleet_pauses",
         sa.Column("schema", sa.String(length=64), nullable=False),

@@ -41,7 +41,8 @@ class Instance:
     registration be repeated whose answer was lost; the epoch follows from that and `salt`, and is not kept.
     `acked` is the publication that it follows with every earlier transaction ended. `sessions` is None where nobody can
     tell which sessions are its. While it is evicting, `unproven` says why there is no proof yet, with `remedy`; `proof`
-    is how it was proven in the end, None where somebody attested it. Times are database time.
+    is how it was proven in the end, None where somebody attested it. `is_refused` is false from its eviction on until
+    every managed database refuses its lease. Times are database time.
 
     `told` is the last publication that it was told.
     """
@@ -67,6 +68,7 @@ class Instance:
     proof: str | None = None
     unproven: str | None = None
     remedy: str | None = None
+    is_refused: bool = True
 
     @property
     def is_possibly_alive(self) -> bool:

@@ -3,7 +3,7 @@
 An eviction that nobody attests goes in three steps, each of which may be repeated: the instance is refused every
 renewal (`Leases.evict`); each managed database refuses its epoch, and its sessions there are ended; then, with that
 proof, it is counted out. Whoever connects after its epoch was refused finds that out before it works; whoever connected
-before is found and ended.
+before is found and ended. An instance whose death somebody attested is refused too: the word may be wrong.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Evicting:
         Raises `Conflict` (code `not_leader`) when another daemon leads.
         """
         managed = self._context.managed(schema)
-        evicting = self._context.store.read(lambda tx: tx.instances(schema, state=InstanceState.EVICTING))
+        evicting = self._context.store.read(lambda tx: tx.to_be_refused(schema))
         if not evicting:
             return ()
         fresh = Looks(self._parallel, _silent, patience_seconds=self._patience_seconds)
@@ -100,9 +100,13 @@ def _record(
 ) -> bool:
     """Count the instance out where its sessions are gone everywhere; else keep why not. Returns whether it did."""
     instance = tx.instance(seen.schema, seen.fleet, seen.id)
-    if instance is None or instance.state is not InstanceState.EVICTING:
-        return False  # somebody attested its death meanwhile
+    if instance is None:
+        return False
     wrong = [answer for answer in answers if answer is not None]
+    if instance.state is not InstanceState.EVICTING:  # somebody attests its death: nothing waits for this
+        if not wrong:
+            tx.save_instance(replace(instance, is_refused=True), expected=instance.state)
+        return False
     if wrong:
         sentence = "; ".join(dict.fromkeys(error.message for error in wrong))
         if (instance.unproven, instance.remedy) != (sentence, wrong[0].remedy):
@@ -112,7 +116,8 @@ def _record(
     moment = datetime.fromtimestamp(tx.now, UTC).strftime("%Y-%m-%d %H:%M:%S")
     proof = f"its sessions in {', '.join(databases)} were ended, and none was left at {moment} UTC"
     evicted = replace(
-        instance, state=InstanceState.EVICTED, ended_at=tx.now, proof=proof, unproven=None, remedy=None
+        instance, state=InstanceState.EVICTED, ended_at=tx.now, proof=proof, unproven=None, remedy=None,
+        is_refused=True,
     )  # fmt: skip
     if not tx.save_instance(evicted, expected=InstanceState.EVICTING):
         return False

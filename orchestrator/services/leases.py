@@ -212,14 +212,16 @@ class Leases:
                 sentence = f"{fleet} {instance.label} was evicted; {actor} attests that it is dead"
                 ended = replace(
                     instance, state=InstanceState.EVICTED, ended_at=tx.now, ended_by=actor, end_reason=reason,
-                    unproven=None, remedy=None,
+                    unproven=None, remedy=None, is_refused=False,
                 )  # fmt: skip
             elif instance.state is InstanceState.EVICTING:
                 return instance
             else:
                 _check_tagged(instance)
                 sentence = f"{fleet} {instance.label} gets no renewal any more; its sessions are going to be ended"
-                ended = replace(instance, state=InstanceState.EVICTING, ended_by=actor, end_reason=reason)
+                ended = replace(
+                    instance, state=InstanceState.EVICTING, ended_by=actor, end_reason=reason, is_refused=False
+                )  # fmt: skip
             if not tx.save_instance(ended, expected=instance.state):  # it left just now
                 return _known(tx, schema, fleet, instance_id)
             event(

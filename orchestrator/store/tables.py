@@ -193,7 +193,9 @@ instances = Table(
     Column("proof", Text, nullable=True),
     Column("unproven", Text, nullable=True),
     Column("remedy", Text, nullable=True),
+    Column("is_refused", Boolean, nullable=False),
     Index(None, "schema", "state"),
+    Index(None, "schema", "is_refused"),
     **IN_MYSQL,
 )
 

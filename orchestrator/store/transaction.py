@@ -89,6 +89,9 @@ class StoreTransaction:
         found = [each for state in POSSIBLY_ALIVE for each in self.instances(schema, fleet=fleet, state=state)]
         return tuple(sorted(found, key=lambda each: (each.fleet, each.id)))
 
+    def to_be_refused(self, schema: str) -> tuple[Instance, ...]:
+        return self._rows.find(rows.INSTANCES, {"schema": schema, "is_refused": False})
+
     def save_instance(self, instance: Instance, *, expected: InstanceState = InstanceState.ALIVE) -> bool:
         return self._rows.replace(rows.INSTANCES, instance, {"state": expected})
 

@@ -126,6 +126,28 @@ def test_somebodys_word_ends_an_eviction_that_does_not_come_to_an_end(site: Site
     assert site.daemon("second").evict() == ()
 
 
+@pytest.mark.parametrize("sessions_are_told", [True, False])
+def test_one_that_somebody_attests_dead_is_refused_by_every_database_too(
+    stored_site: Site, sessions_are_told: bool
+) -> None:
+    """The word may be wrong, and an instance that finds no daemon may ask a database for its lease."""
+    site = stored_site
+    process = tagged(site) if sessions_are_told else Process(site, "web-1", "1")
+    site.managed.on["two"].error = "it is off"
+    assert evict(site, attested=True).state is InstanceState.EVICTED
+    daemon = site.daemon()
+    assert daemon.evict() == ()
+    assert process.instance.unproven is None, "nothing waits for that"
+    site.managed.on["two"].error = None
+    daemon.evict()
+    assert all(process.instance.tag in database.refused for database in site.managed.on.values())
+    assert sessions(site) == 0
+    calls = len(site.managed.calls)
+    daemon.evict()
+    assert len(site.managed.calls) == calls, "once is enough"
+    assert process.instance.proof is None
+
+
 def test_an_instance_that_leaves_first_is_not_evicted(site: Site) -> None:
     process = tagged(site)
     process.leave()
