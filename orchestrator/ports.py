@@ -86,6 +86,14 @@ class Transaction(Protocol):
         """Store the instance if it is still in the expected state in the store. Returns whether it was."""
         ...
 
+    def lock_instances(self, schema: str, fleet: str, ids: Sequence[str]) -> tuple[Instance, ...]:
+        """The instances of a fleet that have these ids; nobody else changes them before this transaction ends."""
+        ...
+
+    def renew_instances(self, instances: Sequence[Instance]) -> None:
+        """Store what a renewal changes of these instances, which this transaction has locked."""
+        ...
+
     def known_fleets(self, schema: str) -> frozenset[str]: ...
 
     def note_fleet(self, schema: str, fleet: str) -> None:

@@ -143,26 +143,30 @@ class Leases:
             assert state is not None
             if follows is not None:
                 self._remember(tx, managed, instance, follows)
-            standing = standing_of(tx, managed, state)
-            published = stance(standing, instance.release).publication
-            told = max(instance.told, instance.acked, ack or 0)
-            stand = self._telling.stance(tx, standing, Hearer(fleet, instance.release, told), instance_id)
-            if ack is not None and ack > published:
-                raise Invalid(
-                    "ack_unpublished", f"publication {ack} was never published", remedy="Ack what you were told."
-                )
-            renewed = replace(
-                instance,
-                acked=ack if ack is not None and ack in (published, stand.publication) else instance.acked,
-                told=max(told, stand.publication),
-                renewed_at=tx.now,
-                expires_at=tx.now + self._context.lease_terms.ttl_seconds,
-            )
-            if not tx.save_instance(renewed):
+            lease = self.extended(tx, standing_of(tx, managed, state), instance, epoch=epoch, ack=ack)
+            if not tx.save_instance(lease.instance):
                 raise _ended(instance)
-            return self._lease(renewed, stand, epoch=epoch)
+            return lease
 
         return self._held(managed, fleet, instance_id, epoch, work)
+
+    def extended(
+        self, tx: Transaction, standing: Standing, instance: Instance, *, epoch: str, ack: int | None
+    ) -> Lease:
+        """The lease as a renewal leaves it, with what its holder is told. Stores nothing. Raises `Invalid`."""
+        published = stance(standing, instance.release).publication
+        told = max(instance.told, instance.acked, ack or 0)
+        stand = self._telling.stance(tx, standing, Hearer(instance.fleet, instance.release, told), instance.id)
+        if ack is not None and ack > published:
+            raise Invalid("ack_unpublished", f"publication {ack} was never published", remedy="Ack what you were told.")
+        renewed = replace(
+            instance,
+            acked=ack if ack is not None and ack in (published, stand.publication) else instance.acked,
+            told=max(told, stand.publication),
+            renewed_at=tx.now,
+            expires_at=tx.now + self._context.lease_terms.ttl_seconds,
+        )
+        return self._lease(renewed, stand, epoch=epoch)
 
     def _remember(self, tx: Transaction, managed: ManagedSchema, instance: Instance, follows: Follows) -> None:
         """Freeze the upgrade if the state has forgotten what this instance was told."""

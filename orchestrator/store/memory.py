@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, TypeVar
@@ -98,6 +98,19 @@ class _MemoryRows:
             return False
         self._of(kind)[_key(kind, record)] = record
         return True
+
+    def find_and_lock(
+        self, kind: Kind[R], equal: Mapping[str, object], field: str, values: Sequence[object]
+    ) -> tuple[R, ...]:
+        """Transactions run one after the other here anyway."""
+        wanted = set(values)
+        return tuple(record for record in self.find(kind, equal) if getattr(record, field) in wanted)
+
+    def replace_parts(self, kind: Kind[R], records: Sequence[R], fields: Sequence[str]) -> None:
+        for record in records:
+            found = self._of(kind)[_key(kind, record)]
+            news: Any = {name: getattr(record, name) for name in fields}
+            self._of(kind)[_key(kind, record)] = replace(found, **news)  # type: ignore[type-var]
 
     def delete(self, kind: Kind[R], *key: object) -> None:
         self._of(kind).pop(key, None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -100,6 +100,16 @@ class Rows(Protocol):
 
     def replace(self, kind: Kind[R], record: R, expected: Mapping[str, object]) -> bool:
         """Store a record over the one of its key if that one's fields equal `expected`. Returns whether they did."""
+        ...
+
+    def find_and_lock(
+        self, kind: Kind[R], equal: Mapping[str, object], field: str, values: Sequence[object]
+    ) -> tuple[R, ...]:
+        """Records whose fields equal those given, and whose `field` is one of the values, locked until the end."""
+        ...
+
+    def replace_parts(self, kind: Kind[R], records: Sequence[R], fields: Sequence[str]) -> None:
+        """Store these fields of many records, which this transaction has locked."""
         ...
 
     def delete(self, kind: Kind[R], *key: object) -> None:

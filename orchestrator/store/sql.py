@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import cached_property
@@ -14,7 +14,7 @@ from oslo_db import exception as oslo_db_exception
 from sqlalchemy import Connection, and_, delete, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
-from orchestrator.dialects import Database, reason
+from orchestrator.dialects import Database, Dialect, reason
 from orchestrator.domain.errors import Unavailable
 from orchestrator.ports import Transaction
 from orchestrator.services.clocks import ClockWatch
@@ -84,9 +84,8 @@ class SqlStore:
     def _now(self, connection: Connection) -> float:
         return self._clock() if self._clock is not None else self._database.dialect.now(connection)
 
-
     def _rows(self, connection: Connection) -> _SqlRows:
-        return _SqlRows(connection, self._now, self._incarnation)
+        return _SqlRows(connection, self._database.dialect, self._now, self._incarnation)
 
     def _incarnation(self, connection: Connection) -> str | None:
         """Asked once per connection: no connection outlives a restore, or a failover."""
@@ -115,10 +114,12 @@ class _SqlRows:
     def __init__(
         self,
         connection: Connection,
+        dialect: Dialect,
         read_clock: Callable[[Connection], float],
         read_incarnation: Callable[[Connection], str | None],
     ) -> None:
         self._connection = connection
+        self._dialect = dialect
         self._read_clock = read_clock
         self._read_incarnation = read_incarnation
 
@@ -173,6 +174,22 @@ class _SqlRows:
         if not values:
             return self.get(kind, *(getattr(record, name) for name in kind.key)) is not None
         return self._connection.execute(statement.values(values)).rowcount == 1
+
+    def find_and_lock(
+        self, kind: Kind[R], equal: Mapping[str, object], field: str, values: Sequence[object]
+    ) -> tuple[R, ...]:
+        columns = kind.table.c
+        matches = (columns[name] == value for name, value in equal.items())
+        query = select(kind.table).where(*matches, columns[field].in_(values)).with_for_update()
+        order = [columns[name] for name in kind.key]  # whoever locks several does it in one order
+        return tuple(from_row(kind, dict(row)) for row in self._connection.execute(query.order_by(*order)).mappings())
+
+    def replace_parts(self, kind: Kind[R], records: Sequence[R], fields: Sequence[str]) -> None:
+        names = (*kind.key, *fields)
+        rows = [tuple(getattr(record, name) for name in names) for record in records]
+        changed = self._dialect.update_rows(self._connection, kind.table, kind.key, fields, rows)
+        if changed != len(rows):
+            raise RuntimeError(f"{len(rows)} rows of {kind.table.name} were locked, and {changed} changed")
 
     def delete(self, kind: Kind[R], *key: object) -> None:
         columns = kind.table.c

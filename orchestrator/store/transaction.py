@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 
 from orchestrator.domain.daemons import Daemon, DaemonState, OwnTree, OwnTreeState
@@ -15,6 +16,9 @@ from orchestrator.domain.waves import FleetPause
 from orchestrator.services.clocks import ClockWatch
 from orchestrator.store import rows
 from orchestrator.store.rows import Kind, KnownFleet, LeadershipRow, R, Rows
+
+_RENEWED = ("acked", "told", "renewed_at", "expires_at")
+"""What a renewal changes of an instance."""
 
 
 class StoreTransaction:
@@ -94,6 +98,13 @@ class StoreTransaction:
 
     def save_instance(self, instance: Instance, *, expected: InstanceState = InstanceState.ALIVE) -> bool:
         return self._rows.replace(rows.INSTANCES, instance, {"state": expected})
+
+    def lock_instances(self, schema: str, fleet: str, ids: Sequence[str]) -> tuple[Instance, ...]:
+        return self._rows.find_and_lock(rows.INSTANCES, {"schema": schema, "fleet": fleet}, "id", ids)
+
+    def renew_instances(self, instances: Sequence[Instance]) -> None:
+        if instances:
+            self._rows.replace_parts(rows.INSTANCES, instances, _RENEWED)
 
     def known_fleets(self, schema: str) -> frozenset[str]:
         return frozenset(known.fleet for known in self._rows.find(rows.FLEETS, {"schema": schema}))

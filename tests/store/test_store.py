@@ -166,3 +166,18 @@ def test_the_database_tells_the_time(database_url: str) -> None:
     first = SqlStore(database).read(lambda tx: tx.now)
     assert first > 1_700_000_000
     assert SqlStore(database).read(lambda tx: tx.now) >= first
+
+
+def test_renewals_are_stored_of_many_instances_at_once(inventory: Store) -> None:
+    members = tuple(an_instance(f"web-{number}") for number in range(5))
+
+    def work(tx: Transaction) -> None:
+        for member in members:
+            tx.add_instance(member)
+        tx.renew_instances([])
+        found = tx.lock_instances("inventory", "api", ["web-0", "web-1", "web-9"])
+        tx.renew_instances([replace(each, acked=9, told=9, expires_at=NOW + 99, release="7") for each in found])
+
+    inventory.run(work)
+    renewed = tuple(replace(each, acked=9, told=9, expires_at=NOW + 99) for each in members[:2])
+    assert inventory.read(lambda tx: tx.instances("inventory")) == (*renewed, *members[2:])

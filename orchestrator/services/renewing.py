@@ -1,0 +1,91 @@
+"""Renewing: the leases of many instances extended in one transaction, each as if it were alone."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from orchestrator.domain.admission import Standing
+from orchestrator.domain.errors import OrchestratorError
+from orchestrator.domain.fleets import Instance, InstanceState, hashed
+from orchestrator.domain.losses import Follows, loss_heard
+from orchestrator.ports import ManagedSchema, Transaction
+from orchestrator.services.context import Context, standing_of
+from orchestrator.services.leases import Lease, Leases
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """What the holder of one lease asks for."""
+
+    schema: str
+    fleet: str
+    instance_id: str
+    epoch: str
+    ack: int | None = None
+    follows: Follows | None = None
+
+
+Outcome = Lease | OrchestratorError
+
+
+class Renewing:
+    """Whatever is not plain is done alone, by `Leases.renew`: so a refusal of one changes nothing for the others."""
+
+    def __init__(self, context: Context, leases: Leases) -> None:
+        self._context = context
+        self._leases = leases
+
+    def renew(self, renewals: Sequence[Renewal]) -> tuple[Outcome, ...]:
+        """The lease of each, or why it has none any more, in their order. Raises `Unavailable`."""
+        together = self._context.store.run(lambda tx: self._together(tx, renewals))
+        return tuple(
+            together[number] if number in together else self._alone(renewal) for number, renewal in enumerate(renewals)
+        )
+
+    def _alone(self, renewal: Renewal) -> Outcome:
+        try:
+            return self._leases.renew(
+                renewal.schema, renewal.fleet, renewal.instance_id,
+                epoch=renewal.epoch, ack=renewal.ack, follows=renewal.follows,
+            )  # fmt: skip
+        except OrchestratorError as error:
+            return error
+
+    def _together(self, tx: Transaction, renewals: Sequence[Renewal]) -> dict[int, Lease]:
+        """Extend all that hold their lease and ask for nothing unusual. By their numbers."""
+        fleets: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
+        for number, renewal in enumerate(renewals):  # of two for the same lease, the second is done alone
+            fleets[renewal.schema, renewal.fleet].setdefault(renewal.instance_id, number)
+        extended: dict[int, Lease] = {}
+        standings: dict[str, Standing | None] = {}
+        for (schema, fleet), numbers in sorted(fleets.items()):
+            if schema not in standings:
+                standings[schema] = self._standing(tx, schema)
+            standing = standings[schema]
+            if standing is None:
+                continue
+            for instance in tx.lock_instances(schema, fleet, tuple(numbers)):
+                number = numbers[instance.id]
+                lease = self._extend(tx, standing, instance, renewals[number])
+                if lease is not None:
+                    extended[number] = lease
+        tx.renew_instances(tuple(lease.instance for lease in extended.values()))
+        return extended
+
+    def _standing(self, tx: Transaction, schema: str) -> Standing | None:
+        managed: ManagedSchema | None = self._context.schemas.get(schema)
+        state = tx.schema(schema)
+        return None if managed is None or state is None else standing_of(tx, managed, state)
+
+    def _extend(self, tx: Transaction, standing: Standing, instance: Instance, renewal: Renewal) -> Lease | None:
+        upgrade, follows = standing.upgrade, renewal.follows
+        if instance.state is not InstanceState.ALIVE or instance.tag != hashed(renewal.epoch):
+            return None
+        if upgrade is not None and follows is not None and loss_heard(upgrade, follows, "") is not None:
+            return None
+        try:
+            return self._leases.extended(tx, standing, instance, epoch=renewal.epoch, ack=renewal.ack)
+        except OrchestratorError:
+            return None

@@ -1,0 +1,127 @@
+"""Many renewals at once: each is answered as if it were alone, and what is plain takes one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from orchestrator.domain.errors import OrchestratorError
+from orchestrator.domain.fleets import EXPIRY_MARGIN_SECONDS
+from orchestrator.domain.losses import Follows
+from orchestrator.ports import Transaction
+from orchestrator.services.leases import Lease, Leases
+from orchestrator.services.renewing import Outcome, Renewal, Renewing
+from tests.fakes import Clock
+from tests.services.conftest import MakeSite
+from tests.services.site import API, SCHEMA, WORKER, Process, Site
+
+
+class Counting:
+    """A store that counts transactions that write."""
+
+    def __init__(self, site: Site) -> None:
+        self._store, self.runs = site.store, 0
+
+    def run(self, work: Callable[[Transaction], object]) -> object:
+        self.runs += 1
+        return self._store.run(work)
+
+    def read(self, work: Callable[[Transaction], object]) -> object:
+        return self._store.read(work)
+
+
+def renewing(site: Site, store: object | None = None) -> Renewing:
+    context = site.context if store is None else replace(site.context, store=store)  # type: ignore[arg-type]
+    return Renewing(context, Leases(context))
+
+
+def ask(process: Process, ack: int | None = None, **changes: object) -> Renewal:
+    lease = process.lease
+    asked = Renewal(SCHEMA, process.fleet, process.name, lease.epoch, ack)
+    return replace(asked, **changes)  # type: ignore[arg-type]
+
+
+def processes(site: Site, *names: str, release: str = "1") -> list[Process]:
+    return [Process(site, name, release, fleet=WORKER if name.startswith("w") else API) for name in names]
+
+
+def code(outcome: Outcome) -> str:
+    return outcome.code if isinstance(outcome, OrchestratorError) else "ok"
+
+
+def test_all_are_extended_and_told_the_same_as_alone(make_stored_site: MakeSite, clock: Clock) -> None:
+    site = make_stored_site()
+    members = processes(site, "a1", "a2", "w1")
+    begun = site.begin().upgrade.publication
+    clock.advance(20)
+    found = renewing(site).renew([ask(each, begun) for each in members])
+    for process, outcome in zip(members, found, strict=True):
+        assert isinstance(outcome, Lease)
+        stored = process.instance
+        assert outcome.instance == stored
+        assert (stored.acked, stored.renewed_at, stored.expires_at) == (begun, clock.now, clock.now + 60)
+        assert outcome.stance == process.hear().stance
+        assert outcome.epoch == process.lease.epoch
+
+
+def test_they_take_one_transaction(site: Site) -> None:
+    members = processes(site, *(f"a{number}" for number in range(50)), *(f"w{number}" for number in range(50)))
+    store = Counting(site)
+    found = renewing(site, store).renew([ask(each) for each in members])
+    assert {code(each) for each in found} == {"ok"}
+    assert store.runs == 1
+
+
+def test_one_that_is_refused_changes_nothing_for_the_others(make_stored_site: MakeSite, clock: Clock) -> None:
+    site = make_stored_site()
+    good, foreign, evicted, left, ahead = processes(site, "good", "foreign", "evicted", "left", "ahead")
+    site.leases.evict(SCHEMA, API, "evicted", actor="alice", reason="gone", attested_dead=True)
+    left.leave()
+    clock.advance(20)
+    found = renewing(site).renew(
+        [
+            ask(foreign, epoch="another"),
+            ask(evicted),
+            ask(left),
+            ask(ahead, 10**6),
+            ask(good, instance_id="nobody"),
+            ask(good, schema="nothing"),
+            ask(good),
+        ]
+    )
+    assert [code(each) for each in found] == [
+        "epoch_foreign", "instance_evicted", "instance_left", "ack_unpublished", "instance_unknown", "schema_unknown",
+        "ok",
+    ]  # fmt: skip
+    assert good.instance.renewed_at == clock.now
+    assert foreign.instance.renewed_at < clock.now
+    assert ahead.instance.acked < 10**6
+
+
+def test_the_same_lease_twice_is_answered_twice(site: Site) -> None:
+    (process,) = processes(site, "a1")
+    assert [code(each) for each in renewing(site).renew([ask(process), ask(process)])] == ["ok", "ok"]
+
+
+def test_a_lease_that_ran_out_is_extended(make_stored_site: MakeSite, clock: Clock) -> None:
+    site = make_stored_site()
+    (process,) = processes(site, "a1")
+    clock.advance(60 + EXPIRY_MARGIN_SECONDS + 1)
+    (outcome,) = renewing(site).renew([ask(process)])
+    assert isinstance(outcome, Lease)
+    assert not process.instance.is_expired(clock.now)
+
+
+def test_a_renewal_that_tells_of_lost_commits_freezes_the_upgrade(site: Site) -> None:
+    (process,) = processes(site, "a1")
+    upgrade = site.begin().upgrade
+    follows = Follows(upgrade.id, upgrade.publication + 5, upgrade.phase)
+    (outcome,) = renewing(site).renew([ask(process, follows=follows)])
+    assert code(outcome) == "ok"
+    assert site.upgrade.frozen is not None
+
+
+def test_no_renewals_are_nothing_to_do(site: Site) -> None:
+    assert renewing(site).renew([]) == ()
+
+
