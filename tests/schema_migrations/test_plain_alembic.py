@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
+import os
+import subprocess
+import sys
+import tomllib
 from io import StringIO
+from pathlib import Path
 
 import pytest
 from alembic.migration import MigrationContext
@@ -14,6 +18,8 @@ from tests.dialects.standing import rows, run
 from tests.schema_migrations.test_sync_triggers import FIRST, NAMES, SHOWN, anywhere
 
 __all__ = ["anywhere"]
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_a_sync_trigger_is_made_and_dropped(anywhere: Database) -> None:
@@ -39,6 +45,18 @@ def test_its_sql_can_be_written_without_a_database(kind: str) -> None:
     assert "lower(" not in buffer.getvalue()
 
 
-def test_alembic_loads_the_operations_by_itself() -> None:
-    (plugin,) = [each for each in entry_points(group="alembic.plugins") if each.name == "orchestrator"]
-    assert plugin.load().__name__ == "orchestrator.schema_migrations.sync_operations"
+def test_alembic_loads_the_operations_by_itself(tmp_path: Path) -> None:
+    """As it is installed, and in a process that has not asked for them."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (name, module), *others = project["entry-points"]["alembic.plugins"].items()
+    assert not others
+    installed = tmp_path / "installed-1.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: installed\nVersion: 1\n")
+    (installed / "entry_points.txt").write_text(f"[alembic.plugins]\n{name} = {module}\n")
+    asks = "import alembic; print(hasattr(alembic.op, 'create_sync_trigger'))"
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{tmp_path}"}
+    done = subprocess.run(
+        [sys.executable, "-c", asks], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "True\n"
