@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from orchestrator.domain import planner
 from orchestrator.domain.ladder import Phase, Step
 from orchestrator.domain.losses import loss_in
+from orchestrator.domain.lost_shapes import shape_lost
 from orchestrator.domain.upgrades import Move, Status, Upgrade
 from orchestrator.domain.view import MigrationFacts, MigrationState, Policy, StepRecord, StepState, View
 from tests.domain.views import (
@@ -28,7 +29,7 @@ from tests.domain.views import (
     with_database,
 )
 
-LADDER = NEW.profile.phases()
+LADDER = an_upgrade().profile.phases()
 STEPPED = {Phase.EXPANDED: Step.EXPAND, Phase.CONTRACTED: Step.CONTRACT}
 
 
@@ -108,6 +109,9 @@ def test_refused_if_and_only_if_there_are_blockers(view: View) -> None:
     if loss is not None:
         assert decision == planner.Freeze(loss)
         return
+    if isinstance(decision, planner.RecordDoubt):
+        assert decision.doubt == shape_lost(view)
+        return
     target = upgrade.target
     if upgrade.move is Move.RESTING and target is not None:
         found = planner.blockers(view, target)
@@ -125,6 +129,8 @@ def test_refused_if_and_only_if_there_are_blockers(view: View) -> None:
 @given(views())
 def test_the_dry_run_says_what_the_move_says(view: View) -> None:
     decision = planner.decide(view)
+    if isinstance(decision, planner.RecordDoubt):  # which is told together with what follows from it
+        decision = planner.decide(replace(view, upgrade=view.upgrade.with_doubt(decision.doubt)))
     expected = decision.blockers if isinstance(decision, planner.Refusal | planner.LiftFence) else ()
     assert planner.explain(view) == expected
 
@@ -150,7 +156,9 @@ def test_a_phase_is_published_only_from_its_own_fence(view: View) -> None:
 @given(views())
 def test_nothing_moves_while_paused(view: View) -> None:
     paused = replace(view, upgrade=replace(view.upgrade, paused="lunch"))
-    still = (planner.Idle, planner.Refusal, planner.LiftFence, planner.EndAtBase, planner.Freeze)
+    still = (
+        planner.Idle, planner.Refusal, planner.LiftFence, planner.EndAtBase, planner.Freeze, planner.RecordDoubt,
+    )  # fmt: skip
     assert isinstance(planner.decide(paused), still)
 
 
