@@ -23,13 +23,13 @@ from orchestrator.bookkeeping import journal, operations
 from orchestrator.bookkeeping.journal import JournalEntry, JournalState
 from orchestrator.bookkeeping.operations import OperationEntry
 from orchestrator.dialects import Database
-from orchestrator.domain.errors import MigrationRefused, OrchestratorError, StepFailed
+from orchestrator.domain.errors import MigrationRefused, OrchestratorError
 from orchestrator.schema_migrations.changes import Act
 from orchestrator.schema_migrations.evidence import Verdict, image_of, judge, missing_effects
 from orchestrator.schema_migrations.last_words import LastWords
 from orchestrator.schema_migrations.online_context import OnlineContext
+from orchestrator.schema_migrations.operation_refusals import Refusals
 from orchestrator.schema_migrations.passed_over import give_nothing_back
-from orchestrator.schema_migrations.places import Place, refused
 from orchestrator.schema_migrations.recording import place_in, untold
 from orchestrator.schema_migrations.replay import Changed, Replay
 from orchestrator.schema_migrations.statements import REPEATABLE, TOOK_EFFECT, Kind, Statement, read_statement
@@ -41,7 +41,6 @@ _NO_DDL = sa.DDL(_NOTHING)  # type: ignore[no-untyped-call]
 
 _RETURNING = re.compile(r"^\s*(?:INSERT|UPDATE|DELETE|REPLACE)\b.*\bRETURNING\b", re.IGNORECASE | re.DOTALL)
 _KEPT_CHARACTERS = 2000
-_TOLD_CHARACTERS = 200
 
 
 class OperationJournal:
@@ -61,6 +60,7 @@ class OperationJournal:
         self._database = database
         self._revision = revision
         self._entry = entry
+        self._refusals = Refusals(revision.id, database.name)
         self._last_words = LastWords(self._connection, database.dialect, sleep=sleep)
         self._replay = Replay(self._on_record())
         self._is_open = False  # whether a transaction of rows and marks is open where statements commit by themselves
@@ -89,7 +89,7 @@ class OperationJournal:
             try:
                 self._replay.end()
             except Changed as changed:
-                raise self._changed(changed, self._revision.place) from None
+                raise self._refusals.changed(changed, self._revision.place) from None
         except Exception as error:
             self._break_off(error)
             if self._refusal is not None:  # within the driver's events it was wrapped as if the driver had said it
@@ -166,7 +166,7 @@ class OperationJournal:
         with self._aside():
             self._last_words.end()  # of one that failed, and was passed by
             if self._context.outside and _gives_back(element):
-                raise self._asks_back(statement)
+                raise self._refusals.asks_back(statement)
             return self._prepare(statement)
 
     def _forget_options(self) -> None:
@@ -184,7 +184,7 @@ class OperationJournal:
                 return
             wrong = missing_effects(self._connection, statement)
             if wrong:
-                raise self._failed(
+                raise self._refusals.failed(
                     "effect_missing",
                     statement,
                     f"ran, but {'; '.join(wrong)}",
@@ -215,7 +215,7 @@ class OperationJournal:
         try:
             slot = self._replay.place(statement.fingerprint)
         except Changed as changed:
-            raise self._changed(changed, statement.place) from None
+            raise self._refusals.changed(changed, statement.place) from None
         if slot.entry is not None and slot.entry.state is JournalState.DONE:
             self._passed = slot.entry
             return False
@@ -263,7 +263,7 @@ class OperationJournal:
                 self._passed = entry
                 return False
             case Verdict.IN_DOUBT:
-                raise self._in_doubt(statement, entry, finding.found)
+                raise self._refusals.in_doubt(statement, entry, finding.found)
             case Verdict.LEFT_INVALID:
                 self._drop_invalid(statement)
         self._send(statement, entry)
@@ -330,97 +330,11 @@ class OperationJournal:
     def _now(self) -> float:
         return self._database.dialect.now(self._connection)
 
-    # -- refusals ------------------------------------------------------------------------------------------------------
-
-    def _changed(self, changed: Changed, place: Place) -> MigrationRefused:
-        left_out = changed.entry
-        if changed.looked:
-            return self._left_out(left_out, place)
-        return refused(
-            "operation_changed",
-            place,
-            f"revision {self._revision.id} was broken off in database {self._database.name}, and does not send now "
-            f"what it sent then as operation {left_out.position}: {_short(left_out.statement)}",
-            remedy="Put the file back as it was when it ran, restart the daemon, and retry. If it is to stay as it "
-            f"is, undo that statement by hand, then: {self._forget(left_out)}",
-            revision=self._revision.id,
-            database=self._database.name,
-            position=left_out.position,
-        )
-
-    def _asks_back(self, statement: Statement) -> MigrationRefused:
-        """It is not sent a second time, so a second time it would give back nothing."""
-        return refused(
-            "result_not_kept",
-            statement.place,
-            f"revision {self._revision.id} asks for rows that it writes (RETURNING), and would get none when it goes "
-            f"on after it was broken off: {_short(statement.text)}",
-            remedy="Write the rows, and then SELECT what is needed of them.",
-            revision=self._revision.id,
-            database=self._database.name,
-        )
-
     def _looked_at(self, passed: OperationEntry, what: str) -> MigrationRefused:
         """Kept like every refusal: the revision may go on, and decide by what it has not seen."""
-        refusal = refused(
-            "result_not_kept",
-            place_in(self._revision),
-            f"revision {self._revision.id} was broken off in database {self._database.name}, and looks now at what its "
-            f"operation {passed.position} gave back then ({what}), which nobody kept: {_short(passed.statement)}",
-            remedy="Let it SELECT what it needs to know: what that statement did is there. Restart the daemon, and "
-            "retry.",
-            revision=self._revision.id,
-            database=self._database.name,
-            position=passed.position,
-        )
+        refusal = self._refusals.looked_at(passed, place_in(self._revision), what)
         self._refusal = self._refusal or refusal
         return refusal
-
-    def _left_out(self, left_out: OperationEntry, place: Place) -> MigrationRefused:
-        """A look may guard one statement or several: skipping them all could lose those that were never sent."""
-        forget = f"DELETE FROM orchestrator_operations WHERE {_of_revision(left_out)};"
-        return refused(
-            "operation_left_out",
-            place,
-            f"revision {self._revision.id} was broken off in database {self._database.name}; it looks at its database, "
-            f"and leaves out now operation {left_out.position}, which it sent then: {_short(left_out.statement)}; "
-            "nobody can tell whether more would have followed that one",
-            remedy=f"If it looks before every single statement, let it begin anew: {forget} If one look guards several "
-            "statements, first undo by hand those that are there. Then retry.",
-            revision=self._revision.id,
-            database=self._database.name,
-            position=left_out.position,
-            commands=[forget],
-        )
-
-    def _in_doubt(self, statement: Statement, entry: OperationEntry, found: tuple[str, ...]) -> StepFailed:
-        done = f"UPDATE orchestrator_operations SET state = 'done' WHERE {_where(entry)};"
-        return self._failed(
-            "operation_in_doubt",
-            statement,
-            f"was broken off, and nobody can tell whether it took effect: {'; '.join(found)}",
-            remedy="Look at its tables. If all of it is there, or after you did the rest by hand: "
-            f"{done} If nothing of it is there, or after you undid it: {self._forget(entry)} Then retry.",
-            position=entry.position,
-            found=list(found),
-            commands=[done, self._forget(entry)],
-        )
-
-    def _forget(self, entry: OperationEntry) -> str:
-        return f"DELETE FROM orchestrator_operations WHERE {_where(entry)};"
-
-    def _failed(self, code: str, statement: Statement, what: str, *, remedy: str, **fields: object) -> StepFailed:
-        return StepFailed(
-            code,
-            f"{statement.place}: a statement of revision {self._revision.id} in database {self._database.name} {what}; "
-            f"it is: {_short(statement.text)}",
-            remedy=remedy,
-            file=str(statement.place.file),
-            line=statement.place.line,
-            revision=self._revision.id,
-            database=self._database.name,
-            **fields,
-        )
 
 
 def _gives_back(element: Any) -> bool:
@@ -429,17 +343,3 @@ def _gives_back(element: Any) -> bool:
         return bool(element._returning)
     text = element if isinstance(element, str) else getattr(element, "text", "")
     return isinstance(text, str) and _RETURNING.search(text) is not None
-
-
-def _where(entry: OperationEntry) -> str:
-    return f"{_of_revision(entry)} AND position = {entry.position} AND part = {entry.part}"
-
-
-def _of_revision(entry: OperationEntry) -> str:
-    schema, revision = (value.replace("'", "''") for value in (entry.schema_name, entry.revision))
-    return f"schema_name = '{schema}' AND revision = '{revision}'"
-
-
-def _short(text: str) -> str:
-    words = " ".join(text.split())
-    return words if len(words) <= _TOLD_CHARACTERS else f"{words[:_TOLD_CHARACTERS]}..."
