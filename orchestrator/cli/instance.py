@@ -31,6 +31,10 @@ class List(Listing):
             fleet=parsed_args.fleet,
             all="true" if parsed_args.all else None,
         ).instances
+        for each in found:
+            if each.unproven is not None:
+                self.tell(f"{each.fleet} {each.id} is being evicted: {each.unproven}")
+                self.tell(f"  > {each.remedy}")
         return COLUMNS, [
             (
                 each.fleet,

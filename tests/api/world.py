@@ -22,6 +22,7 @@ from orchestrator.services.advancing import Advancing
 from orchestrator.services.context import Context
 from orchestrator.services.daemons import Daemons
 from orchestrator.services.data_migrations import DataMigrations
+from orchestrator.services.evicting import Evicting
 from orchestrator.services.fleets import Fleets
 from orchestrator.services.leadership import Elections
 from orchestrator.services.leases import Leases
@@ -80,6 +81,7 @@ class World:
         self.board = StatusBoard(self.context)
         self.data_migrations = DataMigrations(self.context)
         self._advancing = Advancing(self.context)
+        self._evicting = Evicting(self.context)
         self.daemons = Daemons(state, identity("this daemon", knows=self.knows), ttl_seconds=10)
         self.daemons.join()
         epoch = Elections(state, "this daemon", ttl_seconds=10).campaign()
@@ -95,6 +97,10 @@ class World:
     def cycle(self) -> None:
         """Make every move that can be made."""
         self._advancing.advance("inventory", leader_epoch=self._epoch)
+
+    def evict(self) -> None:
+        """Go on with every eviction that nobody attested."""
+        self._evicting.run("inventory", leader_epoch=self._epoch)
 
     def move_rows(self) -> None:
         """Move and verify all rows in all databases."""

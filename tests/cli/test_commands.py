@@ -238,6 +238,10 @@ def test_an_instance_whose_sessions_can_be_told_is_evicting_until_they_are_ended
     assert "orchestrator status" in said.err
     (row,) = (each for each in shown(run, "instance", "list", "inventory") if each["Instance"] == "new-1")
     assert (row["State"], row["Sessions"]) == ("evicting", "tagged")
+    world.managed.on["main"].error = "it is off"
+    world.evict()
+    said = run("instance", "list", "inventory")
+    assert "inventory-api new-1 is being evicted: main: it is off\n  > Start it again." in said.err
 
 
 def test_an_unknown_instance_is_an_error(run: Run) -> None:
