@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route as Path
 
 from orchestrator.api import upgrades
+from orchestrator.api.desks import LeaseDesks
 from orchestrator.api.edge import Edge
 from orchestrator.api.endpoint import Endpoint, as_response
 from orchestrator.api.exchange import ApiServices, Route
@@ -36,12 +37,13 @@ def create_application(services: ApiServices, settings: ApiSettings) -> Starlett
     )
 
     turns = Turns(wait_seconds=settings.turn_wait_seconds)
+    desks = LeaseDesks(services.leases, services.renewing, services.nudge, gather_seconds=settings.gather_seconds)
 
     def path_of(route: Route) -> str:
         return route.path
 
     paths = [
-        Path(path, Endpoint(tuple(routes), services, settings, watch, turns))
+        Path(path, Endpoint(tuple(routes), services, settings, watch, turns, desks))
         for path, routes in groupby(sorted(ROUTES, key=path_of), path_of)
     ]
     application = Starlette(

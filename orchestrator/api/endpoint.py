@@ -17,6 +17,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from orchestrator.api.auth import identify, require
+from orchestrator.api.desks import LeaseDesks
 from orchestrator.api.exchange import JSON, UNSEEN, Answer, ApiServices, Asked, Nothing, Question, Route
 from orchestrator.api.faults import Refused, not_found
 from orchestrator.api.settings import ApiSettings
@@ -24,7 +25,6 @@ from orchestrator.api.turns import Turns
 from orchestrator.api.watch import Watch
 from orchestrator.domain.errors import Invalid
 
-LARGEST_BODY_BYTES = 64 * 1024
 LONGEST_PATH_PART = 255
 
 T = TypeVar("T", bound=Question)
@@ -39,7 +39,13 @@ class Endpoint:
     """All routes of one path, as an ASGI application."""
 
     def __init__(
-        self, routes: Sequence[Route], services: ApiServices, settings: ApiSettings, watch: Watch, turns: Turns
+        self,
+        routes: Sequence[Route],
+        services: ApiServices,
+        settings: ApiSettings,
+        watch: Watch,
+        turns: Turns,
+        desks: LeaseDesks,
     ) -> None:
         self._routes = {route.method: route for route in routes}
         if "GET" in self._routes:
@@ -48,6 +54,7 @@ class Endpoint:
         self._settings = settings
         self._watch = watch
         self._turns = turns
+        self._desks = desks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
@@ -69,6 +76,7 @@ class Endpoint:
             actor=actor,
             services=self._services,
             watch=self._watch,
+            desks=self._desks,
             gone=lambda: _hangup(request),
         )
         if inspect.iscoroutinefunction(route.handler):
@@ -142,7 +150,7 @@ async def _read_body(request: Request, route: Route) -> Question:
             f"this needs a JSON body, and the request says it is {media_type or 'nothing'}",
             remedy=f"Send the header `Content-Type: {JSON}`.",
         )
-    content = await _content(request)
+    content = await _content(request, route.most_body_bytes)
     try:
         return msgspec.json.decode(content or b"{}", type=route.body)
     except msgspec.ValidationError as error:
@@ -156,21 +164,21 @@ async def _read_body(request: Request, route: Route) -> Question:
         ) from error
 
 
-async def _content(request: Request) -> bytes:
+async def _content(request: Request, most_bytes: int) -> bytes:
     content = bytearray()
     stated = request.headers.get("content-length", "")
-    is_too_large = stated.isdecimal() and int(stated[:20]) > LARGEST_BODY_BYTES
+    is_too_large = stated.isdecimal() and int(stated[:20]) > most_bytes
     if not is_too_large:
         async for part in request.stream():
             content += part
-            is_too_large = len(content) > LARGEST_BODY_BYTES
+            is_too_large = len(content) > most_bytes
             if is_too_large:
                 break
     if is_too_large:
         raise Refused(
             413,
             "body_too_large",
-            f"the body is larger than {LARGEST_BODY_BYTES} bytes",
+            f"the body is larger than {most_bytes} bytes",
             remedy="Send less.",
             headers={"Connection": "close"},
         )

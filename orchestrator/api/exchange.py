@@ -9,11 +9,13 @@ from typing import Annotated, Any, Generic, TypeVar
 from msgspec import Meta, Struct
 
 from orchestrator.api.auth import Actor, Role
+from orchestrator.api.desks import LeaseDesks
 from orchestrator.api.watch import Watch
 from orchestrator.services.daemons import Daemons
 from orchestrator.services.data_migrations import DataMigrations
 from orchestrator.services.fleets import Fleets
 from orchestrator.services.leases import Leases
+from orchestrator.services.renewing import Renewing
 from orchestrator.services.status import StatusBoard
 from orchestrator.services.upgrades import Upgrades
 
@@ -41,6 +43,7 @@ class ApiServices:
 
     upgrades: Upgrades
     leases: Leases
+    renewing: Renewing
     fleets: Fleets
     board: StatusBoard
     data_migrations: DataMigrations
@@ -79,6 +82,7 @@ class Asked(Generic[Q, B]):
     actor: Actor | None
     services: ApiServices
     watch: Watch
+    desks: LeaseDesks
     gone: Callable[[], Awaitable[None]]
 
     @property
@@ -127,6 +131,7 @@ class Route:
     needs: tuple[str, ...] = ()
     asks_databases: bool = False
     streams: bool = False
+    most_body_bytes: int = 64 * 1024
 
     @property
     def steers(self) -> bool:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta
 from msgspec.structs import asdict
+from starlette.concurrency import run_in_threadpool
 
 from orchestrator.api.exchange import Answer, Asked, Name, Nothing, Question, Reason, View
 from orchestrator.domain.errors import Invalid
@@ -13,6 +14,7 @@ from orchestrator.domain.fleets import Instance, Sessions
 from orchestrator.domain.ladder import Phase
 from orchestrator.domain.losses import Follows
 from orchestrator.services.leases import Lease
+from orchestrator.services.renewing import Renewal
 
 LEASE_EPOCH = "Lease-Epoch"
 
@@ -137,34 +139,32 @@ def list_(asked: Asked[InstancesQuestion, Nothing]) -> Answer:
     return Answer(InstanceList(schema=asked.schema, instances=tuple(_instance_view(each) for each in found)))
 
 
-def join(asked: Asked[Nothing, JoinRequest]) -> Answer:
+async def join(asked: Asked[Nothing, JoinRequest]) -> Answer:
     """201 for a new lease, 200 for one that was given before."""
     body = asked.body
-    lease = asked.services.leases.join(
-        asked.schema,
-        asked.path["fleet"],
-        instance_id=body.id,
-        nonce=body.nonce,
-        release=body.release,
-        host=body.host,
-        sessions=body.sessions,
+    lease = await asked.desks.join(
+        asked.services.leases.joining(
+            asked.schema,
+            asked.path["fleet"],
+            instance_id=body.id,
+            nonce=body.nonce,
+            release=body.release,
+            host=body.host,
+            sessions=body.sessions,
+        )
     )
-    asked.services.nudge(asked.schema)
-    view = JoinView(epoch=lease.epoch, **asdict(_lease_view(lease)))
+    await run_in_threadpool(asked.services.nudge, asked.schema)
+    view = JoinView(epoch=lease.epoch, **asdict(lease_view(lease)))
     return Answer(view, 201 if lease.is_new else 200)
 
 
-def renew(asked: Asked[Nothing, RenewRequest]) -> Answer:
+async def renew(asked: Asked[Nothing, RenewRequest]) -> Answer:
     """Extend the lease, ack, and hear what is published now."""
-    ack, told = asked.body.ack, asked.body.follows
-    lease = asked.services.leases.renew(
-        asked.schema, asked.path["fleet"], asked.path["id"],
-        epoch=_epoch(asked.headers.get(LEASE_EPOCH)), ack=ack,
-        follows=None if told is None else Follows(told.upgrade, told.publication, Phase.from_word(told.phase)),
+    epoch, body = _epoch(asked.headers.get(LEASE_EPOCH)), asked.body
+    renewal = Renewal(
+        asked.schema, asked.path["fleet"], asked.path["id"], epoch, body.ack, follows_of(body.follows)
     )  # fmt: skip
-    if ack is not None and lease.stance.upgrade_id is not None:
-        asked.services.nudge(asked.schema)  # it may have been the ack that the next move waits for
-    return Answer(_lease_view(lease))
+    return Answer(lease_view(await asked.desks.renew(renewal)))
 
 
 def leave(asked: Asked[Nothing, Nothing]) -> Answer:
@@ -200,7 +200,13 @@ def _epoch(header: str | None) -> str:
     return header
 
 
-def _lease_view(lease: Lease) -> LeaseView:
+def follows_of(told: FollowsRequest | None) -> Follows | None:
+    """What a process was told last, as the rules have it. Raises `Invalid` for a phase that there is not."""
+    return None if told is None else Follows(told.upgrade, told.publication, Phase.from_word(told.phase))
+
+
+def lease_view(lease: Lease) -> LeaseView:
+    """A lease as its holder is told it."""
     instance, stance = lease.instance, lease.stance
     return LeaseView(
         id=instance.id,

@@ -13,6 +13,7 @@ from orchestrator.api import (
     health,
     instances,
     inventories,
+    leases,
     live,
     openapi,
     readiness,
@@ -118,6 +119,11 @@ OPERATIONS: tuple[Route, ...] = (
     Route(
         "DELETE", _LEASE, instances.leave, SERVICE,
         "Leave: drained, with pools closed", None, statuses=(204,), needs=(instances.LEASE_EPOCH,),
+    ),
+    Route(
+        "POST", "/v1/leases:renew", leases.renew_all, SERVICE,
+        "Many renewals in one request, for agents that speak for all instances of a host",
+        leases.RenewedList, leases.RenewAllRequest, most_body_bytes=4 * 1024 * 1024,
     ),
     Route(
         "POST", f"{_INSTANCES}/{{id}}/evict", instances.evict, OPERATOR,

@@ -39,6 +39,7 @@ from orchestrator.services.evicting import Evicting
 from orchestrator.services.fleets import Fleets
 from orchestrator.services.leadership import Elections
 from orchestrator.services.leases import Leases
+from orchestrator.services.renewing import Renewing
 from orchestrator.services.status import StatusBoard
 from orchestrator.services.sweeping import Sweep
 from orchestrator.services.upgrades import Upgrades
@@ -58,6 +59,7 @@ class Services:
     context: Context
     upgrades: Upgrades
     leases: Leases
+    renewing: Renewing
     fleets: Fleets
     board: StatusBoard
     data_migrations: DataMigrations
@@ -118,10 +120,12 @@ def compose(settings: Settings, stopping: threading.Event, place: str | None = N
         own_tables.contract(managed, daemons.may_contract)
         return daemons.waiting()
 
+    leases = Leases(context)
     return Services(
         context=context,
         upgrades=Upgrades(context),
-        leases=Leases(context),
+        leases=leases,
+        renewing=Renewing(context, leases),
         fleets=Fleets(context),
         board=StatusBoard(context),
         data_migrations=DataMigrations(context),

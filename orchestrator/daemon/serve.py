@@ -109,6 +109,7 @@ def _server(
         ApiServices(
             upgrades=services.upgrades,
             leases=services.leases,
+            renewing=services.renewing,
             fleets=services.fleets,
             board=services.board,
             data_migrations=services.data_migrations,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from orchestrator.domain import planner
 from orchestrator.domain.admission import Admission, Stance, Standing, Verdict, admit, may_join, stance
-from orchestrator.domain.errors import Conflict, Invalid, Never, NotFound, NotYet
+from orchestrator.domain.errors import Conflict, Invalid, Never, NotFound, NotYet, OrchestratorError
 from orchestrator.domain.fleets import Instance, InstanceState, Report, Sessions, hashed
 from orchestrator.domain.ladder import InStepBy, Side
 from orchestrator.domain.losses import Follows, loss_heard
@@ -21,6 +21,7 @@ from orchestrator.services import importing
 from orchestrator.services.context import Context, event, standing_of
 from orchestrator.services.recording import record
 from orchestrator.services.telling import Telling
+from orchestrator.services.together import run_together
 from orchestrator.services.vouching import check_reason
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")  # no option of a command, no `..` in a path
@@ -77,6 +78,24 @@ class Leases:
         Writes the schema's row first, so that a join and a fence come one after the other, and is refused unless the
         release supports both the phase and the fence. Raises `NotYet`, `Never`, `Conflict`, `NotFound`, `Invalid`.
         """
+        return self._context.store.run(
+            self.joining(
+                schema, fleet, instance_id=instance_id, nonce=nonce, release=release, host=host, sessions=sessions
+            )
+        )
+
+    def joining(
+        self,
+        schema: str,
+        fleet: str,
+        *,
+        instance_id: str,
+        nonce: str,
+        release: str,
+        host: str | None = None,
+        sessions: Sessions | None = None,
+    ) -> Callable[[Transaction], Lease]:
+        """What `join` does in its transaction, for whoever has several joins in one. Raises what needs none."""
         managed = self._context.managed(schema)
         _check_fleet(managed, fleet)
         _check_name(_ID, "instance id", instance_id, "Use 1 to 64 letters, digits and . _ : - after a letter or digit.")
@@ -104,7 +123,11 @@ class Leases:
             tx.note_fleet(schema, fleet)
             return self._lease(instance, stand, epoch=epoch, is_new=True)
 
-        return self._context.store.run(work)
+        return work
+
+    def run_together(self, joins: Sequence[Callable[[Transaction], Lease]]) -> Sequence[Lease | OrchestratorError]:
+        """Several joins in one commit; one that is refused changes nothing for the others. Raises `Unavailable`."""
+        return run_together(self._context.store, joins)
 
     def _join_again(self, tx: Transaction, standing: Standing, known: Instance, nonce: str, release: str) -> Lease:
         epoch = _epoch(known.salt, nonce)

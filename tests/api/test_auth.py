@@ -39,7 +39,7 @@ def test_what_each_role_is_for() -> None:
 
     changes_nothing = [route for route in ROUTES if route.role in (None, Role.READER)]
     assert {route.path.rpartition("/")[2] for route in changes_nothing if route.method != "GET"} == {"check"}
-    assert roles(Role.SERVICE) == {"GET readiness", "POST instances", "PUT lease", "DELETE lease"}
+    assert roles(Role.SERVICE) == {"GET readiness", "POST instances", "PUT lease", "DELETE lease", "POST leases:renew"}
     assert roles(Role.DEPLOYER) == {"POST upgrade", "POST report"}
     assert roles(None) == {"GET healthz", "GET readyz", "GET openapi.json", "GET docs", "GET "}
 

@@ -26,6 +26,7 @@ from orchestrator.services.evicting import Evicting
 from orchestrator.services.fleets import Fleets
 from orchestrator.services.leadership import Elections
 from orchestrator.services.leases import Leases
+from orchestrator.services.renewing import Renewing
 from orchestrator.services.status import StatusBoard
 from orchestrator.services.upgrades import Upgrades
 from orchestrator.store.memory import MemoryStore
@@ -77,6 +78,7 @@ class World:
         self.context.register_schemas()
         self.upgrades = Upgrades(self.context)
         self.leases = Leases(self.context)
+        self.renewing = Renewing(self.context, self.leases)
         self.fleets = Fleets(self.context)
         self.board = StatusBoard(self.context)
         self.data_migrations = DataMigrations(self.context)
@@ -167,6 +169,7 @@ class World:
         services = ApiServices(
             upgrades=self.upgrades,
             leases=self.leases,
+            renewing=self.renewing,
             fleets=self.fleets,
             board=self.board,
             data_migrations=self.data_migrations,
@@ -175,8 +178,8 @@ class World:
             nudge=self.nudged.append,
         )
         settings = ApiSettings(
-            tokens=tokens, fresh_seconds=fresh_seconds, watch_interval_seconds=0.001, most_waiters=most_waiters,
-            turn_wait_seconds=turn_wait_seconds,
+            tokens=tokens, fresh_seconds=fresh_seconds, gather_seconds=0, watch_interval_seconds=0.001,
+            most_waiters=most_waiters, turn_wait_seconds=turn_wait_seconds,
         )
         return create_application(services, settings)
 

@@ -1,0 +1,101 @@
+"""Desks: what arrives within a moment is done together, so that many joins or renewals are one commit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from itertools import chain, islice
+from typing import Generic, TypeVar
+
+from starlette.concurrency import run_in_threadpool
+
+from orchestrator.domain.errors import OrchestratorError
+from orchestrator.ports import Transaction
+from orchestrator.services.leases import Lease, Leases
+from orchestrator.services.renewing import Outcome, Renewal, Renewing
+
+Q = TypeVar("Q")
+A = TypeVar("A")
+
+MOST_AT_ONCE = 2000
+"""So many requests are done together at the most; the others come next."""
+
+
+class Desk(Generic[Q, A]):
+    """One bundle is under way at a time, in a thread; who comes meanwhile is in the next one.
+
+    `do` answers each question of a bundle, in their order, or says why not. Belongs to one event loop.
+    """
+
+    def __init__(self, do: Callable[[Sequence[Q]], Sequence[A | OrchestratorError]], *, gather_seconds: float) -> None:
+        self._do = do
+        self._gather_seconds = gather_seconds
+        self._waiting: list[tuple[Q, asyncio.Future[A]]] = []
+        self._clerk: asyncio.Task[None] | None = None
+
+    async def ask(self, question: Q) -> A:
+        """The answer to this one. Raises why there is none."""
+        answer: asyncio.Future[A] = asyncio.get_running_loop().create_future()
+        self._waiting.append((question, answer))
+        if self._clerk is None or self._clerk.done():
+            self._clerk = asyncio.create_task(self._work(), name="desk")
+        return await answer
+
+    async def _work(self) -> None:
+        while self._waiting:
+            await asyncio.sleep(self._gather_seconds)
+            bundle, self._waiting = self._waiting[:MOST_AT_ONCE], self._waiting[MOST_AT_ONCE:]
+            outcomes: Sequence[A | BaseException]
+            try:
+                outcomes = await run_in_threadpool(self._do, [question for question, _ in bundle])
+            except Exception as error:  # the edge of this task: whoever asked says what went wrong
+                outcomes = [error] * len(bundle)
+            for (_, answer), outcome in zip(bundle, outcomes, strict=True):
+                if answer.done():  # nobody waits for it any more
+                    continue
+                if isinstance(outcome, BaseException):
+                    answer.set_exception(outcome)
+                else:
+                    answer.set_result(outcome)
+
+
+class LeaseDesks:
+    """Where joins and renewals of all requests meet. `nudge` is told the schemas in which something may go on now."""
+
+    def __init__(
+        self, leases: Leases, renewing: Renewing, nudge: Callable[[str], None], *, gather_seconds: float
+    ) -> None:
+        self._renewing = renewing
+        self._nudge = nudge
+        self._joins: Desk[Callable[[Transaction], Lease], Lease] = Desk(
+            leases.run_together, gather_seconds=gather_seconds
+        )
+        self._renewals: Desk[Sequence[Renewal], Sequence[Outcome]] = Desk(self._renew, gather_seconds=gather_seconds)
+
+    async def join(self, work: Callable[[Transaction], Lease]) -> Lease:
+        """Register, as `Leases.joining` has it. Raises what refuses it."""
+        return await self._joins.ask(work)
+
+    async def renew(self, renewal: Renewal) -> Lease:
+        """Renew one lease. Raises what refuses it."""
+        (outcome,) = await self._renewals.ask((renewal,))
+        if isinstance(outcome, OrchestratorError):
+            raise outcome
+        return outcome
+
+    async def renew_all(self, renewals: Sequence[Renewal]) -> Sequence[Outcome]:
+        """Renew these; a refusal is an outcome."""
+        return await self._renewals.ask(renewals)
+
+    def _renew(self, requests: Sequence[Sequence[Renewal]]) -> Sequence[Sequence[Outcome]]:
+        renewals = tuple(chain.from_iterable(requests))
+        outcomes = self._renewing.renew(renewals)
+        acked = {
+            renewal.schema
+            for renewal, outcome in zip(renewals, outcomes, strict=True)
+            if renewal.ack is not None and isinstance(outcome, Lease) and outcome.stance.upgrade_id is not None
+        }
+        for schema in acked:  # one may have been the ack that the next move waits for
+            self._nudge(schema)
+        left = iter(outcomes)
+        return [tuple(islice(left, len(request))) for request in requests]
