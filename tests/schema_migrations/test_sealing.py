@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 import sqlalchemy as sa
@@ -10,6 +10,7 @@ from oslo_db.exception import DBError
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.dialects import Database
+from orchestrator.domain.errors import MigrationRefused
 from orchestrator.domain.ladder import Step
 from orchestrator.schema_migrations.alembic_driver import AlembicDriver
 from orchestrator.schema_migrations.bookkeeping_schema import prepare
@@ -150,6 +151,52 @@ def test_contract_removes_what_was_sealed_and_leaves_nothing_behind(expanded: Da
     assert state(driver, expanded).sealed
     assert catalog(expanded) <= before
     execute(expanded, "INSERT INTO customers (id, full_name) VALUES (2, 'Bob')")
+
+
+VIEW = "CREATE VIEW legacy AS SELECT 1 AS id"
+
+
+@pytest.mark.parametrize(
+    ("statements", "code", "words"),
+    [
+        (("ALTER TABLE customers DROP COLUMN name",), "old_shape_missing", "has no column customers.name"),
+        (("DROP TABLE legacy",), "old_shape_missing", "has no table legacy"),
+        (("DROP TABLE legacy", VIEW), "old_shape_view", "has a view of that name"),
+    ],
+)
+def test_what_cannot_be_sealed_is_refused_when_the_upgrade_begins(
+    anywhere: Database, driver: AlembicDriver, statements: Sequence[str], code: str, words: str
+) -> None:
+    driver.install(anywhere, "1")
+    driver.check_database(anywhere, "2")
+    for statement in statements:
+        execute(anywhere, statement)
+    with pytest.raises(MigrationRefused, match=words) as refusal:
+        driver.check_database(anywhere, "2")
+    assert (refusal.value.code, refusal.value.fields["line"]) == (code, 10)
+
+
+def test_a_missing_right_is_refused_when_the_upgrade_begins(
+    driver: AlembicDriver, open_database: Callable[[str, str], Database], postgresql_url: str
+) -> None:
+    database = open_database("test", postgresql_url)
+    prepare(database)
+    driver.install(database, "1")
+    role = f"role_{database.engine.url.database}"
+    execute(database, f"CREATE ROLE {role} LOGIN")
+    execute(database, f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}")
+    theirs = database.engine.url.set(username=role).render_as_string(hide_password=False)
+    with pytest.raises(MigrationRefused, match=f"role {role} does not own table customers") as refusal:
+        driver.check_database(open_database("theirs", theirs), "2")
+    assert refusal.value.code == "right_missing"
+    assert refusal.value.remedy.startswith(f'GRANT "postgres" TO "{role}";')
+    execute(database, f"DROP OWNED BY {role}")
+    execute(database, f"DROP ROLE {role}")
+
+
+def test_after_the_contract_nothing_is_asked_of_what_is_gone(expanded: Database, driver: AlembicDriver) -> None:
+    driver.run(expanded, "2", Step.CONTRACT, owner_epoch=3)
+    driver.check_database(expanded, "2")
 
 
 def catalog(database: Database) -> set[str]:
