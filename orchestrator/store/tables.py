@@ -71,6 +71,12 @@ class Word(TypeDecorator[StrEnum]):
         return None if value is None else self.kind(value)
 
 
+# Made while this module is loaded, by one thread: where several decode a dataclass for the first time, msgspec 0.22
+# lets one of them use what another has not finished, and the process ends.
+_FACTS = msgspec.json.Decoder(DatabaseFacts)
+_TELLING = msgspec.json.Decoder(Telling)
+
+
 class FactsText(TypeDecorator[DatabaseFacts]):
     """The facts of one managed database, as JSON."""
 
@@ -81,7 +87,7 @@ class FactsText(TypeDecorator[DatabaseFacts]):
         return None if value is None else msgspec.json.encode(value).decode()
 
     def process_result_value(self, value: str | None, dialect: Any) -> DatabaseFacts | None:
-        return None if value is None else msgspec.json.decode(value, type=DatabaseFacts)
+        return None if value is None else _FACTS.decode(value)
 
 
 class TellingText(TypeDecorator[Telling]):
@@ -94,7 +100,7 @@ class TellingText(TypeDecorator[Telling]):
         return None if value is None else msgspec.json.encode(value).decode()
 
     def process_result_value(self, value: str | None, dialect: Any) -> Telling | None:
-        return None if value is None else msgspec.json.decode(value, type=Telling)
+        return None if value is None else _TELLING.decode(value)
 
 
 class Words(TypeDecorator[tuple[str, ...]]):
