@@ -9,13 +9,11 @@ from urllib.parse import quote, urlencode
 from orchestrator.client.clock import Clock, Pause, boottime, pause
 from orchestrator.client.errors import NotYet, Unavailable, Unreachable
 from orchestrator.client.patience import Patience
-from orchestrator.client.registry import Copy, first_answer
+from orchestrator.client.registry import LONGEST_COPY_SECONDS, Copy, first_answer
 from orchestrator.client.transport import Transport
 
 LONGEST_QUESTION_SECONDS = 30.0
 """A daemon answers sooner if it can; proxies cut connections that are silent for longer."""
-
-LONGEST_COPY_SECONDS = 10.0
 
 
 def ask_readiness(

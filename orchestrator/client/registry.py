@@ -20,6 +20,9 @@ T = TypeVar("T")
 
 CREATED = 201
 
+LONGEST_COPY_SECONDS = 10.0
+"""How long a copy is waited for where no lease is running out meanwhile."""
+
 _UNUSABLE = re.compile(r"[^A-Za-z0-9._:-]")
 
 
@@ -109,7 +112,7 @@ class Registry:
         self._copy = copy
 
     def join(self, identity: Identity, timeout: float) -> Admittance:
-        """Register. Repeatable with the same identity."""
+        """Register. Repeatable with the same identity. `timeout` is for the daemon."""
         body = {"id": identity.id, "nonce": identity.nonce, "release": identity.release, "host": identity.host}
         if identity.sessions is not None:
             body["sessions"] = identity.sessions
@@ -125,7 +128,7 @@ class Registry:
                 )
             return Admittance(grant, grant.epoch, response.status == CREATED)
 
-        return first_answer(ask, lambda copy: copy.join(identity), self._copy, timeout)
+        return first_answer(ask, lambda copy: copy.join(identity), self._copy, LONGEST_COPY_SECONDS)
 
     def renew(self, identity: Identity, epoch: str, ack: int | None, follows: Standing, timeout: float) -> Grant:
         """Renew, and ack. `follows` lets a daemon notice that its database lost its last commits."""
@@ -141,14 +144,14 @@ class Registry:
         return first_answer(ask, lambda copy: copy.renew(identity, epoch, ack), self._copy, timeout)
 
     def leave(self, identity: Identity, epoch: str, timeout: float) -> None:
-        """Sign off. That it is gone already is what was wanted."""
+        """Sign off. That it is gone already is what was wanted. `timeout` is for the daemon."""
         headers = {"Lease-Epoch": epoch}
 
         def ask() -> None:
             self._transport.request("DELETE", _lease(identity), None, headers, timeout)
 
         try:
-            first_answer(ask, lambda copy: copy.leave(identity, epoch), self._copy, timeout)
+            first_answer(ask, lambda copy: copy.leave(identity, epoch), self._copy, LONGEST_COPY_SECONDS)
         except Refused as error:
             if error.code not in FINAL_CODES:
                 raise
