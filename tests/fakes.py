@@ -11,8 +11,8 @@ from orchestrator.domain.fleets import Instance, Registration
 from orchestrator.domain.inventories import Inventory
 from orchestrator.domain.ladder import InStepBy, Phase, Step
 from orchestrator.domain.releases import Release, Releases
-from orchestrator.domain.upgrades import Moving
 from orchestrator.domain.roles import Role
+from orchestrator.domain.upgrades import Moving
 from orchestrator.domain.view import Copy, DatabaseFacts, MigrationFacts, MigrationState
 from orchestrator.ports import ManagedSchema, StepWatch
 

@@ -378,18 +378,6 @@ def triggers_of(kind: str) -> Triggers:
     return dialect.triggers
 
 
-def triggers_of(kind: str) -> Triggers:
-    """How that kind of database, by SQLAlchemy's name of it, has triggers. Raises `Invalid`."""
-    dialect = _DIALECTS.get(_ALIASES.get(kind, kind))
-    if dialect is None:
-        raise Invalid(
-            "database_unsupported",
-            f"this version makes no triggers on databases of kind {kind!r}",
-            remedy=f"It makes them on: {', '.join(sorted(_DIALECTS))}.",
-        )
-    return dialect.triggers
-
-
 def open_database(name: str, url: str) -> Database:
     """The database of that URL. Does not connect.
 
