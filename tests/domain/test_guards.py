@@ -8,6 +8,7 @@ import pytest
 
 from orchestrator.domain.fleets import InstanceState, Registration, Sessions
 from orchestrator.domain.guards import GUARDS
+from orchestrator.domain.inventories import Inventory
 from orchestrator.domain.ladder import InStepBy, Phase
 from orchestrator.domain.roles import Role, RoleSession
 from orchestrator.domain.upgrades import Move, Upgrade
@@ -80,6 +81,7 @@ REGISTERED = Registration("api", "web-1", "tag", "nonce", "1", "rack7", Instance
 EVICTING = replace(
     an_instance("a1", "1"), state=InstanceState.EVICTING, unproven="it stays", remedy="GRANT x;"
 )  # fmt: skip
+UNREAD = Inventory("worker", "a query", error="it is gone", remedy="Mend it.", max_age_seconds=60, observed_at=NOW - 1)
 CONNECTED = Role("stock_1", "1", sessions=(RoleSession(812, "h1", NOW - 90),), count=1)
 
 
@@ -138,6 +140,9 @@ CLOSED = (
            Phase.BACKFILL, "role_unlockable", ("stock_1",), "GRANT x;", "database main: we may not"),
     Closed("a role that is not locked yet", "roles_settled", in_roles(FENCED, Role("stock_1", "1")), Phase.BACKFILL,
            "role_unlocked", ("stock_1",), "by itself"),
+    Closed("a source that cannot be read", "inventories_support",
+           with_database(a_view(an_upgrade(Phase.EXPANDED)), inventories=(UNREAD,)), Phase.BACKFILL,
+           "inventory_unreadable", ("worker",), "Mend it."),
     Closed("a wave that has not acked", "waves_open",
            in_waves(told_in_waves(), an_instance("a1", acked=BEFORE)), Phase.WRITE_NEW, "wave_open", ("a1",),
            "next renewals", "wave 1 of 2 is told read_new: api; 0 of 1 acked"),
@@ -265,6 +270,8 @@ OPEN = (
     ("instances_support", a_view(an_upgrade(Phase.EXPANDED), instances=(an_instance(),)), Phase.BACKFILL),
     ("instances_support", a_view(an_upgrade(Phase.EXPANDED), reports=(a_report("1", 0),)), Phase.BACKFILL),
     ("fleets_known", replace(in_roles(an_upgrade(), Role("stock_1", "1")), known_fleets=frozenset()), Phase.EXPANDED),
+    ("inventories_support", with_database(
+        a_view(an_upgrade(Phase.EXPANDED)), inventories=(replace(UNREAD, error=None),)), Phase.BACKFILL),
     ("roles_settled", in_roles(an_upgrade(), CONNECTED), Phase.EXPANDED),
     ("roles_settled", in_roles(an_upgrade(Phase.EXPANDED), Role("stock_1", "1")), Phase.BACKFILL),
     ("roles_settled", in_roles(FENCED, Role("stock_1", "1", is_locked=True)), Phase.BACKFILL),
