@@ -26,8 +26,8 @@ from orchestrator.domain.fleets import Instance, Registration
 from orchestrator.domain.inventories import Inventory
 from orchestrator.domain.ladder import Phase, Step
 from orchestrator.domain.releases import Release, Releases
-from orchestrator.domain.upgrades import Moving
 from orchestrator.domain.roles import MOST_SESSIONS, Role
+from orchestrator.domain.upgrades import Moving
 from orchestrator.domain.view import Copy, DatabaseFacts, MigrationFacts
 from orchestrator.inventory_sources import InventorySource
 from orchestrator.ports import StepWatch

@@ -55,6 +55,7 @@ class Place:
             ApiServices(
                 upgrades=services.upgrades,
                 leases=services.leases,
+                renewing=services.renewing,
                 fleets=services.fleets,
                 board=services.board,
                 data_migrations=services.data_migrations,
