@@ -5,7 +5,7 @@ import sys
 from itertools import chain
 from pathlib import Path
 
-from bench import data_migrations, report, takeover
+from bench import data_migrations, report, serving, takeover
 from bench.machine import describe
 
 REPORT = Path("build") / "bench.json"
@@ -16,8 +16,13 @@ def main() -> int:
     arguments = _arguments()
     print(describe())
     measurements: list[report.Measurement] = []
-    everything = chain(takeover.measure(arguments.rounds), data_migrations.measure(arguments.rows, arguments.rounds))
-    for measurement in everything:
+    kinds = {
+        "serving": lambda: serving.measure(arguments.seconds),
+        "takeover": lambda: takeover.measure(arguments.rounds),
+        "data_migrations": lambda: data_migrations.measure(arguments.rows, arguments.rounds),
+    }
+    wanted = arguments.only or kinds
+    for measurement in chain.from_iterable(kinds[name]() for name in kinds if name in wanted):
         print(measurement, flush=True)
         measurements.append(measurement)
     report.write(measurements, arguments.json)
@@ -29,6 +34,10 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure, and write build/bench.json.")
     parser.add_argument("--rows", type=int, default=1_000_000, help="rows of each table (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="the median of them counts (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=5, help="of each load on a daemon (default: %(default)s)")
+    parser.add_argument(
+        "--only", action="append", choices=("serving", "takeover", "data_migrations"), help="leave out the others"
+    )
     parser.add_argument("--json", type=Path, default=REPORT, help="where the numbers go (default: %(default)s)")
     return parser.parse_args()
 
