@@ -13,7 +13,7 @@ from orchestrator.domain.ladder import Phase
 from orchestrator.domain.records import SchemaState
 from orchestrator.domain.releases import Release
 from orchestrator.domain.upgrades import Move, Upgrade, begin, check_way_back
-from orchestrator.domain.view import Approval, StepState
+from orchestrator.domain.view import Approval, DatabaseFacts, StepState
 from orchestrator.domain.ways_back import cancelling
 from orchestrator.ports import ManagedSchema, Transaction
 from orchestrator.services.context import Context, event, running_upgrade
@@ -40,7 +40,8 @@ class Upgrades:
         databases = managed.databases
         was_initialised = known is not None and _is_initialised(known, release)
         if was_initialised:
-            databases = _added(managed, wanted) if known is not None and known.upgrade_id is None else ()
+            at_rest = known is not None and known.upgrade_id is None
+            databases = tuple(facts.name for facts in _added(managed, wanted)) if at_rest else ()
             if not databases:
                 return (f"{schema} is at release {release} already",)
         done = tuple(f"{database}: {managed.initialise(database, wanted)}" for database in databases)
@@ -62,10 +63,12 @@ class Upgrades:
     def begin(self, schema: str, release: str, *, actor: str, reason: str | None = None) -> Upgrade:
         """Begin the upgrade to the next release. Repeating it is harmless; another target is refused.
 
-        The release's migrations are judged first, and nothing is begun if one breaks a rule of its stage.
+        The release's migrations are judged first, and nothing is begun if one breaks a rule of its stage; nor where a
+        database was added and has nothing of the present release yet.
         """
         managed = self._context.managed(schema)
         wanted = managed.releases[release]
+        self._refuse_empty(managed)
         managed.check(wanted)
 
         def work(tx: Transaction) -> Upgrade:
@@ -89,6 +92,20 @@ class Upgrades:
             return upgrade
 
         return self._context.store.run(work)
+
+    def _refuse_empty(self, managed: ManagedSchema) -> None:
+        known = self._context.store.read(lambda tx: tx.schema(managed.name))
+        if known is None or known.release is None or known.upgrade_id is not None:
+            return
+        for facts in _added(managed, managed.releases[known.release]):
+            if not facts.heads:
+                raise Conflict(
+                    "database_empty",
+                    f"database {facts.name} is empty, and {managed.name} is at release {known.release}",
+                    remedy=f"Install that release in it: orchestrator schema init {managed.name} --release "
+                    f"{known.release}",
+                    database=facts.name,
+                )
 
     def approve(
         self,
@@ -283,10 +300,10 @@ class Upgrades:
         )  # fmt: skip
 
 
-def _added(managed: ManagedSchema, release: Release) -> tuple[str, ...]:
-    """The databases that are not at that release, as far as they can be read."""
-    found = (managed.observe(database, release) for database in managed.databases)
-    return tuple(facts.name for facts in found if facts.error is None and not facts.expanded)
+def _added(managed: ManagedSchema, release: Release) -> tuple[DatabaseFacts, ...]:
+    """The databases that are not at that release, as far as they can be read: empty, or never taken over."""
+    found = (managed.observe(database, release, verify=True) for database in managed.databases)
+    return tuple(facts for facts in found if facts.error is None and facts.copy is None and not facts.expanded)
 
 
 def _is_initialised(state: SchemaState, release: str) -> bool:

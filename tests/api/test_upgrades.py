@@ -172,7 +172,8 @@ def test_a_step_that_failed_is_repeated_on_request(world: World) -> None:
     client = world.client()
     failed = client.get(UPGRADE).json()
     assert failed["databases"][0]["step"] == {
-        "state": "failed", "attempts": 1, "error": "a lock was not granted", "remedy": "End session 812.",
+        "state": "failed", "attempts": 1, "code": "lock_timeout", "error": "a lock was not granted",
+        "remedy": "End session 812.",
     }  # fmt: skip
     assert failed["blockers"][0]["code"] == "step_failed"
     database.fails.clear()
