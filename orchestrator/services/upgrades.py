@@ -301,9 +301,15 @@ class Upgrades:
 
 
 def _added(managed: ManagedSchema, release: Release) -> tuple[DatabaseFacts, ...]:
-    """The databases that are not at that release, as far as they can be read: empty, or never taken over."""
-    found = (managed.observe(database, release, verify=True) for database in managed.databases)
-    return tuple(facts for facts in found if facts.error is None and facts.copy is None and not facts.expanded)
+    """The databases that are not at that release, as far as they can be read: never taken over, or empty.
+
+    One without heads counts as empty only beside others that have some: there are tools that keep none.
+    """
+    found = tuple(managed.observe(database, release, verify=True) for database in managed.databases)
+    keeps_heads = any(facts.heads for facts in found)
+    return tuple(
+        facts for facts in found if facts.error is None and facts.copy is None and not facts.expanded and keeps_heads
+    )
 
 
 def _is_initialised(state: SchemaState, release: str) -> bool:
