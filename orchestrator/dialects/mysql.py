@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import NULLTYPE, TypeEngine
 
 from orchestrator.dialects import dead_servers, mysql_sessions
+from orchestrator.dialects.consulting import consulting_mysql
 from orchestrator.dialects.driver_errors import layers, says_disconnected
 from orchestrator.dialects.endpoints import ReadOnly
 from orchestrator.dialects.holders import Holder
@@ -25,6 +26,7 @@ from orchestrator.dialects.mysql_roles import MySQLRoles
 from orchestrator.dialects.mysql_sessions import code_of, is_mariadb
 from orchestrator.dialects.mysql_tagged import MySQLTagged
 from orchestrator.dialects.mysql_triggers import MySQLTriggers
+from orchestrator.dialects.mysql_values import as_bytes, as_stored, differ
 from orchestrator.dialects.triggers import Triggers
 from orchestrator.domain.errors import Conflict, Invalid
 
@@ -90,6 +92,7 @@ class MySQL:
     """
 
     name = "mysql"
+    consulting = staticmethod(consulting_mysql)
     tagged = MySQLTagged()
     roles = MySQLRoles()
     tells_restores = True
@@ -287,22 +290,6 @@ class MySQL:
             yield connection
 
     @contextmanager
-    def consulting(self, engine: Engine, seconds: float) -> Iterator[Connection]:
-        with engine.connect() as connection:
-            in_mariadb = is_mariadb(connection)
-            limit = "max_statement_time" if in_mariadb else "max_execution_time"
-            longest = f"{seconds:.3f}" if in_mariadb else max(1, int(seconds * 1000))
-            connection.exec_driver_sql("SET SESSION TRANSACTION READ ONLY")
-            connection.exec_driver_sql(f"SET SESSION {limit} = {longest}")
-            connection.rollback()
-            try:
-                yield connection
-            finally:
-                connection.rollback()
-                connection.exec_driver_sql("SET SESSION TRANSACTION READ WRITE")
-                connection.exec_driver_sql(f"SET SESSION {limit} = DEFAULT")
-
-    @contextmanager
     def schema_connection(self, engine: Engine) -> Iterator[Connection]:
         with engine.connect() as connection:
             yield connection
@@ -345,7 +332,7 @@ class MySQL:
                 sa.select(*(given.c[f"key_{i}"] for i in range(len(key))))
                 .prefix_with("STRAIGHT_JOIN")
                 .select_from(given.join(table, same))
-                .where(sa.or_(*(_differ(table.c[name], given.c[f"new_{i}"]) for i, name in enumerate(columns))))
+                .where(sa.or_(*(differ(table.c[name], given.c[f"new_{i}"]) for i, name in enumerate(columns))))
                 .order_by(given.c.number)
             )
             return tuple(tuple(row) for row in connection.execute(query))
@@ -355,8 +342,8 @@ class MySQL:
         if isinstance(kind, sa.String) and not isinstance(kind, sa.Enum | mysql.SET):
             if isinstance(kind, sa.CHAR):  # it keeps no spaces at its end
                 value = sa.func.rtrim(value)
-            return _bytes(column).is_distinct_from(_bytes(value))
-        return sa.type_coerce(column, NULLTYPE).is_distinct_from(_as_stored(value, kind))
+            return as_bytes(column).is_distinct_from(as_bytes(value))
+        return sa.type_coerce(column, NULLTYPE).is_distinct_from(as_stored(value, kind))
 
 
 def _prepare_connection(connection: Any, record: Any) -> None:
@@ -473,36 +460,3 @@ def _given(
 def _transport(kind: TypeEngine[Any]) -> TypeEngine[Any]:
     """None is NULL in a column of JSON too."""
     return sa.JSON(none_as_null=True) if isinstance(kind, sa.JSON) else kind
-
-
-def _differ(stored: Column[Any], given: Column[Any]) -> ColumnElement[bool]:
-    """Whether two columns of one type hold different values, byte by byte whatever their collation says."""
-    if isinstance(stored.type, sa.String) and not isinstance(stored.type, sa.Enum | mysql.SET):
-        return sa.cast(stored, sa.LargeBinary).is_distinct_from(sa.cast(given, sa.LargeBinary))
-    return sa.type_coerce(stored, NULLTYPE).is_distinct_from(sa.type_coerce(given, NULLTYPE))
-
-
-def _bytes(text_value: ColumnElement[Any]) -> ColumnElement[Any]:
-    """Text as its bytes, in one character set: collations take letters, and spaces at the end, for equal."""
-    return sa.cast(sa.func.convert(text_value.op("USING")(sa.literal_column("utf8mb4"))), sa.LargeBinary)
-
-
-def _as_stored(value: ColumnElement[Any], kind: TypeEngine[Any]) -> ColumnElement[Any]:
-    """What a column of that type makes of a value. Types that make nothing else of it are left alone."""
-    match kind:
-        case sa.Integer():
-            return sa.cast(value, mysql.DECIMAL(65, 0))
-        case sa.Numeric():
-            return sa.cast(value, mysql.DECIMAL(kind.precision, kind.scale))
-        case sa.Float():
-            number = value if kind.scale is None else sa.func.round(value + sa.literal_column("0e0"), kind.scale)
-            return number if isinstance(kind, sa.Double) else sa.cast(number, mysql.FLOAT())
-        case sa.DateTime():
-            return sa.cast(value, mysql.DATETIME(fsp=getattr(kind, "fsp", None)))
-        case sa.Time():
-            return sa.cast(value, mysql.TIME(fsp=getattr(kind, "fsp", None)))
-        case sa.Date():
-            return sa.cast(value, sa.Date())
-        case sa.BINARY():
-            return sa.func.convert(value, sa.literal_column(f"BINARY({kind.length or 1})"))
-    return value
