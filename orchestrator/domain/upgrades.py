@@ -240,11 +240,12 @@ class Upgrade:
     def is_harmed_by(self, release: str) -> bool:
         """Whether code of this release, found to run in the present phase, may have left rows out of step.
 
-        From write_new on it may have, too, but then there is no way back on which they are moved again.
+        Once the old shape is stale it may have, too, but then there is no way back on which they are moved again.
         """
         side = self.side_of(release)
         is_supported = side is not None and self.phase in self.profile.support(side)
-        return Phase.BACKFILL <= self.phase < Phase.WRITE_NEW and side is not Side.NEW and not is_supported
+        can_be_moved_again = self.phase is Phase.BACKFILL or (self.phase is Phase.READ_NEW and self.old_valid)
+        return can_be_moved_again and side is not Side.NEW and not is_supported
 
     def with_doubt(self, doubt: str) -> Upgrade:
         """What was proven of the rows counts no more, and says why."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from orchestrator.domain.ladder import InStepBy, Phase
 from orchestrator.domain.view import Blocker, View
+from orchestrator.domain.ways_back import again_from
 
 
 def blockers(view: View, target: Phase) -> Iterator[Blocker]:
@@ -19,7 +20,8 @@ def blockers(view: View, target: Phase) -> Iterator[Blocker]:
                 "database_not_in_step",
                 f"a trigger that keeps the shapes in step is missing or switched off in {facts.name}, and "
                 f"{target.word} relies on it",
-                f"Go back and run the expand step again: orchestrator upgrade rollback {upgrade.schema} --to base "
-                f"--reason ..., and when it is there: orchestrator upgrade resume {upgrade.schema}",
+                f"Run the expand step again, which makes it anew: {again}"
+                if (again := again_from(upgrade, Phase.BASE))
+                else "Make it again as the release's expand revisions do.",
                 (facts.name,),
             )
