@@ -176,12 +176,17 @@ class MySQLTriggers:
 
     @contextmanager
     def bypassing(self, connection: Connection) -> Iterator[None]:
-        """Of the session: taken back whatever happens. Where even that fails, the session is given up."""
+        """Of the session: taken back whatever happens. Where even that fails, the session is given up.
+
+        On a cluster a transaction that was given up in favour of another node's may hear of it only here.
+        """
         connection.execute(as_statement(f"SET {BYPASS} = 1"))
         try:
             yield
-        finally:
+            connection.execute(as_statement(f"SET {BYPASS} = NULL"))
+        except BaseException:
             _take_back(connection)
+            raise
 
 
 def _take_back(connection: Connection) -> None:
