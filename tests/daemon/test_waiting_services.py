@@ -25,7 +25,7 @@ class Waiter:
 
     @classmethod
     async def ask(cls, daemon: Daemon, path: str, *headers: str) -> Waiter:
-        reader, writer = await asyncio.open_connection("127.0.0.1", daemon.port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", daemon.port, limit=2**24)
         lines = (f"GET {path} HTTP/1.1", "Host: localhost", "Connection: close", *headers, "", "")
         writer.write("\r\n".join(lines).encode())
         await writer.drain()

@@ -36,7 +36,7 @@ def test_each_fleet_switches_after_the_wave_before_it_has(site: Site) -> None:
                 member.on_change(lambda standing, fleet=fleet: heard.append((fleet, standing.phase)))  # type: ignore[misc]
                 running.enter_context(member)
         daemon.orchestrator("fleet", "resume", SCHEMA, WORKER)
-        daemon.until_phase("write_new")
+        daemon.until_phase("sealed")
         until(lambda: (API, "write_new") in heard, "the last has heard of write_new", also=daemon.account)
         for phase in ("backfill", "read_new", "write_new"):
             assert [fleet for fleet, heard_of in heard if heard_of == phase] == [WORKER, WORKER, API], heard

@@ -72,5 +72,5 @@ def test_what_starts_while_no_daemon_runs_is_counted_by_the_next_one(mixed_site:
         until(lambda: possibly_alive(daemon) == {working.instance_id}, "one has left", also=daemon.account)
         assert daemon.upgrade()["phase"] == "expanded"
         working.leave()
-        daemon.until_phase("write_new")
+        daemon.until_phase("sealed")
     assert daemon.stop() == 0

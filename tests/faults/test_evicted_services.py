@@ -58,7 +58,7 @@ class Held:
     def evict(self) -> None:
         """It is evicted, and the fleet advances."""
         self.daemon.orchestrator("instance", "evict", SCHEMA, FLEET, NAME, "--reason", "silent")
-        self.daemon.until_phase("write_new")
+        self.daemon.until_phase("sealed")
         path = f"/v1/schemas/{SCHEMA}/instances?all=true"
         (instance,) = self.daemon.ask("GET", path).body["instances"]
         assert instance["state"] == "evicted"

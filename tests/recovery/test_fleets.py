@@ -54,6 +54,7 @@ def test_tagged_instance_that_vanished(place: Place, entry: Entry) -> None:
     assert place.goes_on()
 
 
+@pytest.mark.xdist_group("postgresql_roles")
 @mends("Sessions of an evicted instance stay")
 def test_sessions_that_stay(server_place: Place, postgresql_roles: tuple[str, str], entry: Entry) -> None:
     owner, service = postgresql_roles
@@ -74,6 +75,7 @@ def test_sessions_that_stay(server_place: Place, postgresql_roles: tuple[str, st
     engine.dispose()
 
 
+@pytest.mark.xdist_group("postgresql_roles")
 @mends("Somebody is connected under the old release's role")
 def test_role_in_use(server_place: Place, postgresql_roles: tuple[str, str], entry: Entry) -> None:
     _, service = postgresql_roles
@@ -88,6 +90,7 @@ def test_role_in_use(server_place: Place, postgresql_roles: tuple[str, str], ent
     until(server_place.goes_on, "its session has ended")
 
 
+@pytest.mark.xdist_group("postgresql_roles")
 @mends("A role cannot be locked")
 def test_role_that_cannot_be_locked(server_place: Place, postgresql_roles: tuple[str, str], entry: Entry) -> None:
     owner, service = postgresql_roles

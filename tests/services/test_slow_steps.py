@@ -74,14 +74,18 @@ def test_step_that_waits_is_tried_again_while_another_one_takes_long() -> None:
     upgrade = upgrades.begin(SCHEMA, "2", actor="test")
     epoch = Elections(store, "test", ttl_seconds=1e9).campaign()
     assert epoch is not None
-    advancing = Advancing(context, patience_seconds=0.05)
+    advancing = Advancing(context, patience_seconds=1.0)
 
     def states() -> dict[str, StepState]:
         return {
             record.database: record.state for record in store.read(lambda tx: tx.steps(upgrade.id, Phase.EXPANDED))
         }
 
-    cycle = threading.Thread(target=lambda: advancing.advance(SCHEMA, leader_epoch=epoch))
+    def advance() -> None:
+        while not schema.is_slow.is_set():
+            advancing.advance(SCHEMA, leader_epoch=epoch)
+
+    cycle = threading.Thread(target=advance)
     cycle.start()
     try:
         assert schema.is_slow.wait(100)
