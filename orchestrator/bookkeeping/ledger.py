@@ -71,7 +71,15 @@ class LedgerEntry:
             upgrade_id=upgrade_id,
             file_hash=file_hash,
             revision=self.revision,
+            is_reverse=self.is_reverse,
         )
+
+    def before_its_proof(self) -> LedgerEntry:
+        """The same entry with its rows moved, and none of them proven."""
+        return replace(
+            self, state=MigrationState.VERIFYING, verify_cursor=None, rows_verified=0, differences=0,
+            first_differences=None, witness_incarnation=None, error=None, finished_at=None,
+        )  # fmt: skip
 
 
 _COLUMNS = tuple(table.c[field.name] for field in fields(LedgerEntry))

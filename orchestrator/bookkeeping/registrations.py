@@ -48,9 +48,10 @@ def settle(connection: Connection, schema: str, known: Sequence[Registration]) -
             connection.execute(update(table).where(as_read).values(news=False))
 
 
-def evict(connection: Connection, instance: Instance, *, now: float) -> None:
+def evict(connection: Connection, instance: Instance, *, now: float) -> frozenset[str]:
     """From the commit of this on, no new session of the instance gets to work here. Repeatable.
 
+    Returns the tags under which it may have sessions: one whose join was not answered works under another than we know.
     The row is written where there is none, so that an instance that was never here cannot write it alive.
     """
     of_instance = and_(
@@ -58,7 +59,7 @@ def evict(connection: Connection, instance: Instance, *, now: float) -> None:
     )
     ended: dict[str, Any] = {"state": InstanceState.EVICTED.value, "ended_at": now, "news": False}
     if connection.execute(update(table).where(of_instance).values(ended)).rowcount == 1:
-        return
+        return frozenset({instance.tag, connection.execute(select(table.c.tag).where(of_instance)).scalar_one()})
     connection.execute(
         insert(table).values(
             schema_name=instance.schema,
@@ -75,6 +76,7 @@ def evict(connection: Connection, instance: Instance, *, now: float) -> None:
             **ended,
         )
     )
+    return frozenset({instance.tag})
 
 
 def _registration(row: Row[Any]) -> Registration:

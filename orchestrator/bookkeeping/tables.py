@@ -85,8 +85,8 @@ copies = Table(
 )
 """The copy: what this database knows of the upgrade's state, so that it can fence by itself.
 
-`admits` is JSON: for each release that can live in the phase, what it is told to follow and whether it may join now; one
-that is absent may not. Whoever joins here counts `joins` up: a join and a fence come one after the other.
+`admits` is JSON: for each release that can live in the phase, what it is told to follow and whether it may join now;
+one that is absent may not. Whoever joins here counts `joins` up: a join and a fence come one after the other.
 """
 
 instances = Table(

@@ -292,8 +292,9 @@ class LiveSchema:
         """Refused first, and committed; then looked for: a session that is not found yet finds the refusal."""
         with self._working_on(database) as handle:
             with handle.writing() as connection:
-                registrations.evict(connection, instance, now=handle.dialect.now(connection))
-            end_tagged(handle, instance.tag, self._members.get(database, ()))
+                tags = registrations.evict(connection, instance, now=handle.dialect.now(connection))
+            for tag in sorted(tags):
+                end_tagged(handle, tag, self._members.get(database, ()))
 
     def retry_migration(self, database: str, migration: str) -> None:
         with self._working_on(database):

@@ -160,6 +160,7 @@ class DataMigrationRunner:
     def retry(self, name: str, *, followers: Sequence[str] = ()) -> MigrationFacts:
         """Send a data migration that failed, or whose proof is of another incarnation, back to its start.
 
+        Where rows are not moved any more, and only proven, it is proven anew.
         Those of `followers` that belong to the same upgrade go with it: they may have read what it wrote.
         Raises `NotFound`, and `Conflict` for one that is under way, was assumed, or was proven and backfill is over:
         by then the old shape may be stale.
@@ -178,6 +179,9 @@ class DataMigrationRunner:
                 )
             if entry.state is MigrationState.COMPLETE:
                 self._require_phase(connection, entry, entry.upgrade_id)
+            copy = read_copy(connection, self.schema)
+            if copy is not None and copy.moving is Moving.PROOF and not entry.is_reverse:
+                return ledger.save(connection, entry.before_its_proof()).facts()
             ledger.reset(connection, self.schema, entry.upgrade_id, followers)
             return ledger.save(connection, self._at_start(entry)).facts()
 

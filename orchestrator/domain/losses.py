@@ -59,9 +59,13 @@ class Follows:
 
 
 def loss_heard(upgrade: Upgrade, follows: Follows, who: str) -> Loss | None:
-    """The loss that a renewal shows: its instance was told something that the state has forgotten."""
+    """The loss that a renewal shows: its instance was told something that the state has forgotten.
+
+    The number of a publication that was lost may have been given again, to another phase.
+    """
     is_of_this = follows.upgrade_id == upgrade.id and follows.phase in upgrade.profile.phases()
-    if not is_of_this or follows.publication <= upgrade.publication:
+    is_another = follows.publication == upgrade.publication and follows.phase is not upgrade.phase
+    if not is_of_this or (follows.publication <= upgrade.publication and not is_another):
         return None
     return Loss(
         f"{who} was told publication {follows.publication}, and the state knows only {upgrade.publication}",

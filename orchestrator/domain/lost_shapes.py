@@ -26,8 +26,8 @@ def shape_lost(view: View) -> str | None:
 
 
 def _matters(upgrade: Upgrade) -> bool:
-    """From write_new on the old shape is stale, unless triggers keep it: there is nothing to move rows from."""
-    is_rooted = upgrade.phase < Phase.WRITE_NEW or upgrade.old_valid
+    """Where the old shape may be stale there is nothing to move rows from."""
+    is_rooted = upgrade.phase < Phase.READ_NEW or upgrade.old_valid
     is_proven_again = upgrade.goal < Phase.BACKFILL
     return upgrade.phase >= Phase.BACKFILL and is_rooted and not upgrade.is_past_return and not is_proven_again
 

@@ -141,13 +141,13 @@ class Upgrade:
         return self._next(fence=self.phase, move=Move.RESTING)
 
     def with_step_begun(self) -> Upgrade:
-        """The move validated and the intent of its step on record.
+        """The move validated and the intent of its step on record. By then everybody was told the present phase.
 
         Sealing drops what kept the old shape valid, if triggers did.
         """
         in_step_by_triggers = self.profile.in_step_by is InStepBy.TRIGGERS
         loses_old = self.step is Step.SEAL and in_step_by_triggers
-        return self._next(move=Move.STEPPING, old_valid=self.old_valid and not loses_old)
+        return self._next(move=Move.STEPPING, old_valid=self.old_valid and not loses_old, telling=None)
 
     def published(self, now: float, *, wave: int | None = None, stays: bool = False) -> Upgrade:
         """The fenced phase entered. The last rung completes the upgrade.
@@ -212,7 +212,8 @@ class Upgrade:
         """The last commits of the state, or of a database, may be gone: nothing moves until everybody is heard again.
 
         `revision` is the highest that anybody knows, `phase` the one that was published by then, if that is known;
-        `removing` says that the intent of contracted was. What was acked and proven counts no more.
+        `removing` says that the intent of contracted was. What was acked and proven counts no more, nor what was
+        doubted: all of it is proven anew.
         """
         present = self.phase if phase is None else phase
         goes_on = (removing or self.is_past_return) and present is not Phase.CONTRACTED
@@ -227,6 +228,7 @@ class Upgrade:
             publication=following,
             old_valid=False,
             reversing=False,
+            doubt=None,
             telling=None,
             frozen=why,
             frozen_until=until,

@@ -33,6 +33,8 @@ def take_over(
             _add(tx, standing, registration, tx.now + ttl_seconds)
         elif instance.tag != registration.tag and instance.nonce != registration.nonce:
             continue
+        elif instance.state is InstanceState.EVICTED and registration.state is InstanceState.ALIVE:
+            tx.save_instance(replace(instance, is_refused=False), expected=InstanceState.EVICTED)  # it is refused again
         elif instance.state is InstanceState.ALIVE:
             tx.save_instance(_updated(instance, standing, registration, tx.now, tx.now + ttl_seconds))
         known.append(registration)

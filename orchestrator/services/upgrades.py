@@ -209,7 +209,8 @@ class Upgrades:
                 return upgrade
             towards = f"the upgrade towards {goal.word}"
             self._note(tx, upgrade, "resume", f"{actor} resumed {towards}", actor, reason)
-            return replace(upgrade.with_pause(None), goal=goal)
+            reversing = upgrade.reversing and goal < upgrade.phase
+            return replace(upgrade.with_pause(None), goal=goal, reversing=reversing)
 
         return self._steer(schema, if_revision, change)
 
