@@ -76,6 +76,7 @@ class Upgrades:
             if state.upgrade_id is not None:
                 return _same_or_refuse(running_upgrade(tx, state), release)
             _check_next(state, wanted, managed.releases.after)
+            _check_not_forgotten(tx, state)
             assert state.release is not None
             upgrade = tx.add_upgrade(
                 begin(
@@ -352,3 +353,19 @@ def _check_next(state: SchemaState, wanted: Release, after: Callable[[str], Rele
             f"{state.name} is at release {state.release}; {wanted.name} is not the release that follows",
             remedy=f"Upgrade to {following.name} first." if following else f"{state.release} is the newest release.",
         )
+
+
+def _check_not_forgotten(tx: Transaction, state: SchemaState) -> None:
+    """Refuse where a database knows more than the state: an upgrade that is begun now would repeat its revisions."""
+    for reading in tx.readings(state.name):
+        copy = reading.facts.copy
+        if copy is not None and copy.revision > state.last_revision:
+            raise Conflict(
+                "copy_ahead",
+                f"database {reading.database} holds revision {copy.revision} of {state.name}, the state only "
+                f"{state.last_revision}: the state database lost commits, or another orchestrator manages this one",
+                remedy="Restore a newer backup of the state database, or find out which state is the right one, before "
+                "anything goes on.",
+                schema=state.name,
+                database=reading.database,
+            )

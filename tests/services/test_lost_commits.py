@@ -9,7 +9,7 @@ import pytest
 from orchestrator.domain.errors import Conflict, Invalid, NotYet, StepFailed
 from orchestrator.domain.ladder import Phase, Step
 from orchestrator.domain.upgrades import Status, Upgrade
-from orchestrator.domain.view import MigrationState, Policy
+from orchestrator.domain.view import Copy, MigrationState, Policy
 from orchestrator.store.memory import MemoryStore
 from tests.services.conftest import MakeSite
 from tests.services.site import SCHEMA, Process, Site
@@ -190,3 +190,12 @@ def test_the_way_back_from_backfill_stays_open(site: Site) -> None:
     site.clock.advance(FROZEN_SECONDS)
     site.daemon("later").work()
     assert site.upgrade.status is Status.CANCELLED
+
+
+def test_no_upgrade_is_begun_over_one_that_the_state_has_forgotten(make_site: MakeSite) -> None:
+    site = make_site(databases=("one",)).nobody_runs()
+    site.managed.on["one"].copy = Copy(7, Phase.WRITE_NEW, Phase.WRITE_NEW, 40, "incarnation-1")
+    site.daemon("reader").cycle()
+    with pytest.raises(Conflict, match="lost commits") as refused:
+        site.begin()
+    assert refused.value.code == "copy_ahead"
