@@ -28,7 +28,7 @@ from orchestrator.schema_migrations.phase_guard import Novelty, Warning_, judge_
 from orchestrator.schema_migrations.places import refused
 from orchestrator.schema_migrations.recording import GUARD_DIALECT, Recording, record, untold
 from orchestrator.schema_migrations.runner import PlannedRevision, Position, Runner
-from orchestrator.schema_migrations.sealing import PlannedTrigger, Sealing, seal_state
+from orchestrator.schema_migrations.sealing import NO_TRIGGERS, PlannedTrigger, Sealing, seal_state
 from orchestrator.schema_migrations.step_plan import (
     ADOPTED,
     INSTALL,
@@ -130,15 +130,18 @@ class AlembicDriver:
             self._refuse_unknown(found, reading)
             heads, applied = self.tree.applied(reading.versions)
             wrong = differences(connection, self._expectations(found, applied, database))
-            triggers = seal_state(
-                connection,
-                database,
-                self.schema,
-                found,
-                self._syncs(found, database),
-                contracting=self._is_contracting(found, connection),
-            )
-        expanded = not wrong and self._there(found, Stage.EXPAND, applied, reading)
+            is_run = self._there(found, Stage.EXPAND, applied, reading)
+            triggers = NO_TRIGGERS
+            if is_run:  # before, there is nothing to read, which would wait for whoever holds a table
+                triggers = seal_state(
+                    connection,
+                    database,
+                    self.schema,
+                    found,
+                    self._syncs(found, database),
+                    contracting=self._is_contracting(found, connection),
+                )
+        expanded = not wrong and is_run
         contracted = expanded and self._there(found, Stage.CONTRACT, applied, reading)
         return Position(heads, expanded, contracted, empty=False, differences=wrong, triggers=triggers)
 

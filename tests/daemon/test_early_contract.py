@@ -90,7 +90,7 @@ def assert_stale_instance_is_named(site: Site, daemon: Daemon) -> None:
     assert f"{member.instance_id} on cell07" in said
     assert f"{command} --attest-dead --reason" in said
     words = command.split()[1:]
-    assert "--attest-dead" in daemon.orchestrator(*words, "--reason", "it was stopped", code=2)
+    assert "--attest-dead" in daemon.orchestrator(*words, "--reason", "it was stopped", code=1)
     assert "reason" in daemon.orchestrator(*words, "--attest-dead", code=2)
     path = f"/v1/schemas/{SCHEMA}/fleets/{API}/instances/{member.instance_id}/evict"
     refused = daemon.ask("POST", path, {"reason": "it was stopped", "attest_dead": False})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import importlib.metadata
 import subprocess
 import sys
 import tomllib
@@ -46,17 +46,10 @@ def test_its_sql_can_be_written_without_a_database(kind: str) -> None:
 
 
 def test_alembic_loads_the_operations_by_itself(tmp_path: Path) -> None:
-    """As it is installed, and in a process that has not asked for them."""
+    """As they are installed, and in a process that has not asked for them."""
+    installed = {each.name for each in importlib.metadata.entry_points(group="alembic.plugins")}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    (name, module), *others = project["entry-points"]["alembic.plugins"].items()
-    assert not others
-    installed = tmp_path / "installed-1.dist-info"
-    installed.mkdir()
-    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: installed\nVersion: 1\n")
-    (installed / "entry_points.txt").write_text(f"[alembic.plugins]\n{name} = {module}\n")
+    assert set(project["entry-points"]["alembic.plugins"]) <= installed
     asks = "import alembic; print(hasattr(alembic.op, 'create_sync_trigger'))"
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{tmp_path}"}
-    done = subprocess.run(
-        [sys.executable, "-c", asks], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", asks], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout == "True\n"
