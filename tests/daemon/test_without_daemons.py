@@ -16,7 +16,7 @@ from tests.daemon.inventory import API, FLEETS, Stock, stocks
 NOTHING_RUNS = ("--release", "1", "--instances", "0")
 
 
-@pytest.fixture(params=["postgresql", pytest.param("mysql", id="mariadb")])
+@pytest.fixture(params=["postgresql", pytest.param("mysql", id="mariadb", marks=pytest.mark.kill)])
 def mixed_site(request: pytest.FixtureRequest, site: Site) -> Site:
     """A site whose managed database is of that kind."""
     new_url: Callable[[], str] = request.getfixturevalue(f"new_{request.param}_url")

@@ -94,6 +94,9 @@ def _answers(daemon: Daemon) -> bool:
         return False
 
 
+TOO_OLD = "(release_too_old)"
+
+
 @dataclass(eq=False)
 class Process:
     """One process of the service, and its end."""
@@ -171,7 +174,7 @@ class Fleets:
             for slot in self.slots:
                 for owner in slot.owners:
                     if not owner.runs and not owner.is_over:
-                        self._end(owner)
+                        self._end(slot, owner)
                 if not slot.of(slot.release) and not self._stopping:
                     self._start(slot)
         if time.monotonic() >= self._look_at:
@@ -237,9 +240,13 @@ class Fleets:
         process.start()
         slot.owners.append(Process(told, process, log))
 
-    def _end(self, owner: Process) -> None:
+    def _end(self, slot: Slot, owner: Process) -> None:
         owner.is_over = True
         code = owner.exit_code
+        if code == 1 and owner.told.release == "1" and TOO_OLD in owner.log.read_text():
+            slot.release = "2"  # the last of the old release was killed, and the upgrade went on before it was back
+            over(owner.told.journal).touch()
+            return
         assert code in (0, -signal.SIGKILL), f"{owner.told.instance} ended with {code}:\n{owner.log.read_text()}"
         over(owner.told.journal).touch()
         if code != 0:

@@ -86,6 +86,12 @@ def told_whatever_fence_stands(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(waves, "is_told", is_told)
 
 
+def steps_keep_the_telling(patch: pytest.MonkeyPatch) -> None:
+    """A step that begins leaves those untold who were not told yet."""
+    begun = Upgrade.with_step_begun
+    patch.setattr(Upgrade, "with_step_begun", lambda self: replace(begun(self), telling=self.telling))
+
+
 def told_whatever_it_supports(patch: pytest.MonkeyPatch) -> None:
     """A newcomer is told the phase before although its release cannot live there."""
     real = telling.is_told
@@ -149,7 +155,7 @@ MISSED = (
     Without("a move begins while a paused fleet is held", waves.S1_PHASES, PausedWorld,
             both(without_guard("fleets_not_paused"), told_whatever_fence_stands)),
     Without("a pause splits a move under way: a join at the fence is told the phase before", rules.S2,
-            PausesAtOnceWithoutWaves, told_whatever_fence_stands),
+            PausesAtOnceWithoutWaves, both(told_whatever_fence_stands, steps_keep_the_telling)),
     Without("a newcomer is told a phase that it does not support", rules.S1_RANGE, WavedWorld,
             told_whatever_it_supports),
     Without("the way back is told in waves too", waves.S1_PHASES, WavedWorld, the_way_back_is_told_in_waves,
@@ -171,6 +177,8 @@ HELD_BY_ANOTHER = (
     Without("no guard fleets_not_paused: the same", "", PausedWorld, without_guard("fleets_not_paused")),
     Without("a join at the fence is told the phase before: both guards were asked before it stood", "", WavedWorld,
             told_whatever_fence_stands),
+    Without("a join at the fence is told the phase before, and a pause holds at once: a step ends the telling", "",
+            PausesAtOnceWithoutWaves, told_whatever_fence_stands),
     Without("a pause holds at once: while the fence stands everybody is told", "", PausesAtOnceWithoutWaves),
 )  # fmt: skip
 

@@ -271,6 +271,7 @@ def recorded(site: Site) -> tuple[object, ...]:
     )
 
 
+@pytest.mark.kill
 def test_a_daemon_that_sleeps_at_any_point_writes_nothing_once_another_leads(make_site: MakeSite) -> None:
     """While it sleeps, the other one completes the upgrade, and begins the next."""
     _, points = whole_upgrade(make_site)
@@ -299,6 +300,7 @@ def test_a_daemon_that_sleeps_at_any_point_writes_nothing_once_another_leads(mak
     assert len(at_last) == len(points)
 
 
+@pytest.mark.kill
 def test_two_daemons_that_take_turns_at_every_write_make_one_upgrade(make_site: MakeSite) -> None:
     """The second one has the same epoch: as if it had died and come back while its old self still ran."""
     site, points = whole_upgrade(make_site)
