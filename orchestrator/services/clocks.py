@@ -75,7 +75,7 @@ class ClockWatch:
     def jumped_before(self, moment: float) -> bool:
         """Whether a jump is not on record that was noticed before that moment of our own clock."""
         jump = self._jump
-        return self.has_news and jump is not None and jump[1] <= moment
+        return self.has_news and jump is not None and jump[1] < moment
 
     def now(self) -> float:
         """Our own clock."""
