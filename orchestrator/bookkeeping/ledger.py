@@ -16,6 +16,18 @@ from orchestrator.bookkeeping.tables import data_migrations as table
 from orchestrator.domain.errors import LostCursor
 from orchestrator.domain.view import MigrationFacts, MigrationState
 
+_UNPROVEN: dict[str, Any] = {
+    "state": MigrationState.VERIFYING,
+    "verify_cursor": None,
+    "rows_verified": 0,
+    "differences": 0,
+    "first_differences": None,
+    "witness_incarnation": None,
+    "error": None,
+    "finished_at": None,
+}
+"""An entry whose rows are moved, and none of them proven."""
+
 
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
@@ -76,10 +88,7 @@ class LedgerEntry:
 
     def before_its_proof(self) -> LedgerEntry:
         """The same entry with its rows moved, and none of them proven."""
-        return replace(
-            self, state=MigrationState.VERIFYING, verify_cursor=None, rows_verified=0, differences=0,
-            first_differences=None, witness_incarnation=None, error=None, finished_at=None,
-        )  # fmt: skip
+        return replace(self, **_UNPROVEN)
 
 
 _COLUMNS = tuple(table.c[field.name] for field in fields(LedgerEntry))
@@ -176,16 +185,7 @@ def doubt(connection: Connection, schema: str, upgrade_id: int | None) -> None:
         table.c.state.in_([MigrationState.COMPLETE, MigrationState.VERIFYING]),
         ~table.c.is_reverse,
     ]
-    anew = {
-        "state": MigrationState.VERIFYING,
-        "verify_cursor": None,
-        "rows_verified": 0,
-        "differences": 0,
-        "first_differences": None,
-        "witness_incarnation": None,
-        "finished_at": None,
-    }
-    connection.execute(update(table).where(*proven).values({**anew, "revision": table.c.revision + 1}))
+    connection.execute(update(table).where(*proven).values({**_UNPROVEN, "revision": table.c.revision + 1}))
 
 
 def _is(schema: str, name: str) -> ColumnElement[bool]:

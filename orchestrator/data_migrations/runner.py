@@ -185,15 +185,6 @@ class DataMigrationRunner:
             ledger.reset(connection, self.schema, entry.upgrade_id, followers)
             return ledger.save(connection, self._at_start(entry)).facts()
 
-    def fence(self, connection: Connection) -> None:
-        """Take every cursor away, in the transaction that tells this database that backfill is left."""
-        ledger.fence(connection, self.schema)
-
-    def reset(self, connection: Connection, upgrade_id: int) -> None:
-        """Send this upgrade's data migrations back to their start, in the transaction that publishes a phase below
-        backfill: what was moved or proven may not hold any more."""
-        ledger.reset(connection, self.schema, upgrade_id)
-
     # -- the ledger --------------------------------------------------------------------------------------------------
 
     def _enrol(self, connection: Connection, release: Release, name: str, file_hash: str, upgrade_id: int) -> None:

@@ -10,10 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import sqlglot
 from sqlalchemy import Connection, text
-from sqlglot import exp
-from sqlglot.errors import SqlglotError
 
 from orchestrator.dialects.triggers import (
     ColumnFacts,
@@ -27,6 +24,7 @@ from orchestrator.dialects.triggers import (
     TableKind,
     as_statement,
     causes,
+    is_constant,
     with_columns,
 )
 
@@ -373,21 +371,10 @@ def _definitions(connection: Connection, kind: PieceKind, place: str, names: lis
 def _column(row: Any) -> ColumnFacts:
     if row.default is None and not (row.numbered or row.type_default):
         return ColumnFacts(row.name, generated=row.generated)
-    if row.default is None or row.numbered or not _is_constant(row.default):
+    if row.default is None or row.numbered or not is_constant(row.default, "postgres"):
         numbered = row.numbered or "nextval(" in (row.default or "")
         return ColumnFacts(row.name, DefaultKind.COMPUTED, generated=row.generated, numbered=numbered)
     return ColumnFacts(row.name, DefaultKind.CONSTANT, f"CAST({row.default} AS {row.type})", row.generated)
-
-
-def _is_constant(default: str) -> bool:
-    """A literal, be it signed or cast. CURRENT_TIMESTAMP is none: it differs from statement to statement."""
-    try:
-        found = sqlglot.parse_one(default, read="postgres")
-    except SqlglotError:
-        return False
-    while isinstance(found, exp.Paren | exp.Cast | exp.Neg):
-        found = found.this
-    return isinstance(found, exp.Literal | exp.Boolean | exp.Null)
 
 
 def _missing(row: Any) -> Iterator[MissingRight]:

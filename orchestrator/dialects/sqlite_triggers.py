@@ -11,10 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import sqlglot
 from sqlalchemy import Connection, text
-from sqlglot import exp
-from sqlglot.errors import SqlglotError
 
 from orchestrator.dialects.triggers import (
     ColumnFacts,
@@ -27,6 +24,7 @@ from orchestrator.dialects.triggers import (
     TableFacts,
     TableKind,
     causes,
+    is_constant,
     with_columns,
 )
 
@@ -246,19 +244,9 @@ def _column(row: Any, primary: Sequence[Any]) -> ColumnFacts:
         return ColumnFacts(row.name, DefaultKind.COMPUTED, numbered=True)
     if row.dflt_value is None or row.dflt_value.upper() == "NULL":
         return ColumnFacts(row.name, generated=generated)
-    if not _is_constant(row.dflt_value):
+    if not is_constant(row.dflt_value, "sqlite"):
         return ColumnFacts(row.name, DefaultKind.COMPUTED, generated=generated)
     return ColumnFacts(row.name, DefaultKind.CONSTANT, row.dflt_value, generated)
-
-
-def _is_constant(default: str) -> bool:
-    try:
-        found = sqlglot.parse_one(default, read="sqlite")
-    except SqlglotError:
-        return False
-    while isinstance(found, exp.Paren | exp.Cast | exp.Neg):
-        found = found.this
-    return isinstance(found, exp.Literal | exp.Boolean | exp.Null | exp.HexString)
 
 
 def _quote(name: str) -> str:

@@ -15,7 +15,10 @@ from enum import StrEnum
 from typing import Protocol
 
 import sqlalchemy as sa
+import sqlglot
 from sqlalchemy import Connection
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
 
 from orchestrator.domain.errors import Invalid
 
@@ -331,3 +334,17 @@ def _identifier(prefix: str, *names: str | None) -> str:
     digest = hashlib.blake2b("\0".join(name or "" for name in names).encode(), digest_size=4).hexdigest()
     slug = _SLUG.sub("_", "_".join(name for name in names[1:] if name).lower()).strip("_")[:_SLUG_CHARACTERS]
     return f"{prefix}{slug}_{digest}" if slug else f"{prefix}{digest}"
+
+
+def is_constant(default: str, read: str) -> bool:
+    """Whether a default is a literal, be it signed or cast; `read` is the grammar's name.
+
+    CURRENT_TIMESTAMP is none: it differs from statement to statement.
+    """
+    try:
+        found = sqlglot.parse_one(default, read=read)
+    except SqlglotError:
+        return False
+    while isinstance(found, exp.Paren | exp.Cast | exp.Neg):
+        found = found.this
+    return isinstance(found, exp.Literal | exp.Boolean | exp.Null | exp.HexString)

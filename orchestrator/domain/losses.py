@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from orchestrator.domain.fleets import EXPIRY_MARGIN_SECONDS
 from orchestrator.domain.ladder import Phase
-from orchestrator.domain.upgrades import Move, Upgrade
+from orchestrator.domain.upgrades import Move, Status, Upgrade
 from orchestrator.domain.view import DatabaseFacts
 
 
@@ -44,7 +44,7 @@ def loss_in(upgrade: Upgrade, databases: Iterable[DatabaseFacts], state_incarnat
     if upgrade.incarnation is not None and state_incarnation not in (None, upgrade.incarnation):
         return Loss("the state database is not the one that it was: it was restored, or failed over", 0)
     for each in read:
-        if upgrade.frozen is None and each.copy is not None and is_another(each):
+        if is_to_be_told(upgrade, each):
             return Loss(f"database {each.name} is not the one that it was: it was restored, or failed over", 0)
     return None
 
@@ -74,9 +74,13 @@ def loss_heard(upgrade: Upgrade, follows: Follows, who: str) -> Loss | None:
     )
 
 
-def is_another(facts: DatabaseFacts) -> bool:
-    """Whether the database has another history than when its copy was written."""
-    return facts.copy is not None and facts.copy.incarnation != facts.incarnation
+def is_to_be_told(upgrade: Upgrade, facts: DatabaseFacts) -> bool:
+    """Whether the database has another history than when its copy was written, and the upgrade does not know it yet.
+
+    Until it does, the copy stays as it is: a new one would hide that.
+    """
+    is_another = facts.copy is not None and facts.copy.incarnation != facts.incarnation
+    return is_another and upgrade.frozen is None and upgrade.status is Status.RUNNING
 
 
 def frozen_seconds(ttl_seconds: float) -> float:

@@ -17,7 +17,7 @@ from orchestrator.domain import planner
 from orchestrator.domain.errors import Conflict, OrchestratorError, Unavailable
 from orchestrator.domain.fleets import Registration
 from orchestrator.domain.inventories import REMEMBERED_SECONDS, Inventory
-from orchestrator.domain.losses import is_another
+from orchestrator.domain.losses import is_to_be_told
 from orchestrator.domain.records import DatabaseReading
 from orchestrator.domain.upgrades import Move, Status, Upgrade
 from orchestrator.domain.view import Copy, DatabaseFacts, StepRecord, StepState
@@ -141,8 +141,8 @@ class Advancing:
         def read(database: str) -> DatabaseFacts:
             release = managed.releases[upgrade.to_release] if upgrade is not None and not look.at_rest else None
             facts = managed.observe(database, release, verify=look.verify)
-            is_loss_on_record = look.at_rest or upgrade is None or upgrade.frozen is not None or not is_another(facts)
-            if copy is not None and facts.error is None and is_behind(facts, copy) and is_loss_on_record:
+            keeps_old = upgrade is not None and is_to_be_told(upgrade, facts)
+            if copy is not None and facts.error is None and is_behind(facts, copy) and not keeps_old:
                 try:
                     managed.write_copy(database, copy)
                 except OrchestratorError as error:

@@ -61,6 +61,17 @@ class Context:
         self.store.run(work)
 
 
+def check_fleet(managed: ManagedSchema, fleet: str) -> None:
+    """Raise `NotFound` (code `fleet_unknown`) for a fleet that no release lists."""
+    listed = {each for release in managed.releases.ordered for each in release.fleets}
+    if fleet not in listed:
+        raise NotFound(
+            "fleet_unknown",
+            f"no release of {managed.name} lists a fleet {fleet!r}",
+            remedy=f"Fleets in its manifest: {', '.join(sorted(listed)) or 'none'}.",
+        )
+
+
 def standing_of(tx: Transaction, managed: ManagedSchema, state: SchemaState) -> Standing:
     """Where the schema stands, as this transaction sees it."""
     upgrade = tx.upgrade(state.upgrade_id) if state.upgrade_id is not None else None

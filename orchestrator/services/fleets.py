@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from orchestrator.domain.errors import NotFound
 from orchestrator.domain.ladder import Phase
 from orchestrator.domain.telling import fleet_is_told, has_acked, held_fleets, is_held, pause_revision, teller
 from orchestrator.domain.waves import FleetPause
 from orchestrator.ports import ManagedSchema, Transaction
-from orchestrator.services.context import Context, event, latest_readings, running_upgrade, view_of
+from orchestrator.services.context import Context, check_fleet, event, latest_readings, running_upgrade, view_of
 from orchestrator.services.vouching import check_reason
 
 
@@ -47,7 +46,7 @@ class Fleets:
     def show(self, schema: str, fleet: str) -> FleetStatus:
         """One fleet. Raises `NotFound` (code `fleet_unknown`)."""
         managed = self._context.managed(schema)
-        _check_fleet(managed, fleet)
+        check_fleet(managed, fleet)
         return self._context.store.read(lambda tx: self._status(tx, managed, fleet))
 
     def pause(self, schema: str, fleet: str, *, actor: str, reason: str) -> FleetStatus:
@@ -57,7 +56,7 @@ class Fleets:
         not hear of. It holds up the move after that; it never holds up the way back, on which it is told as everybody.
         """
         managed = self._context.managed(schema)
-        _check_fleet(managed, fleet)
+        check_fleet(managed, fleet)
         check_reason(reason)
 
         def work(tx: Transaction) -> FleetStatus:
@@ -81,7 +80,7 @@ class Fleets:
     def resume(self, schema: str, fleet: str, *, actor: str, reason: str | None) -> FleetStatus:
         """Tell this fleet what was published meanwhile, and all that follows. Repeatable."""
         managed = self._context.managed(schema)
-        _check_fleet(managed, fleet)
+        check_fleet(managed, fleet)
 
         def work(tx: Transaction) -> FleetStatus:
             state = tx.lock_schema(schema)
@@ -147,13 +146,3 @@ def effect_of(fleet: FleetStatus) -> str:
     if fleet.is_held and fleet.phase is not None:
         return f"it stays at {fleet.phase.word}"
     return f"it goes no further than {fleet.phase.word}" if fleet.phase is not None else "it will stay at base"
-
-
-def _check_fleet(managed: ManagedSchema, fleet: str) -> None:
-    listed = dict.fromkeys(each for release in managed.releases.ordered for each in release.fleets)
-    if fleet not in listed:
-        raise NotFound(
-            "fleet_unknown",
-            f"no release of {managed.name} lists a fleet {fleet!r}",
-            remedy=f"Fleets in its manifest: {', '.join(sorted(listed)) or 'none'}.",
-        )

@@ -18,7 +18,7 @@ from orchestrator.domain.telling import Hearer
 from orchestrator.domain.upgrades import Status
 from orchestrator.ports import ManagedSchema, Transaction
 from orchestrator.services import importing
-from orchestrator.services.context import Context, event, standing_of
+from orchestrator.services.context import Context, check_fleet, event, standing_of
 from orchestrator.services.recording import record
 from orchestrator.services.telling import Telling
 from orchestrator.services.together import run_together
@@ -97,7 +97,7 @@ class Leases:
     ) -> Callable[[Transaction], Lease]:
         """What `join` does in its transaction, for whoever has several joins in one. Raises what needs none."""
         managed = self._context.managed(schema)
-        _check_fleet(managed, fleet)
+        check_fleet(managed, fleet)
         _check_name(_ID, "instance id", instance_id, "Use 1 to 64 letters, digits and . _ : - after a letter or digit.")
         _check_name(_NONCE, "nonce", nonce, "Use 1 to 64 letters, digits and . _ : -")
 
@@ -269,7 +269,7 @@ class Leases:
         counts no more, also when another report takes its place. Raises `Invalid` where the release must hold leases.
         """
         managed = self._context.managed(schema)
-        _check_fleet(managed, fleet)
+        check_fleet(managed, fleet)
         managed.releases[release]
         if instances < 0:
             raise Invalid("instances_negative", "the number of instances cannot be negative", remedy="Give 0 or more.")
@@ -339,16 +339,6 @@ class Leases:
 def _epoch(salt: str, nonce: str) -> str:
     """The secret of a lease: a repeated registration is told the same one, though it is kept nowhere."""
     return hashed(f"{salt}:{nonce}")[:32]
-
-
-def _check_fleet(managed: ManagedSchema, fleet: str) -> None:
-    listed = {each for release in managed.releases.ordered for each in release.fleets}
-    if fleet not in listed:
-        raise NotFound(
-            "fleet_unknown",
-            f"no release of {managed.name} lists a fleet {fleet!r}",
-            remedy=f"Fleets in its manifest: {', '.join(sorted(listed)) or 'none'}.",
-        )
 
 
 def _check_name(pattern: re.Pattern[str], what: str, value: str, remedy: str) -> None:

@@ -136,7 +136,7 @@ def test_fence_takes_every_cursor(customers: Site) -> None:
         seen = ledger.find(connection, SCHEMA, "split_name")
     assert seen is not None
     with customers.database.writing() as connection:
-        customers.runner.fence(connection)
+        ledger.fence(connection, SCHEMA)
     with pytest.raises(LostCursor), customers.database.writing() as connection:
         ledger.save(connection, seen)
 
@@ -172,8 +172,8 @@ def test_going_below_backfill_starts_again_from_the_first_row(customers: Site) -
     customers.start("split_name", SPLIT)
     assert customers.run("split_name").state is MigrationState.COMPLETE
     with customers.database.writing() as connection:
-        customers.runner.fence(connection)
-        customers.runner.reset(connection, UPGRADE)
+        ledger.fence(connection, SCHEMA)
+        ledger.reset(connection, SCHEMA, UPGRADE)
     customers.enter(Phase.EXPANDED)
     facts = customers.facts("split_name")
     assert (facts.state, facts.witness, facts.rows_done, facts.rows_verified) == (MigrationState.PENDING, None, 0, 0)
