@@ -13,11 +13,12 @@ RUN := $(VENV)/.installed-demo
 DEVELOP := $(VENV)/.installed-all
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-real test-kill test-galera lint bench clean
+.PHONY: help demo test check-protocol test-real test-kill test-galera lint bench clean
 
 help:
 	@echo "make demo       upgrade an example service under traffic, live in this terminal"
 	@echo "make test       all tests, on real SQLite, PostgreSQL and MariaDB"
+	@echo "make check-protocol  every order of events in wide bounds, and the shortest way to each fault that a safeguard prevents"
 	@echo "make test-real  drive real services of other projects through an upgrade"
 	@echo "make test-kill  a whole upgrade on each database under 30 SIGKILLs; SEED=... repeats one"
 	@echo "make test-galera  a cluster of two nodes: races, certification, nodes that are killed"
@@ -30,7 +31,11 @@ demo: $(RUN)
 
 test: $(DEVELOP)
 	@bash .ci/servers
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not real and not kill and not galera" $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not real and not kill and not galera and not protocol" $(ARGS)
+
+# The protocol: every order of events that the explorer knows, in wide bounds, and long random walks over the services.
+check-protocol: $(DEVELOP)
+	@$(BIN)/python -m pytest -n $(WORKERS) -m "protocol or not kill" tests/protocol tests/services/test_any_order.py $(ARGS)
 
 test-real: $(DEVELOP)
 	@$(BIN)/python -m pytest -m real -s tests/real $(ARGS)
