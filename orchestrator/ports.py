@@ -160,7 +160,10 @@ class Transaction(Protocol):
     def forget_daemon(self, daemon_id: str) -> None: ...
 
     def move_leases(self, seconds: float, grant_seconds: float) -> None:
-        """Move the times of all leases of instances and daemons that may be alive, and their ends by so much more."""
+        """Move the times of all leases of instances and daemons that may be alive, and their ends by so much more.
+
+        What is known of evicted instances moves along: whoever is seen is compared with it.
+        """
         ...
 
     def own_tree(self, tree: OwnTree) -> OwnTreeState: ...
@@ -299,7 +302,7 @@ class ManagedSchema(Protocol):
         """Let nobody connect under the first roles any more, and again under the others, which we locked.
 
         Repeatable. Raises `Conflict` where the database's copy is not the one of that revision any more (code
-        `copy_ahead`) or somebody else is doing this just now (`lock_busy`); `Forbidden`, `Invalid`, `Unavailable`.
+        `copy_changed`) or somebody else is doing this just now (`lock_busy`); `Forbidden`, `Invalid`, `Unavailable`.
         """
         ...
 

@@ -258,7 +258,7 @@ class FakeSchema:
             if found.settle_fails is not None:
                 raise found.settle_fails
             if found.copy is None or found.copy.revision != revision:
-                raise Conflict("copy_ahead", "the copy is another one by now", remedy="Read it again.")
+                raise Conflict("copy_changed", "the copy is another one by now", remedy="Read it again.")
             for name, is_locked in (*((name, True) for name in lock), *((name, False) for name in unlock)):
                 found.roles[name] = replace(found.roles[name], is_locked=is_locked, is_ours=is_locked)
 

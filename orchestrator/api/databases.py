@@ -17,7 +17,10 @@ class StepView(View, frozen=True, kw_only=True):
 
 
 class DatabaseView(View, frozen=True, kw_only=True):
-    """One database. `phase` and `fence` are those of the copy that it holds; with `error` nothing else is known."""
+    """One database. `phase` and `fence` are those of the copy that it holds; with `error` nothing else is known.
+
+    `copy_written_at` is by the clock of that database.
+    """
 
     database: str
     code: str | None = None
@@ -27,6 +30,7 @@ class DatabaseView(View, frozen=True, kw_only=True):
     phase: str | None = None
     fence: str | None = None
     copy_revision: int | None = None
+    copy_written_at: float | None = None
     step: StepView | None = None
 
 
@@ -79,6 +83,7 @@ def database_view(database: DatabaseStatus) -> DatabaseView:
         phase=copy.phase.word if copy is not None else None,
         fence=copy.fence.word if copy is not None else None,
         copy_revision=copy.revision if copy is not None else None,
+        copy_written_at=copy.written_at if copy is not None else None,
         step=None
         if step is None
         else StepView(

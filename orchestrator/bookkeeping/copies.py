@@ -32,6 +32,7 @@ def read_copy(connection: Connection, schema: str) -> Copy | None:
         Move(row.move),
         row.reversing,
         row.frozen,
+        row.written_at,
     )
 
 

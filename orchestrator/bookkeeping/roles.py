@@ -22,12 +22,11 @@ def locks(connection: Connection, schema: str) -> dict[str, RoleLock]:
     return {row.role: RoleLock(row.state) for row in connection.execute(query)}
 
 
-def note(connection: Connection, schema: str, role: str, state: RoleLock, *, now: float) -> None:
+def note(connection: Connection, schema: str, role: str, state: RoleLock) -> None:
     """Write down what is going to be done. Repeatable."""
     of_role = and_(table.c.schema_name == schema, table.c.role == role)
-    values = {"state": state.value, "changed_at": now}
-    if connection.execute(update(table).where(of_role).values(values)).rowcount != 1:
-        connection.execute(insert(table).values(schema_name=schema, role=role, **values))
+    if connection.execute(update(table).where(of_role).values(state=state.value)).rowcount != 1:
+        connection.execute(insert(table).values(schema_name=schema, role=role, state=state.value))
 
 
 def forget(connection: Connection, schema: str, role: str) -> None:

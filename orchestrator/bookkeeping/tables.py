@@ -138,7 +138,6 @@ roles = Table(
     Column("schema_name", String(64), primary_key=True),
     Column("role", String(128), primary_key=True),
     Column("state", String(16), nullable=False),
-    Column("changed_at", Double, nullable=False),
     **IN_MYSQL,
 )
 """The roles of old releases that we locked, or are about to lock or unlock. State: locked, unlocking."""

@@ -49,6 +49,7 @@ class Database(msgspec.Struct, frozen=True):
     phase: str | None = None
     fence: str | None = None
     copy_revision: int | None = None
+    copy_written_at: float | None = None
     step: Step | None = None
 
 

@@ -57,19 +57,23 @@ class Show(Showing):
             )
         step = each.step
         return (
-            ("Database", "Phase", "Fence", "Copy revision", "Heads", "Step", "Attempts", "Error", "Remedy"),
+            (
+                "Database", "Phase", "Fence", "Copy revision", "Copy written", "Heads", "Step", "Attempts", "Error",
+                "Remedy",
+            ),
             (
                 each.database,
                 cells.maybe(each.phase),
                 cells.maybe(each.fence),
                 cells.maybe(each.copy_revision),
+                cells.moment(each.copy_written_at),
                 cells.lines(each.heads, each.heads),
                 cells.maybe(step.state if step else None),
                 cells.maybe(step.attempts if step else None),
                 cells.maybe(_trouble(each)),
                 cells.maybe(each.remedy or (step.remedy if step else None)),
             ),
-        )
+        )  # fmt: skip
 
 
 class Evict(Plain):

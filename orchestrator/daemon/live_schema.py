@@ -254,17 +254,16 @@ class LiveSchema:
                 copy = read_copy(connection, self.name)
                 if copy is None or copy.revision != revision:
                     raise Conflict(
-                        "copy_ahead",
+                        "copy_changed",
                         f"the copy in database {database} is not that of revision {revision} any more",
                         remedy="Nothing to do: the roles are looked at again.",
                         database=database,
                     )
-                now = handle.dialect.now(connection)
                 for name in lock:
-                    role_rows.note(connection, self.name, name, role_rows.RoleLock.LOCKED, now=now)
+                    role_rows.note(connection, self.name, name, role_rows.RoleLock.LOCKED)
                     keeper.lock(connection, name)
                 for name in unlock:
-                    role_rows.note(connection, self.name, name, role_rows.RoleLock.UNLOCKING, now=now)
+                    role_rows.note(connection, self.name, name, role_rows.RoleLock.UNLOCKING)
                     keeper.unlock(connection, name)
                     role_rows.forget(connection, self.name, name)
 

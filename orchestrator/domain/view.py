@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from orchestrator.domain.admission import Admitted
@@ -35,7 +35,7 @@ class Copy:
     """What a managed database holds of the upgrade's state, so that it can fence by itself.
 
     `admits` is what it tells whoever finds no daemon, for how long and how often to come back. `frozen`: commits of
-    the state may be lost, or of this database.
+    the state may be lost, or of this database. `written_at` is when it was written, by that database's clock.
     """
 
     upgrade_id: int | None
@@ -49,6 +49,7 @@ class Copy:
     move: Move = Move.RESTING
     reversing: bool = False
     frozen: bool = False
+    written_at: float | None = field(default=None, compare=False)
 
     @property
     def moving(self) -> Moving:

@@ -201,6 +201,7 @@ class StoreTransaction:
         amounts = {"renewed_at": seconds, "expires_at": seconds + grant_seconds}
         for state in POSSIBLY_ALIVE:
             self._rows.add(rows.INSTANCES, {"state": state}, amounts)
+        self._rows.add(rows.INSTANCES, {"state": InstanceState.EVICTED}, {"ended_at": seconds})
         self._rows.add(rows.DAEMONS, {"state": DaemonState.ALIVE}, amounts)
 
     def own_tree(self, tree: OwnTree) -> OwnTreeState:

@@ -111,5 +111,7 @@ def test_copy_is_written_whole_and_only_forward(books: Database) -> None:
         with pytest.raises(Conflict) as caught:
             write_copy(connection, SCHEMA, first, now=3.0)
         assert caught.value.code == "copy_ahead"
-        assert read_copy(connection, SCHEMA) == second
+        found = read_copy(connection, SCHEMA)
+        assert found == second
+        assert found is not None and found.written_at == 2.0
         assert read_copy(connection, "another") is None

@@ -333,7 +333,8 @@ def test_databases_are_listed_and_shown(run: Run, world: World) -> None:
     world.expanded()
     (row,) = shown(run, "database", "list", "inventory")
     assert (row["Database"], row["Phase"]) == ("main", "expanded")
-    assert shown(run, "database", "show", "inventory", "main")["Heads"] == ["2", "1"]
+    database = shown(run, "database", "show", "inventory", "main")
+    assert (database["Heads"], database["Copy written"]) == (["2", "1"], None)
     said = run("database", "show", "inventory", "other")
     assert said.code == 1
     assert "Its databases are: main." in said.err

@@ -55,7 +55,7 @@ CHANGES = {
         ),
     ],
     "bookkeeping/tables.py": [('    Column("written_at", Double, nullable=False),\n', "")],
-    "bookkeeping/copies.py": [('        "written_at": now,\n', "")],
+    "bookkeeping/copies.py": [('        "written_at": now,\n', ""), ("        row.written_at,\n", "")],
 }
 
 

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from orchestrator.demo.example import SCHEMA
-from orchestrator.domain.errors import ConfigurationError
+from orchestrator.domain.errors import ConfigurationError, Conflict
 from tests.daemon.daemons import Site
 from tests.recovery.place import Place, execute
 
@@ -59,6 +59,16 @@ def service(place: Place) -> Iterator[Service]:
     service = Service(place.site.databases["main"])
     yield service
     service.drop()
+
+
+def test_role_is_not_locked_for_a_state_that_is_over(place: Place, service: Service) -> None:
+    place.site.more[f"schema:{SCHEMA}"] = {"roles": f"{service.name}: 1"}
+    place.open().begin()
+    managed = place.services.context.managed(SCHEMA)
+    with pytest.raises(Conflict) as caught:
+        managed.settle_roles("main", 999, lock=(service.name,), unlock=())
+    assert caught.value.code == "copy_changed"
+    assert service.may_connect()
 
 
 def test_old_role_is_locked_in_backfill_and_unlocked_on_the_way_back(place: Place, service: Service) -> None:

@@ -158,6 +158,24 @@ def test_jump_neither_deposes_nor_expires_nor_soaks(world: World, jump: float) -
     assert leader.watch.sentence is None
 
 
+@pytest.mark.parametrize("jump", [HOUR, -HOUR])
+def test_what_is_known_of_the_evicted_moves_with_the_clock(world: World, jump: float) -> None:
+    """Whom a source lists later than that is taken for alive: nobody may be by the jump alone."""
+    world.wait(3)
+
+    def evict(tx: Transaction) -> float:
+        (instance,) = tx.instances("inventory")
+        tx.save_instance(replace(instance, state=InstanceState.EVICTED, ended_at=tx.now))
+        return tx.now
+
+    ended_at = world[0].store.run(evict)
+    world.jump(jump)
+    world.wait(1)
+    assert world[0].campaign() == 1
+    (instance,) = world[0].store.read(lambda tx: tx.instances("inventory"))
+    assert instance.ended_at == pytest.approx(ended_at + jump)
+
+
 def test_who_died_is_expired_one_ttl_later_and_who_lives_is_not(world: World) -> None:
     world.wait(3)
     world[0].campaign()

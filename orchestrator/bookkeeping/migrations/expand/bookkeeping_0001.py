@@ -104,7 +104,6 @@ def upgrade() -> None:
         sa.Column("schema_name", sa.String(64), primary_key=True),
         sa.Column("role", sa.String(128), primary_key=True),
         sa.Column("state", sa.String(16), nullable=False),
-        sa.Column("changed_at", sa.Double, nullable=False),
         **IN_MYSQL,
         if_not_exists=True,
     )
