@@ -234,6 +234,7 @@ class Explorer:
     def _rank(self, database: Database, daemons: tuple[Daemon, ...]) -> int:
         """The part of a state that is theirs. Ages only matter in comparison with each other: make them 0, 1, 2 …"""
         daemons = tuple(self._world.useful(daemon, database) for daemon in daemons)
+        database = self._world.settled(database, daemons)
         ages = sorted({0, database.copy_age, *(daemon.age for daemon in daemons)})
         if ages[-1] >= len(ages):
             rank = {age: number for number, age in enumerate(ages)}

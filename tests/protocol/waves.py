@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from enum import IntEnum
-from typing import Any, NamedTuple
+from typing import Any
 
 from orchestrator.domain import planner
 from orchestrator.domain.ladder import InStepBy, Side
@@ -33,6 +33,7 @@ from tests.protocol.world import (
     Up,
     Violation,
     World,
+    widened,
 )
 
 FLEETS = ("api", "worker")
@@ -49,23 +50,17 @@ class Pause(IntEnum):
     NOW = 2
 
 
-def _and(kind: Any, **more: Any) -> Any:
-    """A named tuple with the fields of another one, whatever they are, and more."""
-    found = NamedTuple(f"And{kind.__name__}", [*kind.__annotations__.items(), *more.items()])  # type: ignore[misc]
-    return found
-
-
-class ToldUp(_and(Up, before=Any, wave=Any, pause=Pause)):  # type: ignore[misc]
+class ToldUp(widened(Up, before=Any, wave=Any, pause=Pause)):  # type: ignore[misc]
     """The upgrade with the phase before where it leads up, the open wave, and the pause of the second fleet."""
 
     is_past_return = Up.is_past_return
 
 
-class ToldProcess(_and(Process, fleet=str, was_current=bool, was_acked=bool)):  # type: ignore[misc]
+class ToldProcess(widened(Process, fleet=str, was_current=bool, was_acked=bool)):  # type: ignore[misc]
     """A process of one fleet. `was_current` and `was_acked` say of the publication before what it follows and acked."""
 
 
-class ToldMember(_and(Member, fleet=str, told=bool, was_acked=bool)):  # type: ignore[misc]
+class ToldMember(widened(Member, fleet=str, told=bool, was_acked=bool)):  # type: ignore[misc]
     """A process as the store knows it, with what it was told."""
 
 

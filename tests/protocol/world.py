@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from enum import IntEnum
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from orchestrator.domain import planner
 from orchestrator.domain.admission import Standing, may_join
@@ -39,6 +39,12 @@ from orchestrator.domain.view import (
 REVISION = 10
 NO_TRANSACTION = -1
 LEASE_SECONDS, LONG_AFTER = 60.0, 1e6
+
+
+def widened(kind: Any, **more: Any) -> Any:
+    """A named tuple with the fields of another one, whatever they are, and more."""
+    found = NamedTuple(f"Wider{kind.__name__}", [*kind.__annotations__.items(), *more.items()])  # type: ignore[misc]
+    return found
 
 
 class Violation(Exception):
@@ -225,8 +231,8 @@ class World:
     ) -> None:
         names = ("move",) if has_data_migrations else ()
         self.old = Release("1", fleets=("api",), in_step_by=in_step_by)
-        self.new = Release(
-            "2", data_migrations=names, fleets=("api",), in_step_by=in_step_by, has_contract=has_contract
+        self.new = self.brings(
+            Release("2", data_migrations=names, fleets=("api",), in_step_by=in_step_by, has_contract=has_contract)
         )
         self.releases = Releases("s", (self.old, self.new))
         self.profile = self.make_profile()
@@ -235,6 +241,10 @@ class World:
         # Without data migrations nothing in the new shape is computed from the old one.
         self.claims_values = self.claims_behaviour and has_data_migrations
         self.decide = cache(self._decide)
+
+    def brings(self, release: Release) -> Release:
+        """The new release, with what a subclass adds to it."""
+        return release
 
     def make_profile(self) -> Profile:
         return self.new.profile
@@ -478,7 +488,7 @@ class World:
         """What a daemon has in its hands once the upgrade is not `up` any more."""
         match daemon.hand:
             case Hand.UPGRADE:
-                return daemon._replace(age=daemon.age + 1, seen=daemon.seen or (up.phase, up.fence))
+                return daemon._replace(age=daemon.age + 1, seen=daemon.seen or self.seen(up))
             case Hand.FACTS if self.may_record(daemon.age + 1):
                 assert daemon.facts is not None
                 return daemon._replace(facts=daemon.facts._replace(copy_current=False))
@@ -494,6 +504,20 @@ class World:
             return daemon
         may_write = daemon.age != database.copy_age and self.may_write_copy(daemon.age, database)
         return daemon if may_write else IDLE
+
+    def seen(self, up: Up) -> tuple[Phase, Phase]:
+        """What a daemon that has read the upgrade writes into the copies."""
+        return up.phase, up.fence
+
+    def facts(self, database: Database) -> Facts:
+        """What a daemon reads of the database."""
+        return Facts(
+            database.copy_age == 0, database.expanded, database.contracted, database.witness is not Witness.NONE
+        )
+
+    def settled(self, database: Database, daemons: tuple[Daemon, ...]) -> Database:
+        """The database without what matters to none of these daemons any more, nor to anybody else."""
+        return database
 
     def daemon_moves(
         self, up: Up, database: Database, members: tuple[Member, ...], daemon: Daemon
@@ -525,14 +549,13 @@ class World:
     def _observing(
         self, up: Up, database: Database, daemon: Daemon
     ) -> Iterator[tuple[str, Daemon, Up, Database, Change]]:
-        phase, fence = daemon.seen or (up.phase, up.fence)
-        facts = Facts(
-            database.copy_age == 0, database.expanded, database.contracted, database.witness is not Witness.NONE
-        )
+        seen = daemon.seen or self.seen(up)
+        phase, fence = seen[:2]
+        facts = self.facts(database)
         if database.copy_age == daemon.age:
             yield "a daemon reads the database", Daemon(Hand.FACTS, facts=facts), up, database, Change.NONE
         elif self.may_write_copy(daemon.age, database):
-            written = self.with_copy(database, phase, fence)._replace(copy_age=daemon.age)
+            written = self.with_copy(database, *seen)._replace(copy_age=daemon.age)
             if phase < Phase.BACKFILL:
                 written = written._replace(witness=self.witness_below_backfill(database))
             action = f"a daemon writes the copy ({phase.word}, fence {fence.word})"
