@@ -478,6 +478,10 @@ class World:
         begins = int(self.behaviour(process))
         return (begins, begins) if open_one == NO_TRANSACTION else (min(begins, open_one), max(begins, open_one))
 
+    def counted(self, shown: tuple[int, int], database: Database) -> tuple[int, int]:
+        """What these behaviours come to, with what the database does besides."""
+        return shown
+
     @staticmethod
     def name(process: Process) -> str:
         return "a new process" if process.is_new else "an old process"
@@ -683,7 +687,7 @@ class World:
     def check(self, up: Up, database: Database, processes: tuple[Process, ...]) -> None:
         """Invariants of a single state. Raises `Violation`."""
         present = [process for process in processes if process.life is not Life.JOINING]
-        shown = [self.shown(process) for process in present if process.life is not Life.CRASHED]
+        shown = [self.counted(self.shown(each), database) for each in present if each.life is not Life.CRASHED]
         if self.claims_behaviour and shown and max(high for _, high in shown) - min(low for low, _ in shown) > 1:
             raise Violation(S1)
         for process in present:
