@@ -43,7 +43,7 @@ LEASE_SECONDS, LONG_AFTER = 60.0, 1e6
 
 def widened(kind: Any, **more: Any) -> Any:
     """A named tuple with the fields of another one, whatever they are, and more."""
-    found = NamedTuple(f"Wider{kind.__name__}", [*kind.__annotations__.items(), *more.items()])  # type: ignore[misc]
+    found = NamedTuple(f"Wider{kind.__name__}", [*((each, Any) for each in kind._fields), *more.items()])  # type: ignore[misc]
     return found
 
 
