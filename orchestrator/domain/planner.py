@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from orchestrator.domain.guards import GUARDS
 from orchestrator.domain.guards.databases_fenced import unfit
+from orchestrator.domain.guards.databases_unsealed import still_sealed
 from orchestrator.domain.guards.old_shape_valid import unproven_reverses
 from orchestrator.domain.guards.waves_open import may_open_next, wave_after
 from orchestrator.domain.ladder import EVERY_MOVE, POINT_OF_NO_RETURN, RUNG_OF, InStepBy, Phase, Side, Step
@@ -56,6 +57,14 @@ class BeginStep:
 
     target: Phase
     step: Step
+
+
+@dataclass(frozen=True, slots=True)
+class UnsealAgain:
+    """A database lost the step that let writes to the old shape through again: record the intent to repeat it."""
+
+    target: Phase
+    databases: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +144,7 @@ Decision = (
     | SetFence
     | LiftFence
     | BeginStep
+    | UnsealAgain
     | ContinueStep
     | Publish
     | OpenWave
@@ -183,6 +193,12 @@ def decide(view: View) -> Decision:
     target = upgrade.target
     if upgrade.move is Move.FENCED:
         return _decide_fenced(view, target)
+    sealed = still_sealed(view)
+    if sealed and upgrade.paused is None:
+        return UnsealAgain(upgrade.phase, sealed)
+    if sealed:
+        names = ("not_paused", "databases_unsealed")
+        return Refusal(upgrade.phase, tuple(each for name in names for each in GUARDS[name](view, upgrade.phase)))
     if may_open_next(view):
         return OpenWave(*wave_after(view))
     if target is None:
@@ -261,7 +277,9 @@ def _decide_stepping(view: View) -> Decision:
     left = [facts.name for facts in view.databases if state.get(facts.name) is not StepState.DONE]
     if not left:
         unverified = tuple(_unverified(view))
-        return Refusal(upgrade.fence, unverified) if unverified else _publication(view)
+        if unverified:
+            return Refusal(upgrade.fence, unverified)
+        return LiftFence(()) if upgrade.fence is upgrade.phase else _publication(view)
     canary = view.databases[0].name
     allowed = [canary] if canary in left else left
     pending = tuple(name for name in allowed if state.get(name) is not StepState.FAILED)
@@ -323,4 +341,6 @@ def explain(view: View) -> tuple[Blocker, ...]:
     decision = decide(view)
     if isinstance(decision, RecordDoubt):
         decision = decide(replace(view, upgrade=view.upgrade.with_doubt(decision.doubt)))
+    if isinstance(decision, UnsealAgain):
+        return tuple(GUARDS["databases_unsealed"](view, decision.target))
     return decision.blockers if isinstance(decision, Refusal | LiftFence) else ()

@@ -113,9 +113,12 @@ class Upgrade:
 
     @property
     def step(self) -> Step:
-        """What the move under way has to do in the databases: nothing while resting."""
+        """What the move under way has to do in the databases: nothing while resting.
+
+        Without a move, what had been done is done again where a database lost it: they are unsealed.
+        """
         if self.fence is self.phase:
-            return Step.NONE
+            return Step.UNSEAL if self.move is Move.STEPPING else Step.NONE
         rung = RUNG_OF[self.fence]
         step = rung.step if self.fence > self.phase else rung.step_down
         return step if self.profile.seals or step not in (Step.SEAL, Step.UNSEAL) else Step.NONE
@@ -137,7 +140,7 @@ class Upgrade:
         return self._next(fence=target, move=Move.FENCED, reversing=False)
 
     def without_fence(self) -> Upgrade:
-        """The fence lifted again; the upgrade rests where it was."""
+        """The fence lifted again, or what was done again without a move is done; the upgrade rests where it was."""
         return self._next(fence=self.phase, move=Move.RESTING)
 
     def with_step_begun(self) -> Upgrade:
@@ -148,6 +151,10 @@ class Upgrade:
         in_step_by_triggers = self.profile.in_step_by is InStepBy.TRIGGERS
         loses_old = self.step is Step.SEAL and in_step_by_triggers
         return self._next(move=Move.STEPPING, old_valid=self.old_valid and not loses_old, telling=None)
+
+    def with_unsealing_begun(self) -> Upgrade:
+        """A database lost what had unsealed it: the intent to do that again, without a move."""
+        return self._next(move=Move.STEPPING)
 
     def published(self, now: float, *, wave: int | None = None, stays: bool = False) -> Upgrade:
         """The fenced phase entered. The last rung completes the upgrade.

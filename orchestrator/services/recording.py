@@ -40,7 +40,7 @@ def record(
     change = _change(upgrade, decision, tx, terms)
     if change is None:
         return
-    if isinstance(decision, planner.BeginStep):
+    if isinstance(decision, planner.BeginStep | planner.UnsealAgain):
         for database in databases:
             tx.save_step(StepRecord(upgrade.id, decision.target, database, StepState.PENDING, leader_epoch))
     changed = change.upgrade
@@ -86,6 +86,12 @@ def _change_beside_the_ladder(
     upgrade: Upgrade, decision: planner.Decision, tx: Transaction, terms: LeaseTerms
 ) -> _Change | None:
     match decision:
+        case planner.UnsealAgain(_, names):
+            denied = f"{', '.join(names)} denied writes to the old shape in {upgrade.phase.word}"
+            return _Change(
+                upgrade.with_unsealing_begun(), "step.begin", f"{denied}: they are let through again",
+                upgrade.phase.word,
+            )  # fmt: skip
         case planner.MoveRowsBack():
             return _Change(upgrade.with_reversing(), "rows.back", "rows are moved back into the old shape")
         case planner.TrustOldShape():

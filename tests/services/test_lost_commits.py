@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.domain.errors import Conflict, Invalid, NotYet, StepFailed
 from orchestrator.domain.ladder import Phase, Step
-from orchestrator.domain.upgrades import Status, Upgrade
+from orchestrator.domain.upgrades import Move, Status, Upgrade
 from orchestrator.domain.view import Copy, MigrationState, Policy
 from orchestrator.store.memory import MemoryStore
 from tests.services.conftest import MakeSite
@@ -199,3 +199,49 @@ def test_no_upgrade_is_begun_over_one_that_the_state_has_forgotten(make_site: Ma
     with pytest.raises(Conflict, match="lost commits") as refused:
         site.begin()
     assert refused.value.code == "copy_ahead"
+
+
+@pytest.mark.parametrize("phase", [Phase.WRITE_NEW, Phase.READ_NEW])
+def test_an_unsealing_that_a_database_lost_is_done_again(make_stored_site: MakeSite, phase: Phase) -> None:
+    site = unsealed(make_stored_site, phase)
+    site.managed.on["two"].sealed = True
+    site.managed.on["two"].incarnation = "promoted"
+    daemon = site.daemon("after")
+    daemon.cycle()
+    assert site.codes == ["commits_lost"]
+    site.clock.advance(FROZEN_SECONDS)
+    daemon = site.daemon("later")
+    published = site.upgrade.publication
+    daemon.work()
+    assert not site.managed.on["two"].sealed
+    assert site.phase() is phase
+    assert site.upgrade.move is Move.RESTING
+    assert site.upgrade.publication == published, "nobody has to ack anything for that"
+    assert ("run_step", "two", "unseal") in site.managed.calls
+    site.go_on().daemon("last").work()
+    assert site.phase() is Phase.CONTRACTED
+
+
+def test_an_unsealing_that_fails_when_it_is_done_again_names_the_database(make_stored_site: MakeSite) -> None:
+    site = unsealed(make_stored_site, Phase.READ_NEW)
+    two = site.managed.on["two"]
+    two.sealed = True
+    site.upgrades.pause(SCHEMA, actor="alice", reason="lunch")
+    site.daemon("paused").work()
+    assert site.codes == ["paused", "database_still_sealed"]
+    assert "two" in site.culprits
+    two.fails[Step.UNSEAL] = StepFailed("right_missing", "no right", remedy="Grant it.")
+    site.upgrades.resume(SCHEMA, actor="alice", reason=None)
+    site.daemon("resumed").work()
+    assert (site.codes, site.culprits) == (["step_failed"], ["two"])
+    two.fails.clear()
+    site.upgrades.retry(SCHEMA, "two", actor="alice", reason=None)
+    site.daemon("last").work()
+    assert not two.sealed
+    assert (site.phase(), site.codes) == (Phase.READ_NEW, [])
+
+
+def unsealed(make_site: MakeSite, phase: Phase) -> Site:
+    """The upgrade was sealed, and then sent back to that phase, which is told to everybody."""
+    site = make_site(databases=("one", "two"), policy=Policy(approve=())).nobody_runs().begin().rest_at(Phase.SEALED)
+    return site.rest_at(phase)

@@ -15,6 +15,7 @@ from orchestrator.domain.guards import (
     databases_fenced,
     databases_in_step,
     databases_sealed,
+    databases_unsealed,
     fleets_known,
     fleets_not_paused,
     instances_acked,
@@ -54,6 +55,7 @@ GUARDS: dict[str, Guard] = {
         data_migrated,
         old_shape_valid,
         databases_sealed,
+        databases_unsealed,
         soaked,
         approved,
     )
