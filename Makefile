@@ -9,6 +9,9 @@ ARGS ?=
 WORKERS ?= 3
 SEED ?=
 
+# Tests and demo start hundreds of processes: each would compile every module anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 RUN := $(VENV)/.installed-demo
 DEVELOP := $(VENV)/.installed-all
 BIN := $(VENV)/bin

@@ -78,11 +78,13 @@ def test_installed_program_runs_the_demo(installed: Path, tmp_path: Path) -> Non
     verdict_file = tmp_path / "verdict.json"
     run(installed / "orchestrator", "demo", "--rows", "2000", "--json", verdict_file, cwd=tmp_path)
     verdict = json.loads(verdict_file.read_text())
-    assert verdict["ok"] is True
+    assert (verdict["failures"], verdict["ok"], verdict["database"]) == ([], True, "sqlite")
     assert verdict["requests"] > 0
     assert verdict["requests_failed"] == 0
     assert verdict["rows_migrated"] >= 2000
     assert verdict["rows_verified"] >= 2000
+    assert verdict["columns_dropped"] == ["customers.name", "items.status"]
+    assert verdict["control"]["requests_failed"] > 0
     assert [phase["phase"] for phase in verdict["phases"]][-1] == "contracted"
 
 

@@ -106,7 +106,7 @@ def shop(tmp_path: Path) -> Shop:
     programs.mkdir(parents=True)
     source = Path(__file__).with_name("shop_tool.py").read_text()
     tool = programs / "shop-manage"
-    tool.write_text(f"#!{sys.executable}\n{source}")
+    tool.write_text(f"#!{sys.executable} -S\n{source}")
     tool.chmod(0o755)
     manifest = '[[release]]\nname = "1"\nfleets = ["web"]\n\n[[release]]\nname = "2"\nfleets = ["web"]\n'
     (directory / "releases.toml").write_text(manifest)

@@ -225,17 +225,18 @@ def assert_goes_on_after_a_death_at(point: int, make_site: MakeSite, expected: t
     assert refusal.value.code == "not_leader"
 
 
-def test_a_daemon_killed_at_any_point_is_continued_to_the_same_end(make_site: MakeSite) -> None:
+@pytest.mark.parametrize("step", [3, pytest.param(1, marks=pytest.mark.kill)], ids=["few", "all"])
+def test_a_daemon_killed_at_any_point_is_continued_to_the_same_end(make_site: MakeSite, step: int) -> None:
     site, points = whole_upgrade(make_site)
     expected = ended(site)
     assert len(points) > 60
-    for point in range(len(points)):
+    for point in range(0, len(points), step):
         assert_goes_on_after_a_death_at(point, make_site, expected)
 
 
 def test_a_daemon_killed_at_some_points_is_continued_on_every_store(make_stored_site: MakeSite) -> None:
     site, points = whole_upgrade(make_stored_site)
-    for point in range(len(points) // 8, len(points), len(points) // 4):
+    for point in range(len(points) // 4, len(points), len(points) // 2):
         assert_goes_on_after_a_death_at(point, make_stored_site, ended(site))
 
 
