@@ -195,7 +195,7 @@ class SealingWorld(World):
             raise Violation(S2)
 
     def _check_commit(self, up: Up, database: Any, process: Process, action: str) -> None:
-        is_too_late = up.phase >= Phase.SEALED or up.is_past_return
+        is_too_late = up.is_past_return or (up.phase is Phase.SEALED and up.fence >= Phase.SEALED)
         if is_too_late and self.profile.seals and self._writes_old(process, database):
             raise Violation(S2_COMMITS, action)
 
