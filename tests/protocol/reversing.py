@@ -157,11 +157,15 @@ class ReversingWorld(SealingWorld):
 
     def _recording(self, up: Any, database: Any, decided: Daemon) -> Any:
         after: Any = decided.decided
-        if after.old_valid and not up.old_valid and database.back is not Witness.PROVEN:
-            raise Violation(S4_BACK, f"a daemon {self._words(up, decided)}")
+        if after.old_valid and not up.old_valid:
+            self._check_trust(database, f"a daemon {self._words(up, decided)}")
         if decided.publishes and after.phase >= Phase.WRITE_NEW and database.back is Witness.PROVEN:
             database = database._replace(back=Witness.OUTLIVED)
         return super()._recording(up, database, decided)
+
+    def _check_trust(self, database: Any, action: str) -> None:
+        if database.back is not Witness.PROVEN:
+            raise Violation(S4_BACK, action)
 
     def _check_back(self, up: Up, database: Any, action: str) -> None:
         if up.phase is not Phase.READ_NEW:

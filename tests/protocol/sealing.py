@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from orchestrator.domain import planner
 from orchestrator.domain.ladder import Behaviour, InStepBy, Phase, Step
 from orchestrator.domain.releases import Release
-from orchestrator.domain.upgrades import Move
+from orchestrator.domain.upgrades import Move, Upgrade
 from orchestrator.domain.view import View
 from tests.protocol.world import (
     IDLE,
@@ -83,6 +84,18 @@ class SealingWorld(World):
             unsealed=not facts.sealed, denials=int(facts.refused) if self.counts_refusals else None,
         )  # fmt: skip
         return replace(found, databases=(database,))
+
+    def changed(self, up: Up, decision: planner.Decision) -> Upgrade | None:
+        if isinstance(decision, planner.UnsealAgain):
+            return self.upgrade(up).with_unsealing_begun()
+        return super().changed(up, decision)
+
+    @staticmethod
+    def _words(up: Up, decided: Daemon) -> str:
+        after = decided.decided
+        assert after is not None
+        is_again = after.move is Move.STEPPING and after.fence is after.phase
+        return "begins to unseal again" if is_again else World._words(up, decided)
 
     # -- processes ---------------------------------------------------------------------------------------------------
 
