@@ -36,7 +36,8 @@ class Admission:
 class Standing:
     """Where a schema stands: its release, and the upgrade under way if there is one.
 
-    `last_revision` is the one at which its last upgrade ended, 0 before the first.
+    `last_revision` is the one at which its last upgrade ended, 0 before the first. `incarnation` is that of the state
+    database which says so, None where that cannot be told. `forgotten`: at rest, a database knows more than the state.
     """
 
     schema: str
@@ -44,6 +45,8 @@ class Standing:
     upgrade: Upgrade | None
     releases: Releases
     last_revision: int = 0
+    incarnation: str | None = None
+    forgotten: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +81,19 @@ def admit(standing: Standing, release: str) -> Admission:
             "Add it to releases.toml and restart the daemon, or start a release that the manifest names.",
         )
     upgrade = standing.upgrade
+    if upgrade is None and standing.forgotten is not None:
+        return Admission(Verdict.NOT_YET, "copy_ahead", standing.forgotten, taking_over(standing.schema))
     if upgrade is None:
         return _admit_at_rest(standing, standing.release, release)
     return _admit_in_upgrade(standing, upgrade, release)
+
+
+def taking_over(schema: str) -> str:
+    """What to do where the databases know more than the state."""
+    return (
+        "If no other orchestrator manages them, let the state take over what they know: "
+        f"orchestrator schema take-over {schema} --reason ..."
+    )
 
 
 def _admit_at_rest(standing: Standing, current: str, release: str) -> Admission:
@@ -104,11 +117,14 @@ def _admit_in_upgrade(standing: Standing, upgrade: Upgrade, release: str) -> Adm
         return _too_far(standing, f"{upgrade.from_release} on its way to {upgrade.to_release}", release, distance)
     support = upgrade.profile.support(side)
     way = f"the upgrade of {standing.schema} from {upgrade.from_release} to {upgrade.to_release}"
-    if upgrade.frozen is not None:
+    frozen = upgrade.frozen
+    if frozen is None and upgrade.is_of_another(standing.incarnation):
+        frozen = "the state database is not the one that it was"  # what it has forgotten may refuse this release
+    if frozen is not None:
         return Admission(
             Verdict.NOT_YET,
             "frozen",
-            f"{way} waits until everybody was heard of again: {upgrade.frozen}",
+            f"{way} waits until everybody was heard of again: {frozen}",
             "Wait; `orchestrator status` says for how long.",
         )
     if upgrade.phase not in support:

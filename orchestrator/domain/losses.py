@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from orchestrator.domain.admission import Standing
 from orchestrator.domain.fleets import EXPIRY_MARGIN_SECONDS
 from orchestrator.domain.ladder import Phase
 from orchestrator.domain.upgrades import Move, Status, Upgrade
@@ -41,7 +42,7 @@ def loss_in(upgrade: Upgrade, databases: Iterable[DatabaseFacts], state_incarnat
             copy.phase,
             removing=copy.move is Move.STEPPING and copy.fence is Phase.CONTRACTED,
         )
-    if upgrade.incarnation is not None and state_incarnation not in (None, upgrade.incarnation):
+    if upgrade.is_of_another(state_incarnation):
         return Loss("the state database is not the one that it was: it was restored, or failed over", 0)
     for each in read:
         if is_to_be_told(upgrade, each):
@@ -72,6 +73,14 @@ def loss_heard(upgrade: Upgrade, follows: Follows, who: str) -> Loss | None:
         follows.publication,
         follows.phase,
     )
+
+
+def is_forgotten(standing: Standing, follows: Follows | None) -> bool:
+    """Whether an instance that acks more than the state knows, at rest, may have been told it all the same."""
+    if standing.upgrade is not None:
+        return False
+    is_later = follows is not None and follows.publication > standing.last_revision
+    return is_later or standing.forgotten is not None
 
 
 def is_to_be_told(upgrade: Upgrade, facts: DatabaseFacts) -> bool:

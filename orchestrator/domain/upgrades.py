@@ -128,6 +128,10 @@ class Upgrade:
         """Which rows may be moved now, as far as no database is asked."""
         return moving(self.phase, self.fence, reversing=self.reversing, frozen=self.frozen is not None)
 
+    def is_of_another(self, incarnation: str | None) -> bool:
+        """Whether the state database of that incarnation is another one than this was written in: it lost commits."""
+        return self.incarnation is not None and incarnation not in (None, self.incarnation)
+
     def side_of(self, release: str) -> Side | None:
         """Which side of the upgrade a release is, or None if it is neither."""
         return {self.from_release: Side.OLD, self.to_release: Side.NEW}.get(release)
@@ -284,6 +288,8 @@ def begin(
     now: float,
     manifest: str | None = None,
     incarnation: str | None = None,
+    frozen: str | None = None,
+    frozen_until: float | None = None,
 ) -> Upgrade:
     """A new upgrade at its base. Its revisions go on from those of the upgrade before: they never repeat."""
     revision = after_revision + 1
@@ -292,6 +298,7 @@ def begin(
         phase=Phase.BASE, fence=Phase.BASE, goal=profile.last(), move=Move.RESTING,
         revision=revision, publication=revision, old_valid=True, paused=None, cancelling=False,
         status=Status.RUNNING, begun_at=now, phase_since=now, manifest=manifest, incarnation=incarnation,
+        frozen=frozen, frozen_until=frozen_until,
     )  # fmt: skip
 
 

@@ -75,7 +75,9 @@ def check_fleet(managed: ManagedSchema, fleet: str) -> None:
 def standing_of(tx: Transaction, managed: ManagedSchema, state: SchemaState) -> Standing:
     """Where the schema stands, as this transaction sees it."""
     upgrade = tx.upgrade(state.upgrade_id) if state.upgrade_id is not None else None
-    return Standing(managed.name, state.release, upgrade, managed.releases, state.last_revision)
+    return Standing(
+        managed.name, state.release, upgrade, managed.releases, state.last_revision, tx.incarnation, state.forgotten
+    )
 
 
 def running_upgrade(tx: Transaction, state: SchemaState) -> Upgrade:

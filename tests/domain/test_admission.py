@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -128,3 +129,13 @@ def test_publications_do_not_fall_when_an_upgrade_ends() -> None:
     told = stance(standing(release="2", last_revision=41), "2")
     assert told.upgrade_id is None
     assert told.publication == 41
+
+
+def test_nobody_is_admitted_by_a_state_database_that_took_over_and_may_have_lost_a_fence() -> None:
+    upgrade = replace(an_upgrade(Phase.EXPANDED), incarnation="first")
+    assert may_join(replace(standing(upgrade), incarnation="first"), "1")
+    assert may_join(standing(upgrade), "1"), "it cannot be told"
+    answer = admit(replace(standing(upgrade), incarnation="promoted"), "1")
+    assert (answer.verdict, answer.code) == (NOT_YET, "frozen")
+    noticed = upgrade.with_lost_commits("it failed over", until=70.0, revision=0, incarnation="promoted").thawed()
+    assert may_join(replace(standing(noticed), incarnation="promoted"), "1")
