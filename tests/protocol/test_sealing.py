@@ -46,6 +46,20 @@ class Uncounted(ForgottenWorld):
     counts_refusals = False
 
 
+class ContractsByStatements(SealingWorld):
+    """What denies writes is dropped in a transaction of its own before the old shape is, as on MariaDB and MySQL."""
+
+    def performed(self, database: Any, step: Step) -> Iterator[tuple[str, Any, bool]]:
+        if step is Step.CONTRACT and database.sealed:
+            yield "makes way", database._replace(sealed=False), False
+        else:
+            yield from super().performed(database, step)
+
+
+class ForgottenByStatements(ForgottenWorld, ContractsByStatements):
+    """And a process of which nobody knows."""
+
+
 def completes(world: SealingWorld, *, processes: int = 1, daemons: int = 1) -> None:
     """The world is sound, and from everywhere a way leads to the end that is wanted."""
     explorer = explored(world, processes=processes, daemons=daemons)
@@ -75,7 +89,6 @@ def test_the_way_back_from_write_new_breaks_no_invariant_and_leads_to_base() -> 
 
 def test_who_lingers_breaks_no_invariant() -> None:
     explored(CutOffWorld(TRIGGERS, steers_to=TO_BASE), processes=1, daemons=1)
-    explored(ForgottenWorld(steers_to=(Phase.BASE, Phase.WRITE_NEW)), processes=1, daemons=1)
     completes(RolesWorld(seals=False, steers_to=TO_BASE))
 
 
@@ -98,6 +111,24 @@ def test_the_way_back_in_wide_bounds(kind: type[ReversingWorld], processes: int,
 def test_who_lingers_in_wide_bounds(kind: type[SealingWorld], in_step_by: InStepBy) -> None:
     explored(kind(in_step_by, steers_to=BACK), processes=2, daemons=1)
     explored(kind(in_step_by, steers_to=BACK), processes=1, daemons=2)
+
+
+@pytest.mark.protocol
+@pytest.mark.parametrize("in_step_by", [CLIENT, TRIGGERS])
+@pytest.mark.parametrize("rough", ["databases_fail", "leases_expire", "decisions_are_atomic", "batches_are_atomic"])
+def test_a_rougher_world_beside_the_seal_breaks_no_invariant(rough: str, in_step_by: InStepBy) -> None:
+    world = SealingWorld(in_step_by, steers_to=BACK)
+    setattr(world, rough, not getattr(world, rough))
+    explored(world, processes=1, daemons=2)
+
+
+@pytest.mark.protocol
+def test_where_each_statement_commits_by_itself_contract_leaves_a_moment_to_the_forgotten_alone() -> None:
+    explored(ContractsByStatements(steers_to=BACK), processes=1, daemons=2)
+    found = Explorer(ForgottenByStatements(), processes=1, daemons=1).explore().counterexample
+    assert found is not None
+    assert found.invariant == sealing.S2_COMMITS
+    assert found.actions[-2:] == ("a daemon makes way", "an old process commits (reads old, writes old)")
 
 
 # -- safeguards taken out of the domain ------------------------------------------------------------------------------
@@ -313,6 +344,7 @@ class Without:
     seals: bool = True
     steers_to: tuple[Phase, ...] = ()
     daemons: int = 1
+    is_wide: bool = False
 
     def explore(self, patch: pytest.MonkeyPatch) -> Counterexample | None:
         self.in_the_domain(patch)
@@ -321,10 +353,22 @@ class Without:
 
 
 def reverse(
-    safeguard: str, invariant: str, world: type[ReversingWorld] = ReversingWorld, in_the_domain: Break = nothing
+    safeguard: str,
+    invariant: str,
+    world: type[ReversingWorld] = ReversingWorld,
+    in_the_domain: Break = nothing,
+    *,
+    is_wide: bool = False,
 ) -> Without:
     """A case of the way back from write_new."""
-    return Without(safeguard, invariant, world, in_the_domain, seals=False, steers_to=(Phase.BACKFILL,))
+    steers_to = (Phase.BACKFILL,)
+    return Without(safeguard, invariant, world, in_the_domain, seals=False, steers_to=steers_to, is_wide=is_wide)
+
+
+def each_of(cases: tuple[Without, ...]) -> list[Any]:
+    """Every case under its name; those of wide bounds only where these are searched."""
+    wide = pytest.mark.protocol
+    return [pytest.param(case, id=case.safeguard, marks=wide if case.is_wide else ()) for case in cases]
 
 
 NO_UNSEAL = both(with_rung(Phase.WRITE_NEW, step_down=Step.NONE), with_rung(Phase.READ_NEW, step_down=Step.NONE))
@@ -346,21 +390,22 @@ MISSED = (
     Without("a step that somebody else has taken over goes on", sealing.S8_STEP, LateSteps, steers_to=TO_READ_NEW,
             daemons=2),
     Without("a step that somebody else has taken over goes on, by its effect", rules.S11, LateStepsUnchecked,
-            steers_to=TO_READ_NEW, daemons=2),
+            steers_to=TO_READ_NEW, daemons=2, is_wide=True),
     Without("no seal before contract, and somebody was forgotten", sealing.S2_COMMITS, ForgottenWorld, NO_SEAL),
     Without("no seal before contract, and sessions of the evicted were not ended", sealing.S2_COMMITS,
             EvictsByWordUnclaimed, NO_SEAL),
     reverse("read_new to backfill without old_valid, where rows could be moved back", rules.S5, ReversingWorld,
             both(rows_need_not_be_moved_back, without_guard("old_shape_valid"))),
     reverse("old_valid is trusted without proof", reversing.S4_BACK, ReversingWorld, proofs_are_not_asked_for),
-    reverse("old_valid is trusted without proof, by its effect", rules.S5, TrustsUnchecked, proofs_are_not_asked_for),
+    reverse("old_valid is trusted without proof, by its effect", rules.S5, TrustsUnchecked, proofs_are_not_asked_for,
+            is_wide=True),
     reverse("write_new keeps the proof that rows were moved back", reversing.S4_BACK, KeepsTheProofBack),
     reverse("write_new keeps the proof that rows were moved back, by its effect", rules.S5,
-            KeepsTheProofBackUnchecked),
+            KeepsTheProofBackUnchecked, is_wide=True),
     reverse("rows are moved back before everybody has acked read_new", rules.S5, ReversingWorld,
             rows_are_moved_back_at_once),
     reverse("rows go on being moved back after steering on", rules.S5, ReversingWorld,
-            both(steering_keeps_reversing, fences_keep_reversing)),
+            both(steering_keeps_reversing, fences_keep_reversing), is_wide=True),
     reverse("a reverse batch does not look at the copy", reversing.S8_BACK, MovesBackWithoutCopy),
     reverse("a reverse batch does not check its cursor", reversing.S8_BACK, MovesBackWithoutCursor),
     reverse("a reverse transform is written back to rows that are not locked", rules.S5_ROWS, MovesBackUnlocked),
@@ -373,7 +418,7 @@ MISSED = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("case", MISSED, ids=lambda case: case.safeguard)
+@pytest.mark.parametrize("case", each_of(MISSED))
 def test_without_the_safeguards_an_invariant_breaks(case: Without, monkeypatch: pytest.MonkeyPatch) -> None:
     found = case.explore(monkeypatch)
     print(f"{case.safeguard}: {len(found.actions) if found else 0} actions\n{found}")
@@ -385,7 +430,7 @@ HELD_BY_ANOTHER = (
     Without("a sync trigger is dropped by hand: the guard databases_in_step looks once more behind the fence", "",
             LosesTriggers, in_step_by=TRIGGERS),
     Without("unseal is skipped into write_new: the way into read_new unseals too", "", SealingWorld,
-            with_rung(Phase.WRITE_NEW, step_down=Step.NONE), steers_to=TO_READ_NEW),
+            with_rung(Phase.WRITE_NEW, step_down=Step.NONE), steers_to=TO_READ_NEW, is_wide=True),
     Without("sealed is left out: the guard databases_sealed keeps contract back", "", ForgottenWorld,
             sealed_is_left_out),
     Without("no guard databases_sealed: sealed is entered only with the seal in the catalog", "", ForgottenWorld,
@@ -393,18 +438,18 @@ HELD_BY_ANOTHER = (
     Without("eviction without ending sessions, at sealed: the database refuses who comes back", "",
             EvictsByWordUnclaimed),
     reverse("rows need not be moved back: the guard old_shape_valid keeps everybody at read_new", "", ReversingWorld,
-            rows_need_not_be_moved_back),
+            rows_need_not_be_moved_back, is_wide=True),
     reverse("no guard old_shape_valid: the planner asks for the proofs itself", "", ReversingWorld,
-            without_guard("old_shape_valid")),
+            without_guard("old_shape_valid"), is_wide=True),
     reverse("steering on goes on moving rows back: the next fence ends it", "", ReversingWorld,
-            steering_keeps_reversing),
+            steering_keeps_reversing, is_wide=True),
     reverse("a reverse batch does not check its cursor: nobody trusts the old shape before it has ended, and what it "
-            "writes is what its rows hold", "", MovesBackWithoutCursorUnchecked),
+            "writes is what its rows hold", "", MovesBackWithoutCursorUnchecked, is_wide=True),
     Without("the old release's role is not locked: the guard roles_settled waits for that", "", RolesWorld,
             roles_are_not_locked),
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("case", HELD_BY_ANOTHER, ids=lambda case: case.safeguard)
+@pytest.mark.parametrize("case", each_of(HELD_BY_ANOTHER))
 def test_a_second_safeguard_holds(case: Without, monkeypatch: pytest.MonkeyPatch) -> None:
     assert case.explore(monkeypatch) is None
