@@ -22,6 +22,7 @@ class Demo(Plain):
         parser.add_argument("--database", choices=kinds, default="sqlite", help="default: sqlite")
         parser.add_argument("--rows", type=int, default=200_000, metavar="N", help="rows to move (default: 200000)")
         parser.add_argument("--keep", action="store_true", help="leave the status page up until Ctrl+C")
+        parser.add_argument("--turn-back", action="store_true", help="cancel it before contract, and go back to base")
         parser.add_argument("--json", type=Path, metavar="FILE", help="also write the verdict to this file")
 
     def take_action(self, parsed_args: argparse.Namespace) -> int:
@@ -32,6 +33,7 @@ class Demo(Plain):
                 database=DatabaseKind(parsed_args.database),
                 rows=parsed_args.rows,
                 keep=parsed_args.keep,
+                turn_back=parsed_args.turn_back,
                 json_file=parsed_args.json,
             )
         )

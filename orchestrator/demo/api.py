@@ -143,6 +143,10 @@ class OrchestratorApi:
         """The same as a status code: 2xx open, 409 closed."""
         return self.call("POST", f"{self._schema}/gates/{gate}/check")
 
+    def cancel(self, reason: str) -> Answer:
+        """Go back to base and end there."""
+        return self.call("POST", f"{self._schema}/upgrade/cancel", {"reason": reason})
+
     def approve(self, phase: str, reason: str) -> Answer:
         """Approve that the upgrade enters that phase."""
         return self.call("POST", f"{self._schema}/upgrade/approve", {"phase": phase, "reason": reason})

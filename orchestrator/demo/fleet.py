@@ -151,6 +151,8 @@ class Fleets:
 
     def _start(self, fleet: str, number: int, release: str, slot: int, *, inherit: Path | None) -> Instance:
         name = f"{fleet}-{number}-release-{release}"
+        if any(instance.child.name == name for instance in self._instances):
+            name += "-again"
         options = TrafficOptions(
             release=release,
             database=self._database,

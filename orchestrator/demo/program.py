@@ -118,9 +118,9 @@ def _orchestrated(
     )
     upgrade = OrchestratedUpgrade(api, fleets, board)
     with board.watching(fleets):
-        upgrade.run()
+        upgrade.run(turn_back=options.turn_back)
         board.say("the fleets have left; comparing every row")
-    findings = verify(engine, seed, fleets.owned_rows())
+    findings = verify(engine, seed, fleets.owned_rows(), release="1" if options.turn_back else "2")
     engine.dispose()
     return api.url, Outcome(
         totals=fleets.totals(),
@@ -131,6 +131,7 @@ def _orchestrated(
         phases=board.clock.times(time.monotonic()),
         refused_for=upgrade.refused_for,
         ended_badly=fleets.ended_badly(),
+        turned_back=options.turn_back,
     )
 
 

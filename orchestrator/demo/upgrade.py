@@ -26,8 +26,11 @@ class OrchestratedUpgrade:
         self.refused_for: tuple[str, ...] = ()
         self.moved: dict[str, tuple[int, int]] = {}
 
-    def run(self) -> None:
-        """Go through all of it. Raises `DemoFailed` when something does not happen."""
+    def run(self, *, turn_back: bool) -> None:
+        """Go through all of it; with `turn_back`, to where nothing is left but to contract, and back to release 1.
+
+        Raises `DemoFailed` when something does not happen.
+        """
         self._fleets.start("1")
         self._board.say(f"{len(self._fleets.running())} processes of release 1 work; every read is checked")
         time.sleep(STEADY_SECONDS)
@@ -43,15 +46,31 @@ class OrchestratedUpgrade:
             self._look()
         self._board.say("only release 2 runs")
         self._wait_until(_waits_for_approval_to_contract)
+        self._go_back() if turn_back else self._contract()
+        self._board.clock.end(time.monotonic())
+        time.sleep(STEADY_SECONDS)
+        self._fleets.stop()
+
+    def _contract(self) -> None:
         self._board.say("every row is moved and verified, nobody needs the old shape: approving the contract")
         answer = self._api.approve("contracted", "the demo has seen enough")
         if not answer.ok:
             raise DemoFailed(f"the approval was refused: {answer.problem}")
         self._wait_until(lambda view: view.status == "completed")
-        self._board.clock.end(time.monotonic())
         self._board.say("the upgrade is complete; the fleets go on working on the new shape alone")
-        time.sleep(STEADY_SECONDS)
-        self._fleets.stop()
+
+    def _go_back(self) -> None:
+        self._board.say("release 2 writes the new shape alone: cancelling the upgrade all the same")
+        answer = self._api.cancel("the demo turns back")
+        if not answer.ok:
+            raise DemoFailed(f"the upgrade could not be cancelled: {answer.problem}")
+        self._wait_until(lambda view: all(self._api.gate_is_open(f"rollback:{fleet}:1") for fleet in FLEETS))
+        for fleet in FLEETS:
+            self._board.say(f"gate rollback:{fleet}:1 is open: rolling the fleet back, one process after another")
+            self._fleets.roll(fleet, "1")
+            self._look()
+        self._wait_until(lambda view: view.status == "cancelled")
+        self._board.say("the upgrade has ended at base; release 1 works on the old shape")
 
     def _begin(self) -> None:
         answer = self._api.begin_upgrade("2")
@@ -95,7 +114,7 @@ class OrchestratedUpgrade:
         view = self._look()
         deadline, seen = time.monotonic() + PATIENCE_SECONDS, view
         while not is_so(view):
-            if view.status == "cancelled" or time.monotonic() > deadline:
+            if time.monotonic() > deadline:
                 reasons = " ".join(map(str, view.blockers))
                 raise DemoFailed(f"the upgrade does not go on from {view.phase}: {view.sentence}. {reasons}".rstrip())
             time.sleep(POLL_SECONDS)

@@ -28,6 +28,7 @@ class Outcome:
     phases: tuple[PhaseTime, ...]
     refused_for: tuple[str, ...]
     ended_badly: tuple[str, ...]
+    turned_back: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,7 @@ def _lines(outcome: Outcome) -> tuple[tuple[str, str | Text], ...]:
     )
     return (
         ("orchestrated", requests),
-        ("rows", f"{outcome.rows_migrated:,} migrated, {outcome.rows_verified:,} verified before contract"),
+        ("rows", f"{outcome.rows_migrated:,} migrated, {outcome.rows_verified:,} verified"),
         ("afterwards", f"{findings.rows_checked:,} rows compared, {findings.rows_wrong:,} wrong"),
         ("columns dropped", ", ".join(findings.columns_dropped) or "none"),
         ("early contract", f"refused, for {len(outcome.refused_for)} processes that still needed the old shape"),
@@ -128,7 +129,7 @@ def _failures(outcome: Outcome) -> tuple[str, ...]:
             f"{outcome.rows_verified} rows were verified, and there were {outcome.rows_seeded} at the start.",
         ),
         (findings.rows_wrong == 0, f"{findings.rows_wrong} rows are wrong: {'; '.join(findings.wrong)}"),
-        (not findings.columns_left, f"Not dropped: {', '.join(findings.columns_left)}."),
+        (outcome.turned_back or not findings.columns_left, f"Not dropped: {', '.join(findings.columns_left)}."),
         (bool(outcome.refused_for), "An early contract was not refused."),
         (not outcome.ended_badly, f"These processes did not end well: {', '.join(outcome.ended_badly)}."),
     )

@@ -28,7 +28,7 @@ from tests.faults.points import install_from
 PATIENCE_SECONDS = 120.0
 """How long a test waits for what must come. The machine may be slow; nobody waits this long when all is well."""
 
-POLL_SECONDS = 0.03
+POLL_SECONDS = 0.1
 
 Sections = Mapping[str, Mapping[str, object]]
 

@@ -25,6 +25,7 @@ GOOD = Outcome(
     phases=(PhaseTime("base", 0.5), PhaseTime("expanded", 4.0)),
     refused_for=("inventory-api-1-release-1",),
     ended_badly=(),
+    turned_back=False,
 )
 CONTROL = ControlResult(requests=500, requests_failed=100, rows_wrong=2, seconds=9.0, first_error="no such column")
 
@@ -55,6 +56,11 @@ def test_one_flaw_is_a_failure(change: dict[str, object]) -> None:
     flawed = verdict(dataclasses.replace(GOOD, **change))  # type: ignore[arg-type]
     assert not flawed.ok
     assert len(flawed.failures) == 1
+
+
+def test_old_columns_stay_when_the_demo_turned_back() -> None:
+    kept = dataclasses.replace(GOOD.findings, columns_dropped=(), columns_left=("customers.name",))
+    assert verdict(dataclasses.replace(GOOD, findings=kept, turned_back=True)).ok
 
 
 def test_early_end_is_a_failure() -> None:
