@@ -1,0 +1,17 @@
+"""The way back of `split_name`: first_name and last_name become customers.name again."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator.data_migrations import DataMigration
+
+
+class JoinName(DataMigration):
+    """Runs only when an upgrade goes back after release 2 has written rows in the new shape alone."""
+
+    table = "customers"
+    reads = ("first_name", "last_name")
+    writes = ("name",)
+
+    def transform(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"name": " ".join(part for part in (row["first_name"], row["last_name"]) if part)}
