@@ -307,14 +307,19 @@ class World:
         if self.profile.has_data_migrations:
             state = MigrationState.COMPLETE if facts.has_witness else MigrationState.RUNNING
             migrations = (MigrationFacts("move", state, witness="i" if facts.has_witness else None),)
+        upgrade = self.upgrade(up)
+        copy = Copy(
+            1, up.phase, up.fence, revision, "i", move=up.move, reversing=upgrade.reversing,
+            frozen=upgrade.frozen is not None,
+        )  # fmt: skip
         database = DatabaseFacts(
-            "main", incarnation="i", expanded=facts.expanded, contracted=facts.contracted,
-            copy=Copy(1, up.phase, up.fence, revision, "i"), migrations=migrations,
+            "main", incarnation="i", expanded=facts.expanded, contracted=facts.contracted, copy=copy,
+            migrations=migrations,
         )  # fmt: skip
         steps = (StepRecord(1, up.fence, "main", StepState.DONE if up.step_done else StepState.PENDING, 1),)
         is_silent = any(member.counted is Counted.NOT for member in members)
         return View(
-            upgrade=self.upgrade(up), old=self.old, new=self.new, instances=instances, reports=reports,
+            upgrade=upgrade, old=self.old, new=self.new, instances=instances, reports=reports,
             known_fleets=frozenset() if is_silent else frozenset({"api"}), databases=(database,),
             steps=steps if up.move is Move.STEPPING else (), approvals=(), policy=Policy(approve=()), now=now,
         )  # fmt: skip
