@@ -58,8 +58,8 @@ class Transaction(Protocol):
         """The newest upgrades first."""
         ...
 
-    def add_upgrade(self, upgrade: Upgrade) -> Upgrade:
-        """Store a new upgrade and return it with its id."""
+    def add_upgrade(self, upgrade: Upgrade, *, above: int = 0) -> Upgrade:
+        """Store a new upgrade and return it with its id: its own, or without one the next, which is above this."""
         ...
 
     def save_upgrade(self, upgrade: Upgrade, *, expected_revision: int) -> None:

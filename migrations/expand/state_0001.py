@@ -41,6 +41,7 @@ def upgrade() -> None:
         sa.Column("taken_at", sa.Double(), nullable=True),
         sa.Column("revision", sa.BigInteger(), nullable=False),
         sa.Column("clock_steps", sa.Double(), nullable=False),
+        sa.Column("incarnation", sa.String(length=255), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_leadership")),
         **IN_MYSQL,
     )
@@ -78,6 +79,8 @@ def upgrade() -> None:
         sa.Column("release", sa.String(length=64), nullable=True),
         sa.Column("upgrade_id", sa.Integer(), nullable=True),
         sa.Column("last_revision", sa.BigInteger(), nullable=False),
+        sa.Column("forgotten", sa.Text(), nullable=True),
+        sa.Column("lost_until", sa.Double(), nullable=True),
         sa.Column("writes", sa.BigInteger(), server_default="0", nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_schemas")),
         **IN_MYSQL,
@@ -157,7 +160,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "upgrades",
-        sa.Column("id", sa.Integer(), autoincrement=True, nullable=False),
+        sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("schema", sa.String(length=64), nullable=False),
         sa.Column("from_release", sa.String(length=64), nullable=False),
         sa.Column("to_release", sa.String(length=64), nullable=False),

@@ -41,6 +41,11 @@ OPERATIONS: tuple[Route, ...] = (
         schemas.InitView, schemas.InitRequest, asks_databases=True,
     ),
     Route(
+        "POST", f"{_SCHEMA}/take-over", schemas.take_over, OPERATOR,
+        "Let a state that forgot an upgrade take over what all its databases know of it",
+        schemas.SchemaView, schemas.TakeOverRequest, asks_databases=True,
+    ),
+    Route(
         "GET", _UPGRADE, upgrades.show, READER,
         "The newest upgrade. With If-None-Match and wait, the answer waits for another revision",
         upgrades.UpgradeView, query=upgrades.UpgradeQuestion, statuses=(200, 304), needs=("If-None-Match",),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.api.exchange import Answer, ApiServices, Asked, Name, Nothing, Question, View
+from orchestrator.api.exchange import Answer, ApiServices, Asked, Name, Nothing, Question, Reason, View
 from orchestrator.api.upgrades import UpgradeView, view_of
 from orchestrator.services.status import SchemaStatus
 
@@ -29,6 +29,12 @@ class InitRequest(Question, frozen=True, kw_only=True):
     release: Name
 
 
+class TakeOverRequest(Question, frozen=True, kw_only=True):
+    """Why the state is to take over what the databases know."""
+
+    reason: Reason
+
+
 class InitView(View, frozen=True, kw_only=True):
     """What was done, one sentence for each database."""
 
@@ -51,6 +57,13 @@ def initialise(asked: Asked[Nothing, InitRequest]) -> Answer:
     done = asked.services.upgrades.initialise(asked.schema, release, actor=asked.who)
     asked.services.nudge(asked.schema)
     return Answer(InitView(schema=asked.schema, release=release, done=done))
+
+
+def take_over(asked: Asked[Nothing, TakeOverRequest]) -> Answer:
+    """Let the state, at rest, recall an upgrade that it has forgotten, from the databases."""
+    asked.services.upgrades.take_over(asked.schema, actor=asked.who, reason=asked.body.reason)
+    asked.services.nudge(asked.schema)
+    return Answer(_view(asked.services, asked.services.board.schema(asked.schema)))
 
 
 def views(services: ApiServices) -> tuple[SchemaView, ...]:

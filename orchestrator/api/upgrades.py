@@ -252,10 +252,12 @@ def view_of(services: ApiServices, schema: SchemaStatus) -> UpgradeView:
     """The newest upgrade of a schema whose status was read already."""
     if schema.upgrade is not None:
         return _view(services, schema.upgrade)
+    found = schema.blockers
     where = f"is at release {schema.release}" if schema.release is not None else "has no release yet"
     return UpgradeView(
         schema=schema.name,
-        sentence=f"{schema.name} {where}; no upgrade of it has begun",
+        sentence=found[0].sentence if found else f"{schema.name} {where}; no upgrade of it has begun",
+        blockers=tuple(blocker_view(blocker) for blocker in found),
         databases=tuple(database_view(DatabaseStatus(facts, None)) for facts in schema.readings),
     )
 

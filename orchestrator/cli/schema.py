@@ -41,16 +41,19 @@ class Show(Showing):
         with_schema(parser)
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Iterable[Any]]:
-        found = self.api.get(path_of("schemas", parsed_args.schema), Schema)
-        return ("Schema", "Release", "Releases", "Databases", "Status", "Phase", "Says"), (
-            found.schema,
-            cells.maybe(found.release),
-            cells.Cell(found.releases, ", ".join(found.releases)),
-            cells.Cell(found.databases, ", ".join(found.databases)),
-            found.upgrade.status,
-            cells.maybe(found.upgrade.phase),
-            found.upgrade.sentence,
-        )
+        return _shown(self.api.get(path_of("schemas", parsed_args.schema), Schema))
+
+
+def _shown(found: Schema) -> tuple[Sequence[str], Iterable[Any]]:
+    return ("Schema", "Release", "Releases", "Databases", "Status", "Phase", "Says"), (
+        found.schema,
+        cells.maybe(found.release),
+        cells.Cell(found.releases, ", ".join(found.releases)),
+        cells.Cell(found.databases, ", ".join(found.databases)),
+        found.upgrade.status,
+        cells.maybe(found.upgrade.phase),
+        found.upgrade.sentence,
+    )
 
 
 class Init(Plain):
@@ -70,6 +73,24 @@ class Init(Plain):
         for sentence in done.done:
             self.say(sentence)
         return 0
+
+
+class TakeOver(Showing):
+    """Let the state take over an upgrade that only the databases know.
+
+    Needed only where the state database was restored to a time before that upgrade began, or made anew. All databases
+    have to agree. An upgrade under way rests where it is until `orchestrator upgrade resume`.
+    """
+
+    EXAMPLE = 'orchestrator schema take-over inventory --reason "state restored from the backup of 02:00"'
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        with_schema(parser)
+        parser.add_argument("--reason", required=True, help="why, for whoever reads the audit log")
+
+    def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Iterable[Any]]:
+        found = self.api.post(path_of("schemas", parsed_args.schema, "take-over"), Schema, reason=parsed_args.reason)
+        return _shown(found)
 
 
 class Check(Plain):
@@ -105,4 +126,6 @@ class Check(Plain):
         return 0
 
 
-COMMANDS = {"schema list": List, "schema show": Show, "schema init": Init, "schema check": Check}
+COMMANDS: dict[str, type[Plain]] = {
+    "schema list": List, "schema show": Show, "schema init": Init, "schema take-over": TakeOver, "schema check": Check,
+}  # fmt: skip

@@ -11,13 +11,16 @@ from orchestrator.domain.view import DatabaseFacts
 class SchemaState:
     """Where a schema stands. `release` is None until it is initialised; `upgrade_id` None while none is under way.
 
-    `last_revision` is the revision at which its last upgrade ended: the next one goes on from there.
+    `last_revision` is the revision at which its last upgrade ended: the next one goes on from there. `forgotten` says
+    what the databases know that the state does not, at rest. Until `lost_until` some who joined may be unknown.
     """
 
     name: str
     release: str | None
     upgrade_id: int | None
     last_revision: int
+    forgotten: str | None = None
+    lost_until: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,8 @@ class Leadership:
     """The lease of the leading daemon, since `taken_at`. The epoch only grows and never repeats.
 
     The store raises `revision` with every change, a renewal too: who acts on a lease acts on it as it is. `clock_steps`
-    is by how much in all the database's clock was seen to jump: the times in the state are good for that.
+    is by how much in all the database's clock was seen to jump: the times in the state are good for that. `incarnation`
+    is the one of the state database in which it was taken or renewed; None where that cannot be told.
     """
 
     holder: str
@@ -59,6 +63,7 @@ class Leadership:
     taken_at: float | None = None
     revision: int = 0
     clock_steps: float = 0.0
+    incarnation: str | None = None
 
     def may_be_taken(self, now: float, *, unchanged_seconds: float, ttl_seconds: float) -> bool:
         """Whether another daemon may lead, which saw this lease unchanged for so long by a clock of its own.

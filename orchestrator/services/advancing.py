@@ -16,9 +16,10 @@ from functools import partial
 from orchestrator.domain import planner
 from orchestrator.domain.errors import Conflict, OrchestratorError, Unavailable
 from orchestrator.domain.fleets import Registration
+from orchestrator.domain.forgotten import ahead
 from orchestrator.domain.inventories import REMEMBERED_SECONDS, Inventory
 from orchestrator.domain.losses import is_to_be_told
-from orchestrator.domain.records import DatabaseReading
+from orchestrator.domain.records import DatabaseReading, SchemaState
 from orchestrator.domain.upgrades import Move, Status, Upgrade
 from orchestrator.domain.view import Copy, DatabaseFacts, StepRecord, StepState
 from orchestrator.ports import ManagedSchema, Transaction
@@ -98,6 +99,7 @@ class Advancing:
                 break
             databases = self._observe(managed, look, leader_epoch)
             if upgrade is None or upgrade.status is not Status.RUNNING:
+                self._note_forgotten(managed, databases, leader_epoch)
                 self._rested[schema] = (upgrade, look.copy, look.now)
                 return Outcome(decision, has_moved, databases)
             decision = self._decide_and_record(managed, upgrade, databases, leader_epoch)
@@ -172,6 +174,30 @@ class Advancing:
         if news:
             self._context.store.run(keep)
         return databases
+
+    def _note_forgotten(self, managed: ManagedSchema, databases: Sequence[DatabaseFacts], leader_epoch: int) -> None:
+        """At rest: nobody joins while a database knows more than the state. Audited."""
+
+        def news(tx: Transaction) -> SchemaState | None:
+            state = tx.schema(managed.name)
+            if state is None or state.upgrade_id is not None:
+                return None
+            found = ahead(state, databases)
+            if found is None and any(facts.error is not None for facts in databases):
+                return None  # it may be the one that knew more
+            return None if state.forgotten == found else replace(state, forgotten=found)
+
+        def work(tx: Transaction) -> None:
+            tx.lock_schema(managed.name)
+            check_leader(tx, leader_epoch)
+            state = news(tx)
+            if state is not None:
+                tx.save_schema(state)
+                said = state.forgotten or f"no database knows more of {managed.name} than the state any more"
+                event(tx, "schema.forgotten", said, actor=DAEMON, schema=managed.name)
+
+        if self._context.store.read(news) is not None:
+            self._context.store.run(work)
 
     def _import(
         self, managed: ManagedSchema, databases: tuple[DatabaseFacts, ...], leader_epoch: int

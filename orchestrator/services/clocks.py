@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from orchestrator.domain.clocks import TOLERANCE_SECONDS, Reading, jump_between
 from orchestrator.ports import Transaction
@@ -101,9 +102,11 @@ def put_on_record(tx: Transaction, jump: float, *, actor: str, grant_seconds: fl
     The caller raises `clock_steps` of the leadership in the same transaction.
     """
     for state in tx.schemas():
-        if state.upgrade_id is None:
+        if state.upgrade_id is None and state.lost_until is None:
             continue
         locked = tx.lock_schema(state.name)
+        if locked.lost_until is not None:
+            tx.save_schema(replace(locked, lost_until=locked.lost_until + jump))
         upgrade = tx.upgrade(locked.upgrade_id) if locked.upgrade_id is not None else None
         if upgrade is not None:
             tx.save_upgrade(upgrade.with_times_moved(jump), expected_revision=upgrade.revision)

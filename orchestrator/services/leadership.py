@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from orchestrator.domain.losses import frozen_seconds
 from orchestrator.domain.records import Leadership
 from orchestrator.ports import Store, Transaction
 from orchestrator.services.clocks import ClockWatch, put_on_record
+from orchestrator.services.context import event
 from orchestrator.services.recording import DAEMON
 
 
@@ -52,10 +54,12 @@ class Elections:
             found = tx.leadership()  # before the time: where the times moved since, the lease has changed too
             if found is not None and found.holder != self._holder and not self._may_take(found, tx.now):
                 return found
-            lease = self._renewed(found, tx.now)
+            lease = self._renewed(found, tx.now, tx.incarnation)
             if not tx.save_leadership(lease, expected=found):
                 return None
             jump = lease.clock_steps - (found.clock_steps if found is not None else 0.0)
+            if found is not None and found.incarnation not in (None, lease.incarnation):
+                note_loss(tx, actor=DAEMON, until=tx.now + frozen_seconds(self._grant_seconds))
             if jump:
                 put_on_record(tx, jump, actor=DAEMON, grant_seconds=self._grant_seconds)
             return lease
@@ -85,10 +89,10 @@ class Elections:
         unchanged = self._watch.now() - seen.since if seen is not None and seen.revision == lease.revision else 0.0
         return lease.may_be_taken(now, unchanged_seconds=unchanged, ttl_seconds=self._ttl_seconds)
 
-    def _renewed(self, found: Leadership | None, now: float) -> Leadership:
+    def _renewed(self, found: Leadership | None, now: float, incarnation: str | None) -> Leadership:
         """The lease as it is ours from now on. Its end is by the clock as it is after the jump that it records."""
         if found is None:
-            return Leadership(self._holder, 1, now + self._ttl_seconds, now)
+            return Leadership(self._holder, 1, now + self._ttl_seconds, now, incarnation=incarnation)
         is_ours = found.holder == self._holder
         jump = self._watch.unrecorded(found.clock_steps)
         return Leadership(
@@ -97,6 +101,7 @@ class Elections:
             expires_at=now + jump + self._ttl_seconds,
             taken_at=found.taken_at if is_ours else now + jump,
             clock_steps=found.clock_steps + jump,
+            incarnation=found.incarnation if incarnation is None else incarnation,
         )
 
     def _follow(self, lease: Leadership) -> None:
@@ -110,3 +115,16 @@ class Elections:
         else:
             self._watch.unrecorded(lease.clock_steps)
         self._seen = _Seen(lease.revision, now, now)
+
+
+def note_loss(tx: Transaction, *, actor: str, until: float) -> None:
+    """The state database is another one than before, which may have lost the last joins. Audited.
+
+    An upgrade under way finds that out by itself; one that begins before `until` has to wait for who may be unknown.
+    """
+    for state in tx.schemas():
+        tx.save_schema(replace(tx.lock_schema(state.name), lost_until=until))
+    event(
+        tx, "state.failover", "the state database is not the one that it was: it was restored, or failed over",
+        actor=actor, schema=None,
+    )  # fmt: skip

@@ -13,7 +13,7 @@ from orchestrator.domain.admission import Admission, Stance, Standing, Verdict, 
 from orchestrator.domain.errors import Conflict, Invalid, Never, NotFound, NotYet, OrchestratorError
 from orchestrator.domain.fleets import Instance, InstanceState, Report, Sessions, hashed
 from orchestrator.domain.ladder import InStepBy, Side
-from orchestrator.domain.losses import Follows, loss_heard
+from orchestrator.domain.losses import Follows, is_forgotten, loss_heard
 from orchestrator.domain.telling import Hearer
 from orchestrator.domain.upgrades import Status
 from orchestrator.ports import ManagedSchema, Transaction
@@ -166,7 +166,8 @@ class Leases:
             assert state is not None
             if follows is not None:
                 self._remember(tx, managed, instance, follows)
-            lease = self.extended(tx, standing_of(tx, managed, state), instance, epoch=epoch, ack=ack)
+            standing = standing_of(tx, managed, state)
+            lease = self.extended(tx, standing, instance, epoch=epoch, ack=ack, follows=follows)
             if not tx.save_instance(lease.instance):
                 raise _ended(instance)
             return lease
@@ -174,13 +175,24 @@ class Leases:
         return self._held(managed, fleet, instance_id, epoch, work)
 
     def extended(
-        self, tx: Transaction, standing: Standing, instance: Instance, *, epoch: str, ack: int | None
+        self,
+        tx: Transaction,
+        standing: Standing,
+        instance: Instance,
+        *,
+        epoch: str,
+        ack: int | None,
+        follows: Follows | None,
     ) -> Lease:
-        """The lease as a renewal leaves it, with what its holder is told. Stores nothing. Raises `Invalid`."""
+        """The lease as a renewal leaves it, with what its holder is told. Stores nothing. Raises `Invalid`.
+
+        Whoever knows of an upgrade that the state has forgotten keeps its lease, and what it follows: it is told an
+        earlier publication, and nobody steps back to one.
+        """
         published = stance(standing, instance.release).publication
         told = max(instance.told, instance.acked, ack or 0)
         stand = self._telling.stance(tx, standing, Hearer(instance.fleet, instance.release, told), instance.id)
-        if ack is not None and ack > published:
+        if ack is not None and ack > published and not is_forgotten(standing, follows):
             raise Invalid("ack_unpublished", f"publication {ack} was never published", remedy="Ack what you were told.")
         renewed = replace(
             instance,

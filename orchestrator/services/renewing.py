@@ -86,6 +86,8 @@ class Renewing:
         if upgrade is not None and follows is not None and loss_heard(upgrade, follows, "") is not None:
             return None
         try:
-            return self._leases.extended(tx, standing, instance, epoch=renewal.epoch, ack=renewal.ack)
+            return self._leases.extended(
+                tx, standing, instance, epoch=renewal.epoch, ack=renewal.ack, follows=renewal.follows
+            )
         except OrchestratorError:
             return None

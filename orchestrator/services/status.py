@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from orchestrator.domain import pacing, planner
-from orchestrator.domain.admission import Admission, Standing, admit
+from orchestrator.domain.admission import Admission, Standing, admit, taking_over
 from orchestrator.domain.errors import Conflict, Unavailable
 from orchestrator.domain.gates import GateAnswer, answer, parse
 from orchestrator.domain.guards.approved import unsealed_note
@@ -54,7 +54,7 @@ class UpgradeStatus:
 class SchemaStatus:
     """One schema: its release, the releases that its manifest lists, and its newest upgrade if there was one.
 
-    `readings` is what was last read of each of its databases.
+    `readings` is what was last read of each of its databases. `blockers` is what keeps instances from joining, at rest.
     """
 
     name: str
@@ -63,6 +63,7 @@ class SchemaStatus:
     databases: tuple[str, ...]
     readings: tuple[DatabaseFacts, ...]
     upgrade: UpgradeStatus | None
+    blockers: tuple[Blocker, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +110,15 @@ class StatusBoard:
             state = _state_of(tx, name)
             newest = tx.upgrades(name, limit=1)
             readings = latest_readings(tx, managed)
+            blockers = tuple(_at_rest(state))
             return SchemaStatus(
                 name,
                 state.release,
                 tuple(release.name for release in managed.releases.ordered),
                 managed.databases,
                 readings,
-                self._upgrade_status(tx, managed, newest[0], readings) if newest else None,
+                self._upgrade_status(tx, managed, newest[0], readings, blockers) if newest else None,
+                blockers,
             )
 
         return self._context.store.read(work)
@@ -160,7 +163,10 @@ class StatusBoard:
                     break
             upgrade = newest[0] if newest else None
             under_way = upgrade if upgrade is not None and upgrade.id == state.upgrade_id else None
-            standing = Standing(managed.name, state.release, under_way, managed.releases, state.last_revision)
+            standing = Standing(
+                managed.name, state.release, under_way, managed.releases, state.last_revision, tx.incarnation,
+                state.forgotten,
+            )  # fmt: skip
             return Whereabouts(standing, upgrade)
 
         return self._context.store.read(work)
@@ -185,11 +191,16 @@ class StatusBoard:
         return self._context.store.read(lambda tx: tx.events(schema=schema, after=after, limit=limit))
 
     def _upgrade_status(
-        self, tx: Transaction, managed: ManagedSchema, upgrade: Upgrade, databases: tuple[DatabaseFacts, ...]
+        self,
+        tx: Transaction,
+        managed: ManagedSchema,
+        upgrade: Upgrade,
+        databases: tuple[DatabaseFacts, ...],
+        at_rest: tuple[Blocker, ...],
     ) -> UpgradeStatus:
         view = view_of(tx, managed, upgrade, self._context.policy(managed.name), databases)
         running = upgrade.status is Status.RUNNING
-        blockers = planner.explain(view) if running else ()
+        blockers = planner.explain(view) if running else at_rest
         steps = {record.database: record for record in view.steps} if running else {}
         migrations = tuple(facts for database in databases for facts in _of_release(database, view))
         moves_rows = running and upgrade.phase is Phase.BACKFILL
@@ -211,6 +222,11 @@ def _state_of(tx: Transaction, schema: str) -> SchemaState:
     return tx.schema(schema) or SchemaState(schema, None, None, 0)
 
 
+def _at_rest(state: SchemaState) -> Iterator[Blocker]:
+    if state.upgrade_id is None and state.forgotten is not None:
+        yield Blocker("copy_ahead", f"nobody may join: {state.forgotten}", taking_over(state.name))
+
+
 def _no_plan(schema: str) -> Plan:
     raise Conflict(
         "no_upgrade",
@@ -225,6 +241,8 @@ def _of_release(database: DatabaseFacts, view: View) -> tuple[MigrationFacts, ..
 
 def _sentence(view: View, blockers: tuple[Blocker, ...], share: float | None) -> str:
     upgrade = view.upgrade
+    if upgrade.status is not Status.RUNNING and blockers:
+        return blockers[0].sentence
     if upgrade.status is Status.COMPLETED:
         return f"upgraded to {upgrade.to_release}"
     if upgrade.status is Status.CANCELLED:

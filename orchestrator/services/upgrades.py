@@ -5,11 +5,14 @@ Every verb is one transaction that writes its audit line. Where a verb is refuse
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from orchestrator.domain.admission import taking_over
 from orchestrator.domain.errors import Conflict, Invalid, NotFound, StaleRevision
+from orchestrator.domain.forgotten import Recalled, ahead
 from orchestrator.domain.ladder import Phase
+from orchestrator.domain.losses import frozen_seconds
 from orchestrator.domain.records import SchemaState
 from orchestrator.domain.releases import Release
 from orchestrator.domain.upgrades import Move, Upgrade, begin, check_way_back
@@ -17,6 +20,7 @@ from orchestrator.domain.view import Approval, DatabaseFacts, StepState
 from orchestrator.domain.ways_back import cancelling
 from orchestrator.ports import ManagedSchema, Transaction
 from orchestrator.services.context import Context, event, running_upgrade
+from orchestrator.services.taking_over import take_over
 from orchestrator.services.vouching import check_gone, check_reason
 
 FORCIBLE = ("soaked", "waves_open")
@@ -41,7 +45,7 @@ class Upgrades:
         was_initialised = known is not None and _is_initialised(known, release)
         if was_initialised:
             at_rest = known is not None and known.upgrade_id is None
-            databases = tuple(facts.name for facts in _added(managed, wanted)) if at_rest else ()
+            databases = tuple(facts.name for facts in _added(_seen(managed, wanted))) if at_rest else ()
             if not databases:
                 return (f"{schema} is at release {release} already",)
         done = tuple(f"{database}: {managed.initialise(database, wanted)}" for database in databases)
@@ -68,7 +72,7 @@ class Upgrades:
         """
         managed = self._context.managed(schema)
         wanted = managed.releases[release]
-        self._refuse_empty(managed)
+        seen = self._refuse_empty(managed)
         managed.check(wanted)
 
         def work(tx: Transaction) -> Upgrade:
@@ -76,14 +80,17 @@ class Upgrades:
             if state.upgrade_id is not None:
                 return _same_or_refuse(running_upgrade(tx, state), release)
             _check_next(state, wanted, managed.releases.after)
-            _check_not_forgotten(tx, state)
+            databases = (*seen, *(reading.facts for reading in tx.readings(schema)))
+            _check_not_forgotten(state, databases)
             assert state.release is not None
+            frozen, frozen_until = _doubted(tx, state, self._context.lease_terms.ttl_seconds)
             upgrade = tx.add_upgrade(
                 begin(
                     schema=schema, from_release=state.release, to_release=release, profile=wanted.profile,
                     after_revision=state.last_revision, now=tx.now, manifest=wanted.recorded(),
-                    incarnation=tx.incarnation,
-                )
+                    incarnation=tx.incarnation, frozen=frozen, frozen_until=frozen_until,
+                ),
+                above=max((each.copy.upgrade_id or 0 for each in databases if each.copy is not None), default=0),
             )  # fmt: skip
             tx.save_schema(replace(state, upgrade_id=upgrade.id))
             event(
@@ -94,11 +101,13 @@ class Upgrades:
 
         return self._context.store.run(work)
 
-    def _refuse_empty(self, managed: ManagedSchema) -> None:
+    def _refuse_empty(self, managed: ManagedSchema) -> tuple[DatabaseFacts, ...]:
+        """Raise where a database has nothing of the present release. The databases as they are now, at rest."""
         known = self._context.store.read(lambda tx: tx.schema(managed.name))
         if known is None or known.release is None or known.upgrade_id is not None:
-            return
-        for facts in _added(managed, managed.releases[known.release]):
+            return ()
+        seen = _seen(managed, managed.releases[known.release])
+        for facts in _added(seen):
             if not facts.heads:
                 raise Conflict(
                     "database_empty",
@@ -107,6 +116,11 @@ class Upgrades:
                     f"{known.release}",
                     database=facts.name,
                 )
+        return seen
+
+    def take_over(self, schema: str, *, actor: str, reason: str) -> Recalled:
+        """Let the state recall, from the databases' copies, an upgrade that it has forgotten. Only at rest."""
+        return take_over(self._context, schema, actor=actor, reason=reason)
 
     def approve(
         self,
@@ -302,12 +316,16 @@ class Upgrades:
         )  # fmt: skip
 
 
-def _added(managed: ManagedSchema, release: Release) -> tuple[DatabaseFacts, ...]:
+def _seen(managed: ManagedSchema, release: Release) -> tuple[DatabaseFacts, ...]:
+    """The databases of the schema as they are now."""
+    return tuple(managed.observe(database, release, verify=True) for database in managed.databases)
+
+
+def _added(found: tuple[DatabaseFacts, ...]) -> tuple[DatabaseFacts, ...]:
     """The databases that are not at that release, as far as they can be read: never taken over, or empty.
 
     One without heads counts as empty only beside others that have some: there are tools that keep none.
     """
-    found = tuple(managed.observe(database, release, verify=True) for database in managed.databases)
     keeps_heads = any(facts.heads for facts in found)
     return tuple(
         facts for facts in found if facts.error is None and facts.copy is None and not facts.expanded and keeps_heads
@@ -355,17 +373,19 @@ def _check_next(state: SchemaState, wanted: Release, after: Callable[[str], Rele
         )
 
 
-def _check_not_forgotten(tx: Transaction, state: SchemaState) -> None:
+def _check_not_forgotten(state: SchemaState, databases: Sequence[DatabaseFacts]) -> None:
     """Refuse where a database knows more than the state: an upgrade that is begun now would repeat its revisions."""
-    for reading in tx.readings(state.name):
-        copy = reading.facts.copy
-        if copy is not None and copy.revision > state.last_revision:
-            raise Conflict(
-                "copy_ahead",
-                f"database {reading.database} holds revision {copy.revision} of {state.name}, the state only "
-                f"{state.last_revision}: the state database lost commits, or another orchestrator manages this one",
-                remedy="Restore a newer backup of the state database, or find out which state is the right one, before "
-                "anything goes on.",
-                schema=state.name,
-                database=reading.database,
-            )
+    why = ahead(state, databases) or state.forgotten
+    if why is not None:
+        raise Conflict("copy_ahead", why, remedy=taking_over(state.name), schema=state.name)
+
+
+def _doubted(tx: Transaction, state: SchemaState, ttl_seconds: float) -> tuple[str | None, float | None]:
+    """Why an upgrade that begins now waits first, and until when: somebody who joined may have been forgotten."""
+    leadership = tx.leadership()
+    known = leadership.incarnation if leadership is not None else None
+    is_another = None not in (known, tx.incarnation) and known != tx.incarnation
+    until = tx.now + frozen_seconds(ttl_seconds) if is_another else state.lost_until
+    if until is None or until <= tx.now:
+        return None, None
+    return "the state database lost commits a short while ago, or failed over", until

@@ -39,11 +39,15 @@ class LeadershipRow:
     taken_at: float | None
     revision: int
     clock_steps: float
+    incarnation: str | None = None
 
     @classmethod
     def of(cls, leadership: Leadership, revision: int) -> LeadershipRow:
         found = leadership
-        return cls(1, found.holder, found.epoch, found.expires_at, found.taken_at, revision, found.clock_steps)
+        return cls(
+            1, found.holder, found.epoch, found.expires_at, found.taken_at, revision, found.clock_steps,
+            found.incarnation,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,7 +61,7 @@ class Kind(Generic[R]):
 
 
 SCHEMAS = Kind(SchemaState, tables.schemas, ("name",))
-UPGRADES = Kind(Upgrade, tables.upgrades, ("id",), numbered=True)
+UPGRADES = Kind(Upgrade, tables.upgrades, ("id",))
 INSTANCES = Kind(Instance, tables.instances, ("schema", "fleet", "id"))
 FLEETS = Kind(KnownFleet, tables.fleets, ("schema", "fleet"))
 FLEET_PAUSES = Kind(FleetPause, tables.fleet_pauses, ("schema", "fleet"))

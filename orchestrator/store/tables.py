@@ -135,6 +135,8 @@ schemas = Table(
     _name("release", nullable=True),
     Column("upgrade_id", Integer, nullable=True),
     Column("last_revision", BigInteger, nullable=False),
+    Column("forgotten", Text, nullable=True),
+    Column("lost_until", Double, nullable=True),
     Column("writes", BigInteger, nullable=False, server_default="0"),  # grows with every join and move
     **IN_MYSQL,
 )
@@ -142,7 +144,7 @@ schemas = Table(
 upgrades = Table(
     "upgrades",
     metadata,
-    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("id", Integer, primary_key=True, autoincrement=False),
     _name("schema", ForeignKey("schemas.name"), nullable=False),
     _name("from_release", nullable=False),
     _name("to_release", nullable=False),
@@ -303,6 +305,7 @@ leadership = Table(
     Column("taken_at", Double, nullable=True),
     Column("revision", BigInteger, nullable=False),  # grows with every renewal
     Column("clock_steps", Double, nullable=False),
+    Column("incarnation", String(255), nullable=True),
     **IN_MYSQL,
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 
 from orchestrator.domain.daemons import Daemon, DaemonState, OwnTree, OwnTreeState
@@ -69,8 +70,10 @@ class StoreTransaction:
     def upgrades(self, schema: str, *, limit: int) -> tuple[Upgrade, ...]:
         return self._rows.find(rows.UPGRADES, {"schema": schema}, newest_first=True, limit=limit)
 
-    def add_upgrade(self, upgrade: Upgrade) -> Upgrade:
-        return self._rows.insert(rows.UPGRADES, upgrade)
+    def add_upgrade(self, upgrade: Upgrade, *, above: int = 0) -> Upgrade:
+        newest = self._rows.find(rows.UPGRADES, {}, newest_first=True, limit=1)
+        highest = max(above, *(each.id for each in newest), 0)
+        return self._rows.insert(rows.UPGRADES, upgrade if upgrade.id else replace(upgrade, id=highest + 1))
 
     def save_upgrade(self, upgrade: Upgrade, *, expected_revision: int) -> None:
         if not self._rows.replace(rows.UPGRADES, upgrade, {"revision": expected_revision}):
@@ -171,7 +174,9 @@ class StoreTransaction:
         row = self._rows.get(rows.LEADERSHIP, 1)
         if row is None:
             return None
-        return Leadership(row.holder, row.epoch, row.expires_at, row.taken_at, row.revision, row.clock_steps)
+        return Leadership(
+            row.holder, row.epoch, row.expires_at, row.taken_at, row.revision, row.clock_steps, row.incarnation
+        )
 
     def save_leadership(self, leadership: Leadership, *, expected: Leadership | None) -> bool:
         if expected is not None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 import sqlalchemy as sa
 
+from orchestrator.demo.example import SCHEMA
 from orchestrator.domain.errors import Unavailable
 from tests.daemon.daemons import free_port
 from tests.faults.proxy import Proxy
@@ -81,6 +82,29 @@ def test_commits_that_may_be_lost(place: Place, entries: tuple[Entry, ...]) -> N
 def leases_run_out(place: Place) -> None:
     """So much time goes by that every lease that may have been forgotten is over."""
     place.in_state("UPDATE upgrades SET frozen_until = 1 WHERE frozen_until IS NOT NULL")
+
+
+@mends("The state database lost a whole upgrade")
+def test_upgrade_that_the_state_has_forgotten(place: Place, entry: Entry) -> None:
+    place.open().orchestrator("schema", "init", SCHEMA, "--release", "1")
+    place.nobody_runs().close()
+    state, old = place.site.directory / "state.sqlite", place.site.directory / "old"
+    shutil.copy(state, old)
+    place.open().orchestrator("upgrade", "begin", SCHEMA, "--release", "2", "--reason", "test")
+    place.work_until("backfill").close()
+    shutil.copy(old, state)
+    place.open().work()
+    entry.assert_shown(place.status())
+    refused = place.orchestrator("upgrade", "begin", SCHEMA, "--release", "2", "--reason", "test", code=3)
+    assert "(copy_ahead)" in refused
+    take_over, resume = entry.commands()
+    place.type_one(take_over)
+    assert place.phase() == "backfill"
+    leases_run_out(place)
+    place.work()
+    place.type_one(resume)
+    place.work()
+    assert place.phase() == "sealed"
 
 
 @mends("Two orchestrators manage one database")

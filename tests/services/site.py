@@ -253,7 +253,9 @@ class Daemon:
         self._advancing = Advancing(context, parallel=1)
         self._data_migrations = DataMigrations(context)
         self._evicting = Evicting(context, parallel=1)
-        epoch = Elections(site.store, name, ttl_seconds=LEADERSHIP_SECONDS).campaign()
+        epoch = Elections(
+            site.store, name, ttl_seconds=LEADERSHIP_SECONDS, grant_seconds=context.lease_terms.ttl_seconds
+        ).campaign()
         assert epoch is not None, "another daemon leads"
         self.epoch = epoch
 
