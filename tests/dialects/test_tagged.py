@@ -16,6 +16,8 @@ from orchestrator.domain.errors import Forbidden, Unavailable
 
 TAG, OTHER = "5a" * 32, "6b" * 32
 
+PATIENCE_SECONDS = 60.0
+
 
 @pytest.fixture(params=["postgresql_url", "mysql_url"])
 def server(request: pytest.FixtureRequest, open_database: Callable[[str, str], Database]) -> Database:
@@ -69,17 +71,17 @@ def rows(database: Database) -> int:
 
 def test_all_sessions_of_the_tag_are_ended_and_their_transactions_rolled_back(server: Database) -> None:
     with session_of(server, TAG) as mine:
-        end_tagged(server, TAG)
+        end_tagged(server, TAG, patience_seconds=PATIENCE_SECONDS)
         with server.autocommitting() as connection:
             assert server.dialect.tagged.find(connection, TAG) == ()
         assert not can_work(mine)
     assert rows(server) == 0
-    end_tagged(server, TAG)  # repeatable
+    end_tagged(server, TAG, patience_seconds=PATIENCE_SECONDS)  # repeatable
 
 
 def test_sessions_of_others_go_on(server: Database) -> None:
     with session_of(server, OTHER) as other:
-        end_tagged(server, TAG)
+        end_tagged(server, TAG, patience_seconds=PATIENCE_SECONDS)
         assert can_work(other)
     assert rows(server) == 1
 
@@ -116,7 +118,7 @@ def test_session_that_may_not_be_ended_is_told_with_the_grant(
     plain = open_database("main", url)
     with session_of(server, TAG) as mine:
         with pytest.raises(Forbidden) as caught:
-            end_tagged(plain, TAG)
+            end_tagged(plain, TAG, patience_seconds=PATIENCE_SECONDS)
         assert caught.value.code == "session_stays"
         assert caught.value.message.startswith("session ")
         assert f"of database main stays: {'role' if is_postgresql else 'user'} {name}" in caught.value.message
@@ -134,7 +136,7 @@ def test_name_that_holds_the_start_of_a_tag_is_enough(
     with database.writing() as connection:
         connection.execute(sa.text("CREATE TABLE t (id INTEGER PRIMARY KEY)"))
     with session_of(database, TAG[:MARK_LENGTH]) as mine:
-        end_tagged(database, TAG)
+        end_tagged(database, TAG, patience_seconds=PATIENCE_SECONDS)
         assert not can_work(mine)
 
 
@@ -152,7 +154,7 @@ class TestOnRecord:
     def test_session_on_a_server_that_nobody_reaches_is_named(self, server: Database) -> None:
         with session_of(server, TAG, member="db2:3306") as mine:
             with pytest.raises(Unavailable) as caught:
-                end_tagged(server, TAG)
+                end_tagged(server, TAG, patience_seconds=PATIENCE_SECONDS)
             assert caught.value.code == "member_unreachable"
             assert "on db2:3306 of database main lives on a server that cannot be reached" in caught.value.message
             assert "db2:3306" in caught.value.remedy
@@ -166,7 +168,7 @@ class TestOnRecord:
             with server.writing() as connection:
                 record(connection, TAG, member="db2:3306", number=7)
             with pytest.raises(Unavailable) as caught:
-                end_tagged(server, TAG, (nowhere,))
+                end_tagged(server, TAG, (nowhere,), patience_seconds=PATIENCE_SECONDS)
             assert "does not answer" in caught.value.message
             assert not can_work(mine)
 
@@ -179,12 +181,12 @@ class TestOnRecord:
             MySQLTagged, "member", lambda self, at: "db2:3306" if at.engine is member.engine else real(self, at)
         )
         with session_of(server, TAG, member="db2:3306") as mine:
-            end_tagged(server, TAG, (member,))
+            end_tagged(server, TAG, (member,), patience_seconds=PATIENCE_SECONDS)
             assert not can_work(mine)
 
     def test_what_is_over_is_taken_off_the_record(self, server: Database) -> None:
         with session_of(server, TAG):
-            end_tagged(server, TAG)
+            end_tagged(server, TAG, patience_seconds=PATIENCE_SECONDS)
         with server.reading() as connection:
             assert connection.execute(sa.select(on_record)).all() == []
 
@@ -200,7 +202,7 @@ class TestOnRecord:
             assert member is not None
             record(connection, TAG, member=member, number=number, age_seconds=1e6)
             connection.commit()
-            end_tagged(server, TAG)
+            end_tagged(server, TAG, patience_seconds=PATIENCE_SECONDS)
             assert innocent.execute(sa.text("SELECT 1")).scalar_one() == 1
 
 
