@@ -84,6 +84,13 @@ def _is_worker(config: pytest.Config) -> bool:
 
 
 @pytest.fixture(autouse=True)
+def no_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of whoever runs the tests gets in."""
+    for name in ("ORCHESTRATOR_URL", "ORCHESTRATOR_TOKEN", "NOTIFY_SOCKET", "CLIFF_FIT_WIDTH", "CLIFF_MAX_TERM_WIDTH"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
 def own_logging() -> Iterator[None]:
     """A test that sets logging up, as a program does once, leaves nothing of it to the others of its process."""
     root = logging.getLogger()

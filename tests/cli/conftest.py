@@ -25,13 +25,6 @@ class Said:
 Run = Callable[..., Said]
 
 
-@pytest.fixture(autouse=True)
-def no_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of whoever runs the tests gets in."""
-    for name in ("ORCHESTRATOR_URL", "ORCHESTRATOR_TOKEN", "CLIFF_FIT_WIDTH", "CLIFF_MAX_TERM_WIDTH"):
-        monkeypatch.delenv(name, raising=False)
-
-
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
     """Runs the program in this process, as a shell would."""

@@ -26,10 +26,3 @@ def any_site(new_database_url: Callable[[], str], tmp_path: Path) -> Iterator[Si
     site.databases = {"main": new_database_url()}
     yield site
     site.close()
-
-
-@pytest.fixture(autouse=True)
-def no_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of whoever runs the tests gets in."""
-    for name in ("ORCHESTRATOR_URL", "ORCHESTRATOR_TOKEN", "NOTIFY_SOCKET"):
-        monkeypatch.delenv(name, raising=False)

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from orchestrator.demo.example import SCHEMA
 from tests.daemon.daemons import Daemon, Site, until
 from tests.daemon.inventory import FLEETS, Stock, assert_migrated, stocks
-from tests.faults.points import PausePoint, Then
+from tests.faults.points import PausePoint, Then, is_stopped
 
 ROWS = 100
 
@@ -122,10 +122,6 @@ def begin(daemon: Daemon, stock: Stock) -> None:
     for fleet in FLEETS:
         daemon.orchestrator("fleet", "report", SCHEMA, fleet, "--release", "1", "--instances", "0")
     daemon.orchestrator("upgrade", "begin", SCHEMA, "--release", "2")
-
-
-def is_stopped(pid: int) -> bool:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
 def test_leaders_that_were_paused_anywhere_do_nothing_when_they_come_back(relay: Site, server: Server) -> None:

@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -18,7 +17,7 @@ from orchestrator.conf import load
 from orchestrator.daemon.place import held
 from orchestrator.daemon.serve import _bind
 from tests.daemon.daemons import Daemon, Site, free_port, until
-from tests.faults.points import PausePoint, Then
+from tests.faults.points import PausePoint, Then, is_stopped
 
 HOLD = """
 import sys
@@ -122,7 +121,7 @@ def test_daemon_that_does_not_listen_yet_is_not_followed_while_it_lives(
     point = PausePoint(site.directory / "point", moment, Then.STOP)
     starting = site.start(port=port, environment=point.environment)
     point.until_reached()
-    until(lambda: Path(f"/proc/{starting.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T", "it is paused")
+    until(lambda: is_stopped(starting.pid), "it is paused")
     following = site.ready(port=port)
     register.let_run_out(starting)
     for _ in range(2):

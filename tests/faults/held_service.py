@@ -14,6 +14,7 @@ from orchestrator.client import Member
 from orchestrator.client.sqlalchemy import guard
 from orchestrator.demo.example import SCHEMA
 from tests.daemon.daemons import loaded, until
+from tests.faults.points import is_stopped
 
 FLEET, NAME = "inventory-api", "old-1"
 STALE = "written by nobody"
@@ -47,7 +48,7 @@ class HeldService:
     def stop(self) -> None:
         """SIGSTOP, and return when it has stopped."""
         os.kill(self.pid, signal.SIGSTOP)
-        until(lambda: _state(self.pid) == "T", "the service has stopped")
+        until(lambda: is_stopped(self.pid), "the service has stopped")
 
     def go_on(self) -> None:
         """SIGCONT."""
@@ -67,10 +68,6 @@ class HeldService:
         with suppress(FileNotFoundError):
             return (self._directory / what).read_text()
         return ""
-
-
-def _state(pid: int) -> str:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def _serve(daemon_url: str, database_url: str, directory: str) -> None:

@@ -35,6 +35,11 @@ _SYNTAX = re.compile(r"(before|after) (execute|commit)(?: (\d+))?(?: of '([^']*)
 _STATEMENTS = "orchestrator_tests_statements"
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether that process lies still after a SIGSTOP."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
 class Then(StrEnum):
     """What happens at a point."""
 

@@ -33,13 +33,6 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
     site.close()
 
 
-@pytest.fixture(autouse=True)
-def no_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of whoever runs the tests gets in."""
-    for name in ("ORCHESTRATOR_URL", "ORCHESTRATOR_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
-
-
 @dataclass
 class Held:
     """The upgrade at expanded, with one service of the old release in the middle of a transaction."""

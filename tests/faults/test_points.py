@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.daemon.daemons import loaded, until
-from tests.faults.points import PausePoint, Point, Then, install_from
+from tests.faults.points import PausePoint, Point, Then, install_from, is_stopped
 
 PROGRAM = """
 import sys, sqlalchemy as sa
@@ -105,7 +105,7 @@ def test_stops_whole_until_it_is_continued(start: Any, url: str, tmp_path: Path)
     process = start(point)
     point.until_reached()
     assert things(url) == [0, 1]
-    until(lambda: Path(f"/proc/{process.pid}/stat").read_text().split()[2] == "T", "it has stopped")
+    until(lambda: is_stopped(process.pid), "it has stopped")
     os.kill(process.pid, signal.SIGCONT)
     process.join()
     assert things(url) == [0, 1, 2, 3]

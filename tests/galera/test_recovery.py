@@ -5,19 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from tests.daemon.daemons import Site, until
 from tests.galera.cluster import Cluster
 from tests.recovery.entries import Entry, mends
 from tests.recovery.place import Place
-
-
-@pytest.fixture(autouse=True)
-def no_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of whoever runs the tests gets in."""
-    for name in ("ORCHESTRATOR_URL", "ORCHESTRATOR_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
 
 
 @mends("A node of Galera has lost its cluster")

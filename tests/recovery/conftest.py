@@ -38,10 +38,3 @@ def entry_was_produced(request: pytest.FixtureRequest) -> Iterator[None]:
             assert entry.was_shown, f"nobody asked whether {entry.title!r} is shown"
             assert entry.was_typed or not (entry.types or entry.sql), f"nobody typed what {entry.title!r} says"
             assert place is None or set(entry.codes) <= place.codes, f"{entry.title!r} has other codes: {place.codes}"
-
-
-@pytest.fixture(autouse=True)
-def no_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of whoever runs the tests gets in."""
-    for name in ("ORCHESTRATOR_URL", "ORCHESTRATOR_TOKEN", "NOTIFY_SOCKET"):
-        monkeypatch.delenv(name, raising=False)
