@@ -141,7 +141,7 @@ RUNGS: tuple[Rung, ...] = (
     ),
     Rung(
         Phase.READ_NEW, Stage.MIGRATE, Behaviour.A2, Step.NONE,
-        ("databases_expanded", "databases_in_step", "data_migrated"), ("old_shape_valid",),
+        ("databases_expanded", "databases_in_step", "data_migrated"), ("databases_in_step", "old_shape_valid"),
         "Every row is proven to carry the new shape, so it may be read.",
         Step.UNSEAL,  # sealing may have been abandoned half-way
     ),

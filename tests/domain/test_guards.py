@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
+from orchestrator.domain import planner
 from orchestrator.domain.fleets import InstanceState, Registration, Sessions
 from orchestrator.domain.guards import GUARDS
 from orchestrator.domain.inventories import Inventory
@@ -182,6 +183,9 @@ CLOSED = (
     Closed("a database without its triggers", "databases_in_step",
            with_database(a_view(replace(an_upgrade(Phase.EXPANDED), profile=BY_TRIGGERS)), in_step=False),
            Phase.BACKFILL, "database_not_in_step", ("main",), "upgrade rollback inventory --to base"),
+    Closed("going back to read_new without its triggers", "databases_in_step",
+           with_database(a_view(replace(an_upgrade(Phase.WRITE_NEW), profile=BY_TRIGGERS)), in_step=False),
+           Phase.READ_NEW, "database_not_in_step", ("main",), "put right by hand"),
     Closed("a database that is not sealed any more", "databases_sealed", a_view(SEALED), Phase.CONTRACTED,
            "database_not_sealed", ("main",), "upgrade rollback inventory --to write_new", "customers.name"),
     Closed("a write that was denied", "databases_sealed", with_database(a_view(SEALED), sealed=True, denials=3),
@@ -318,6 +322,13 @@ OPEN = (
 @pytest.mark.parametrize(("guard", "view", "target"), OPEN, ids=lambda value: value if isinstance(value, str) else "")
 def test_an_open_guard_says_nothing(guard: str, view: View, target: Phase) -> None:
     assert asked(guard, view, target) == ()
+
+
+def test_nobody_goes_back_beside_the_old_release_while_a_trigger_that_keeps_both_in_step_is_missing() -> None:
+    back = replace(an_upgrade(Phase.WRITE_NEW, old_valid=True), profile=BY_TRIGGERS, goal=Phase.READ_NEW)
+    decision = planner.decide(with_database(a_view(back), in_step=False))
+    assert isinstance(decision, planner.Refusal)
+    assert [blocker.code for blocker in decision.blockers] == ["database_not_in_step"]
 
 
 def test_the_way_back_waits_for_the_rows_that_reverse_data_migrations_move() -> None:

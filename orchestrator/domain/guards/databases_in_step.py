@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from orchestrator.domain.ladder import InStepBy, Phase
+from orchestrator.domain.upgrades import Upgrade
 from orchestrator.domain.view import Blocker, View
 from orchestrator.domain.ways_back import again_from
 
@@ -20,8 +21,17 @@ def blockers(view: View, target: Phase) -> Iterator[Blocker]:
                 "database_not_in_step",
                 f"a trigger that keeps the shapes in step is missing or switched off in {facts.name}, and "
                 f"{target.word} relies on it",
-                f"Run the expand step again, which makes it anew: {again}"
-                if (again := again_from(upgrade, Phase.BASE))
-                else "Make it again as the release's expand revisions do.",
+                _remedy(upgrade),
                 (facts.name,),
             )
+
+
+def _remedy(upgrade: Upgrade) -> str:
+    """Once the new release may have run, moving rows anew would write over what only it wrote."""
+    again = again_from(upgrade, Phase.BASE) if upgrade.phase < Phase.READ_NEW else ""
+    if again:
+        return f"Run the expand step again, which makes it anew: {again}"
+    return (
+        "Make it again as the release's expand revisions do, and put right by hand the rows that were written to one "
+        "shape alone since it was gone."
+    )
