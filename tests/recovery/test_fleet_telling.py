@@ -17,6 +17,51 @@ def test_paused_fleet(place: Place, entry: Entry) -> None:
     assert place.goes_on()
 
 
+@mends("A wave of fleets is open")
+def test_open_wave(place: Place, entry: Entry) -> None:
+    place.site.more["policy"] = {"waves": "inventory-api; inventory-worker", "wave_soak_seconds": 3600}
+    place.begun().nobody_runs("inventory-worker")
+    instances = f"/v1/schemas/{SCHEMA}/fleets/inventory-api/instances"
+    newcomer = {"id": "api-1", "nonce": "n" * 32, "release": "1", "host": "host-1"}
+    lease = {"Lease-Epoch": place.ask("POST", instances, newcomer)["epoch"]}
+    place.work()
+    told = place.ask("PUT", f"{instances}/api-1/lease", {"ack": None}, headers=lease)["standing"]
+    place.ask("PUT", f"{instances}/api-1/lease", {"ack": told["publication"]}, headers=lease)
+    place.work()
+    entry.assert_shown(place.status())
+    place.type(entry)
+    place.ask("DELETE", f"{instances}/api-1/lease", headers=lease)
+    assert place.goes_on()
+
+
+@mends("Two processes have one id")
+def test_two_processes_with_one_id(place: Place, entry: Entry) -> None:
+    place.begun().nobody_runs("inventory-worker")
+    newcomer = {"id": "api-1", "nonce": "n" * 32, "release": "1", "host": "host-1"}
+    place.ask("POST", f"/v1/schemas/{SCHEMA}/fleets/inventory-api/instances", newcomer)
+    columns = 'schema_name, fleet, instance_id, tag, nonce, "release", host, state, news, acked, joined_at, renewed_at'
+    written = "'inventory', 'inventory-api', 'api-1', 'another', 'another', '1', 'host-2', 'alive', 1, 0, 1, 1"
+    place.execute(f"INSERT INTO orchestrator_instances ({columns}, expires_at) VALUES ({written}, 1)")
+    place.work()
+    entry.assert_shown(place.status())
+    place.type(entry)
+    assert place.goes_on()
+
+
+@mends("A service's own table was not read for a while")
+def test_what_a_services_own_table_listed_long_ago(place: Place, entry: Entry) -> None:
+    place.site.more[f"inventory:{SCHEMA}:inventory-worker"] = {"query": "SELECT instance, release FROM workers"}
+    place.begun().nobody_runs("inventory-api")
+    place.execute("CREATE TABLE workers (instance TEXT, release TEXT)", "INSERT INTO workers VALUES ('worker-1', '1')")
+    place.turn(batches=lambda: False)
+    old = "json_set(facts, '$.inventories[0].observed_at', 1.0)"  # long ago
+    place.in_state(f"UPDATE readings SET facts = {old}")
+    entry.assert_shown(place.status())
+    place.execute("DELETE FROM workers")
+    place.nobody_runs("inventory-worker")
+    assert place.reopen().goes_on()
+
+
 @mends(
     "A service's own table cannot be read",
     "A process that was evicted is seen again",
