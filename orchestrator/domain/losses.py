@@ -9,7 +9,7 @@ from orchestrator.domain.admission import Standing
 from orchestrator.domain.fleets import EXPIRY_MARGIN_SECONDS
 from orchestrator.domain.ladder import Phase
 from orchestrator.domain.upgrades import Move, Status, Upgrade
-from orchestrator.domain.view import DatabaseFacts
+from orchestrator.domain.view import Copy, DatabaseFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,21 +33,33 @@ def loss_in(upgrade: Upgrade, databases: Iterable[DatabaseFacts], state_incarnat
     """
     read = [facts for facts in databases if facts.error is None and facts.copy is not None]
     held = [(facts.copy, facts) for facts in read if facts.copy is not None and facts.copy.upgrade_id == upgrade.id]
-    copy, facts = max(held, key=lambda each: each[0].revision, default=(None, None))
-    if copy is not None and facts is not None and copy.revision > upgrade.revision:
+    removing = any(copy.move is Move.STEPPING and copy.fence is Phase.CONTRACTED for copy, _ in held)
+    signs = [each for each in held if each[0].revision > upgrade.revision or _says_otherwise(each[0], upgrade)]
+    if signs:
+        copy, facts = max(signs, key=lambda each: each[0].revision)
+        is_ahead = copy.revision > upgrade.revision
+        known = f"only {upgrade.revision}" if is_ahead else "something else under that number"
         return Loss(
-            f"database {facts.name} knows revision {copy.revision} of the upgrade, and the state only "
-            f"{upgrade.revision}",
+            f"database {facts.name} knows revision {copy.revision} of the upgrade, and the state {known}",
             copy.revision,
             copy.phase,
-            removing=copy.move is Move.STEPPING and copy.fence is Phase.CONTRACTED,
+            removing=removing,
         )
     if upgrade.is_of_another(state_incarnation):
-        return Loss("the state database is not the one that it was: it was restored, or failed over", 0)
+        why = "the state database is not the one that it was: it was restored, or failed over"
+        return Loss(why, 0, removing=removing)
     for each in read:
         if is_to_be_told(upgrade, each):
             return Loss(f"database {each.name} is not the one that it was: it was restored, or failed over", 0)
     return None
+
+
+def _says_otherwise(copy: Copy, upgrade: Upgrade) -> bool:
+    """Whether the number of a revision that was lost has been given again, to another one."""
+    said = (copy.phase, copy.fence, copy.move, copy.reversing, copy.frozen)
+    is_frozen = upgrade.frozen is not None
+    known = (upgrade.phase, upgrade.fence, upgrade.move, upgrade.reversing, is_frozen)
+    return copy.revision == upgrade.revision and said != known
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,12 @@ def copy_of(standing: Standing, newest: Upgrade | None, terms: LeaseTerms) -> Co
     """The copy as it has to be now; its incarnation is filled in where it is written.
 
     `newest` is the schema's newest upgrade, also one that has ended: the copies are told of its end. None while the
-    schema has no release: then nobody may join.
+    schema has no release: then nobody may join. None also while it is not on record that the state database is another
+    one than before: what the copies say is the last that is known of what was lost.
     """
     if standing.release is None:
+        return None
+    if standing.upgrade is not None and standing.upgrade.is_of_another(standing.incarnation):
         return None
     if newest is None:
         copy = Copy(None, Phase.BASE, Phase.BASE, standing.last_revision, incarnation="")
@@ -32,11 +35,20 @@ def copy_of(standing: Standing, newest: Upgrade | None, terms: LeaseTerms) -> Co
 
 
 def is_behind(facts: DatabaseFacts, copy: Copy) -> bool:
-    """Whether the database has to be told: it knows an older state, or tells people of the same one something else."""
+    """Whether the database has to be told: it knows an older state, or tells people of the same one something else.
+
+    Not where it knows another one of that number: that shows that commits are lost.
+    """
     held = facts.copy
     if held is None or held.incarnation != facts.incarnation:
         return True
     if held.revision != copy.revision:
         return held.revision < copy.revision
+    if held.upgrade_id == copy.upgrade_id and _state(held) != _state(copy):
+        return False
     told = (held.admits, held.ttl_seconds, held.renew_seconds)
     return told != (copy.admits, copy.ttl_seconds, copy.renew_seconds)
+
+
+def _state(copy: Copy) -> tuple[object, ...]:
+    return copy.phase, copy.fence, copy.move, copy.reversing, copy.frozen

@@ -83,13 +83,21 @@ def complete(name: str, witness: str | None = "i1") -> MigrationFacts:
     return MigrationFacts(name, MigrationState.COMPLETE, 9, 9, 9, witness=witness)
 
 
+def a_copy(upgrade: Upgrade) -> Copy:
+    """The copy that a database holds of that upgrade."""
+    return Copy(
+        upgrade.id, upgrade.phase, upgrade.fence, upgrade.revision, "i1", move=upgrade.move,
+        reversing=upgrade.reversing, frozen=upgrade.frozen is not None,
+    )  # fmt: skip
+
+
 def a_database(name: str = "main", *, upgrade: Upgrade | None = None) -> DatabaseFacts:
     """A database whose copy is the upgrade's, with everything done in it."""
     found = upgrade or an_upgrade()
     return DatabaseFacts(
         name,
         incarnation="i1",
-        copy=Copy(found.id, found.phase, found.fence, found.revision, "i1"),
+        copy=a_copy(found),
         heads=("e2",),
         expanded=True,
         contracted=True,

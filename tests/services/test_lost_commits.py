@@ -245,3 +245,35 @@ def unsealed(make_site: MakeSite, phase: Phase) -> Site:
     """The upgrade was sealed, and then sent back to that phase, which is told to everybody."""
     site = make_site(databases=("one", "two"), policy=Policy(approve=())).nobody_runs().begin().rest_at(Phase.SEALED)
     return site.rest_at(phase)
+
+
+def test_a_number_that_is_given_twice_shows_what_was_lost(site: Site) -> None:
+    site.rest_at(Phase.WRITE_NEW)
+    backup = site.upgrade
+    site.managed.on["one"].fails[Step.CONTRACT] = StepFailed("lock_timeout", "no lock", remedy="Wait.")
+    site.go_on().daemon("first").work()
+    lost = site.upgrade
+    assert lost.is_past_return
+    given_again = replace(backup, paused="never mind", revision=lost.revision)
+    site.store.run(lambda tx: tx.save_upgrade(given_again, expected_revision=lost.revision))
+    site.daemon("after").cycle()
+    assert site.upgrade.is_past_return, "what is being removed is not forgotten"
+    assert "commits_lost" in site.codes
+
+
+def test_copies_tell_what_a_state_that_failed_over_has_lost_whatever_was_typed_since(make_site: MakeSite) -> None:
+    site = make_site(policy=Policy(approve=()))
+    assert isinstance(site.store, MemoryStore)
+    site.store.incarnation = "first"
+    site.nobody_runs().begin().rest_at(Phase.WRITE_NEW)
+    backup = site.upgrade
+    site.managed.on["one"].fails[Step.CONTRACT] = StepFailed("lock_timeout", "no lock", remedy="Wait.")
+    site.go_on().daemon("first").work()
+    lost = site.upgrade
+    assert lost.is_past_return
+    typed_since = replace(backup, paused="never mind", revision=lost.revision + 1)
+    site.store.run(lambda tx: tx.save_upgrade(typed_since, expected_revision=lost.revision))
+    site.store.incarnation = "promoted"
+    site.daemon("after").cycle()
+    assert site.upgrade.is_past_return, "what is being removed is not forgotten"
+    assert "commits_lost" in site.codes
