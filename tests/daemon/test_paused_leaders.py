@@ -1,7 +1,8 @@
 """Leaders that are paused in the middle of their work, and come back when others have ended it: a relay.
 
 In one upgrade each leader is stopped (SIGSTOP) at another moment, and the next daemon is started. Where the stopped
-one holds locks in a database, its sessions are ended there, as its operator, a firewall or a limit would. In the end
+one holds locks in a database, its sessions are ended there, as its operator, a firewall or a limit would. At each of
+these moments a process of either release tries to start: nobody leads then, so the database itself answers. In the end
 all of them are woken at once, each in the middle of what it was doing, and nothing at all may change any more.
 """
 
@@ -16,8 +17,10 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from orchestrator.client import Member, Unreachable
+from orchestrator.client.sqlalchemy import FenceTable
 from orchestrator.demo.example import SCHEMA
-from tests.daemon.daemons import Daemon, Site, until
+from tests.daemon.daemons import Daemon, Site, free_port, until
 from tests.daemon.inventory import FLEETS, Stock, assert_migrated, stocks
 from tests.faults.points import PausePoint, Then, is_stopped
 
@@ -28,23 +31,28 @@ LEADS = "after 'update leadership'"
 
 @dataclass(frozen=True)
 class Moment:
-    """Where a leader is stopped, how the upgrade stands then, and whether it holds locks there."""
+    """Where a leader is stopped, how the upgrade stands then, who may start, and whether it holds locks there.
+
+    Whoever starts is counted by the next leader, with writes of their own: nobody does where the next moment is a
+    number of writes.
+    """
 
     name: str
     point: str
     phase: str
     fence: str
+    admits: str
     locks: bool = False
 
 
 MOMENTS = (
-    Moment("fence", "before execute 1 of 'set writes' after 'insert into upgrades'", "base", "base"),
-    Moment("expand", f"before execute of 'alter table customers add' {LEADS}", "base", "expanded", locks=True),
-    Moment("batch", "before commit of 'update customers' after 'skip locked'", "backfill", "backfill", locks=True),
-    Moment("verification", "before execute of '{differs}' " + LEADS, "backfill", "backfill", locks=True),
-    Moment("publication", "before execute 2 of 'set writes' after 'skip locked'", "backfill", "read_new"),
-    Moment("seal", f"before execute of 'create trigger' {LEADS}", "write_new", "sealed", locks=True),
-    Moment("contract", f"before execute of 'drop column' {LEADS}", "sealed", "contracted", locks=True),
+    Moment("fence", "before execute 1 of 'set writes' after 'insert into upgrades'", "base", "base", "1"),
+    Moment("expand", f"before execute of 'alter table customers add' {LEADS}", "base", "expanded", "1", locks=True),
+    Moment("batch", "before commit of 'update customers' after 'skip locked'", "backfill", "backfill", "2", locks=True),
+    Moment("verification", "before execute of '{differs}' " + LEADS, "backfill", "backfill", "", locks=True),
+    Moment("publication", "before execute 2 of 'set writes' after 'skip locked'", "backfill", "read_new", "2"),
+    Moment("seal", f"before execute of 'create trigger' {LEADS}", "write_new", "sealed", "2", locks=True),
+    Moment("contract", f"before execute of 'drop column' {LEADS}", "sealed", "contracted", "2", locks=True),
 )
 
 STATE_TABLES = ("schemas", "upgrades", "steps", "approvals", "readings", "events", "instances", "reports")
@@ -121,7 +129,22 @@ def begin(daemon: Daemon, stock: Stock) -> None:
     stock.fill(2 * ROWS)
     for fleet in FLEETS:
         daemon.orchestrator("fleet", "report", SCHEMA, fleet, "--release", "1", "--instances", "0")
+    until(lambda: stock.scalar("SELECT COUNT(*) FROM orchestrator_copies") == 1, "the database is told")
     daemon.orchestrator("upgrade", "begin", SCHEMA, "--release", "2")
+
+
+def may_start(release: str, stock: Stock) -> bool:
+    """Whether a process of that release is let in while no daemon answers; it leaves at once."""
+    nowhere = f"http://127.0.0.1:{free_port()}"
+    copy = FenceTable(stock.engine, schema=SCHEMA)
+    member = Member(nowhere, schema=SCHEMA, fleet=FLEETS[0], release=release, copy=copy)
+    try:
+        member.join(wait_seconds=0, in_background=False)
+    except Unreachable as refused:
+        assert f"does not admit release {release} now" in str(refused)
+        return False
+    member.leave(wait_seconds=0)
+    return True
 
 
 def test_leaders_that_were_paused_anywhere_do_nothing_when_they_come_back(relay: Site, server: Server) -> None:
@@ -142,6 +165,8 @@ def test_leaders_that_were_paused_anywhere_do_nothing_when_they_come_back(relay:
             if moment.locks:
                 stock.engine.dispose()
                 server.end_sessions()
+            tries = ("1", "2") if moment.admits else ("1",)
+            assert "".join(each for each in tries if may_start(each, stock)) == moment.admits, moment
 
         last = relay.ready()
         last.until_status("completed")
