@@ -115,6 +115,21 @@ def test_the_fence_is_closed_to_whom_it_does_not_name(managed: Managed, service:
     assert len(managed.rows()) == 2
 
 
+def test_who_is_not_written_down_there_renews_under_the_fence(
+    managed: Managed, service: sa.Engine, daemon: Daemon
+) -> None:
+    daemon.is_away = True
+    member = a_member(daemon, service)
+    member.join(wait_seconds=0, in_background=False)
+    with managed.database.writing() as connection:  # a standby took over that had not heard of it
+        connection.execute(sa.delete(own.instances))
+    told = tuple(replace(each, joins=False) for each in managed.held.admits)
+    managed.write(replace(managed.held, revision=managed.held.revision + 1, admits=told))
+    assert not member.renew()
+    assert managed.rows() == []
+    assert member.is_live, "until its deadline"
+
+
 @on_every_database
 def test_a_copy_of_another_incarnation_admits_nobody(managed: Managed, service: sa.Engine, daemon: Daemon) -> None:
     daemon.is_away = True

@@ -82,13 +82,17 @@ class FenceTable:
         return self._transact(work)
 
     def renew(self, identity: Identity, epoch: str, ack: int | None) -> Grant:
-        """Renew, and ack. Raises `Never` (evicted, left), `Conflict` (a foreign epoch), `NotYet`, `Unreachable`."""
+        """Renew, and ack. Raises `Never` (evicted, left), `Conflict` (a foreign epoch), `NotYet`, `Unreachable`.
+
+        Who has no row here is written down under the fence, as if it joined: the row that it had may be lost, and then
+        nobody counts it.
+        """
         tag = hashed(epoch)
 
         def work(wire: Wire) -> Grant:
             is_there = check_own(wire, identity, tag)
             held = self._read(wire, identity.release) if is_there else self._lock(wire, identity.release)
-            if held.told is None:
+            if held.told is None or not (is_there or held.joins):
                 raise self._not_admitted(identity.release)
             grant, now = held.grant(), servers.now(wire)
             changes: dict[str, Any] = {"renewed_at": now, "expires_at": now + grant.ttl_seconds, "news": True}
