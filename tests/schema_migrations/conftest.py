@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.dialects import Database
-from orchestrator.schema_migrations.bookkeeping_schema import prepare
+from tests.prepared import prepare
 from tests.schema_migrations.trees import TreeWriter
 
 

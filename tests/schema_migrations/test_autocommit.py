@@ -9,7 +9,7 @@ from orchestrator.dialects import Database
 from orchestrator.domain.errors import StepFailed
 from orchestrator.domain.ladder import Step
 from orchestrator.schema_migrations.alembic_driver import AlembicDriver
-from orchestrator.schema_migrations.bookkeeping_schema import prepare
+from tests.prepared import prepare
 from tests.schema_migrations.trees import TreeWriter, columns, execute, scalar
 
 CONCURRENTLY = """

@@ -16,9 +16,9 @@ from orchestrator.bookkeeping.journal import JournalState
 from orchestrator.dialects import Database
 from orchestrator.domain.errors import ConfigurationError, Conflict, Invalid, OrchestratorError, StepFailed
 from orchestrator.domain.ladder import InStepBy, Step
-from orchestrator.schema_migrations.bookkeeping_schema import prepare
 from orchestrator.schema_migrations.command_driver import CommandDriver
 from orchestrator.schema_migrations.command_process import Ended, Result
+from tests.prepared import prepare
 
 PRESET = """
 version_table = "shop_version"

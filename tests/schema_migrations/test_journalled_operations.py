@@ -12,9 +12,10 @@ from orchestrator.bookkeeping import journal, operations
 from orchestrator.dialects import Database
 from orchestrator.domain.errors import Conflict, MigrationRefused, StepFailed
 from orchestrator.domain.ladder import Step
+from orchestrator.schema_migrations import bookkeeping_schema
 from orchestrator.schema_migrations.alembic_driver import AlembicDriver
-from orchestrator.schema_migrations.bookkeeping_schema import prepare
 from tests.dying import Killed, dying, when_free
+from tests.prepared import prepare
 from tests.schema_migrations.trees import TreeWriter, columns, execute, scalar
 
 FIRST = 'op.create_table("t", sa.Column("id", sa.Integer, primary_key=True), sa.Column("a", sa.Integer))'
@@ -530,8 +531,8 @@ def test_own_tables_are_completed_by_the_next_start(
         moment += 1
         database = open_database("test", new_mysql_url())
         with dying(database, moment, every=False) as life:
-            prepare(database)
-        when_free(partial(prepare, database))
+            bookkeeping_schema.prepare(database)
+        when_free(partial(bookkeeping_schema.prepare, database))
         with database.reading() as connection:
             (entry,) = journal.entries(connection, "orchestrator_bookkeeping")
         assert entry.state is journal.JournalState.DONE

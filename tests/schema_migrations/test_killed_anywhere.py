@@ -13,9 +13,9 @@ from orchestrator.daemon.own_tables import OwnTables
 from orchestrator.dialects import Database
 from orchestrator.domain.ladder import Step
 from orchestrator.schema_migrations.alembic_driver import AlembicDriver
-from orchestrator.schema_migrations.bookkeeping_schema import prepare
 from orchestrator.store.tables import metadata
 from tests.dying import dying, when_free
+from tests.prepared import prepare
 from tests.schema_migrations.trees import TreeWriter, execute
 
 SEED = 20261122

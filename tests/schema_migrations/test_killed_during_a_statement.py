@@ -14,8 +14,8 @@ import sqlalchemy as sa
 from orchestrator.bookkeeping import operations
 from orchestrator.dialects import Database
 from orchestrator.domain.ladder import Step
-from orchestrator.schema_migrations.bookkeeping_schema import prepare
 from tests.dying import when_free
+from tests.prepared import prepare
 from tests.schema_migrations.trees import TreeWriter, columns, execute, scalar
 
 PATIENCE_SECONDS = 120.0

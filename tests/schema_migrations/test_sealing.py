@@ -13,8 +13,8 @@ from orchestrator.dialects import Database
 from orchestrator.domain.errors import MigrationRefused
 from orchestrator.domain.ladder import Step
 from orchestrator.schema_migrations.alembic_driver import AlembicDriver
-from orchestrator.schema_migrations.bookkeeping_schema import prepare
 from orchestrator.schema_migrations.sealing import SealState
+from tests.prepared import prepare
 from tests.schema_migrations.trees import TreeWriter, execute, scalar
 
 FIRST = """

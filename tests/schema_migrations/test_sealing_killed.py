@@ -14,8 +14,8 @@ from orchestrator.domain.errors import Conflict, StepFailed
 from orchestrator.domain.ladder import Step
 from orchestrator.ports import StepWatch
 from orchestrator.schema_migrations.alembic_driver import AlembicDriver
-from orchestrator.schema_migrations.bookkeeping_schema import prepare
 from tests.dying import dying, when_free
+from tests.prepared import prepare
 from tests.schema_migrations.trees import TreeWriter, columns, execute
 
 FIRST = """
