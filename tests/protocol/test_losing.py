@@ -1,0 +1,231 @@
+"""Lost commits and joins without a daemon break no invariant; and what each of their safeguards is for.
+
+As in `test_safeguards`: a case takes safeguards away, and the explorer finds the shortest way to a violation. `pytest
+-s` shows the ways. Many begin in the middle of the ladder, which the worlds that break nothing do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from orchestrator.domain import losses
+from orchestrator.domain.admission import Admitted, Standing, may_join
+from orchestrator.domain.guards import GUARDS
+from orchestrator.domain.ladder import Phase
+from orchestrator.domain.upgrades import Status, Upgrade
+from tests.protocol import losing
+from tests.protocol import world as rules
+from tests.protocol.explorer import Counterexample
+from tests.protocol.going_back import LosingExplorer
+from tests.protocol.joining import JoiningWorld
+from tests.protocol.losing import LosingWorld
+
+Break = Callable[[pytest.MonkeyPatch], None]
+TO_BASE = (Phase.BASE,)
+
+
+class LosesDatabase(LosingWorld):
+    """Only the managed database fails over."""
+
+    loses_state = False
+    loses_database = True
+
+
+class JoinsAndLosesState(JoiningWorld):
+    loses_state = True
+
+
+class JoinsAndLosesDatabase(JoiningWorld):
+    loses_database = True
+
+
+def explored(world: LosingWorld, *, processes: int = 1, daemons: int = 1) -> LosingExplorer:
+    """The world, explored and found sound."""
+    explorer = LosingExplorer(world, processes=processes, daemons=daemons)
+    found = explorer.explore()
+    print(f"{found.states} states, {found.transitions} transitions")
+    assert found.counterexample is None, str(found.counterexample)
+    assert found.published == {phase for phase in world.profile.phases() if phase >= min(world.starts_at, Phase.BASE)}
+    return explorer
+
+
+# -- safeguards taken out of the domain ------------------------------------------------------------------------------
+
+
+def nothing(patch: pytest.MonkeyPatch) -> None:
+    """The domain stays as it is; the world lacks the safeguard."""
+
+
+def both(*breaks: Break) -> Break:
+    """Each of these."""
+
+    def take_away(patch: pytest.MonkeyPatch) -> None:
+        for each in breaks:
+            each(patch)
+
+    return take_away
+
+
+def without_guard(name: str) -> Break:
+    """This guard is always open."""
+    return lambda patch: patch.setitem(GUARDS, name, lambda view, target: ())
+
+
+def freezing(**kept: Callable[[Upgrade], object]) -> Break:
+    """An upgrade that freezes has these fields as they come from the upgrade before."""
+
+    def take_away(patch: pytest.MonkeyPatch) -> None:
+        real = Upgrade.with_lost_commits
+
+        def with_lost_commits(self: Upgrade, why: str, **known: Any) -> Upgrade:
+            changes: dict[str, Any] = {name: value(self) for name, value in kept.items()}
+            return replace(real(self, why, **known), **changes)
+
+        patch.setattr(Upgrade, "with_lost_commits", with_lost_commits)
+
+    return take_away
+
+
+keeps_acks = freezing(publication=lambda upgrade: upgrade.publication)
+keeps_old_valid = freezing(old_valid=lambda upgrade: upgrade.old_valid)
+goes_on_at_once = freezing(frozen=lambda upgrade: None, frozen_until=lambda upgrade: None)
+waits_for_nobody = freezing(frozen_until=lambda upgrade: -1.0)
+
+
+def forgets_the_removal(patch: pytest.MonkeyPatch) -> None:
+    """What was being removed when the commits were lost is not taken over."""
+    real = Upgrade.with_lost_commits
+
+    def with_lost_commits(self: Upgrade, why: str, **known: Any) -> Upgrade:
+        return real(self, why, **{**known, "removing": False})
+
+    patch.setattr(Upgrade, "with_lost_commits", with_lost_commits)
+
+
+def deaf_renewals(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(losses, "loss_heard", lambda upgrade, follows, who: None)
+
+
+def numbers_alone(patch: pytest.MonkeyPatch) -> None:
+    """A copy shows a loss only by a revision that the state does not have."""
+    patch.setattr(losses, "_says_otherwise", lambda copy, upgrade: False)
+
+
+# -- safeguards taken out of the world -------------------------------------------------------------------------------
+
+
+class WithoutIncarnation(LosingWorld):
+    """Nobody can tell that the state is another one."""
+
+    changes_identity = False
+
+
+class AdmitsBeforeAnybodyNoticed(LosingWorld):
+    def standing(self, release: str, upgrade: Upgrade | None) -> Standing:
+        return replace(super().standing(release, upgrade), incarnation=None)
+
+
+class AdmitsWhileFrozen(LosingWorld):
+    def admits(self, up: Any, is_new: bool) -> bool:
+        release = "2" if up.status is Status.COMPLETED else "1"
+        upgrade = replace(self.upgrade(up), frozen=None) if up.status is Status.RUNNING else None
+        return may_join(self.standing(release, upgrade), "2" if is_new else "1")
+
+
+class KeepsTheWitness(LosingWorld):
+    def withdraws(self, phase: Phase) -> bool:
+        return False
+
+
+class AdmitsByAnotherIncarnation(JoinsAndLosesDatabase):
+    def copy_is_usable(self, database: Any) -> bool:
+        return True
+
+
+class JoinsInTheCopyBesideItsFence(JoiningWorld):
+    def joins_by_copy(self, told: Admitted | None) -> bool:
+        return told is not None
+
+
+class RenewsInTheCopyBesideItsFence(JoinsAndLosesDatabase):
+    def renews_by_copy(self, told: Admitted | None, process: Any) -> bool:
+        return told is not None
+
+
+class ImportsNobody(JoiningWorld):
+    imports = False
+
+
+class GivesEverybodyItsLeaseBack(JoinsAndLosesState):
+    def may_live(self, up: Any, process: Any) -> bool:
+        return True
+
+
+@dataclass(frozen=True)
+class Without:
+    """Safeguards that are missing, and the invariant that breaks, if one does."""
+
+    safeguard: str
+    invariant: str
+    world: type[LosingWorld] = LosingWorld
+    in_the_domain: Break = nothing
+    starts_at: Phase = Phase.EXPANDED
+    steers_to: tuple[Phase, ...] = ()
+    processes: int = 1
+    has_data_migrations: bool = True
+
+    def explore(self, patch: pytest.MonkeyPatch) -> Counterexample | None:
+        self.in_the_domain(patch)
+        world = self.world(
+            starts_at=self.starts_at, steers_to=self.steers_to, has_data_migrations=self.has_data_migrations
+        )
+        return LosingExplorer(world, processes=self.processes, daemons=1).explore().counterexample
+
+
+MISSED = (
+    Without("failover without incarnation", losing.S6_LOST, WithoutIncarnation),
+    Without("a state that failed over admits before anybody has noticed", losing.S6_LOST, AdmitsBeforeAnybodyNoticed),
+    Without("failover without freeze", rules.S1_RANGE, LosingWorld, goes_on_at_once),
+    Without("failover without the wait for forgotten leases", rules.S1_RANGE, LosingWorld, waits_for_nobody),
+    Without("failover without re-ack", rules.S1, LosingWorld, keeps_acks, Phase.BACKFILL),
+    Without("failover without resetting old_valid", rules.S5, LosingWorld, keeps_old_valid, Phase.READ_NEW,
+            steers_to=TO_BASE),
+    Without("failover without resetting new_valid", rules.S4, KeepsTheWitness, nothing, Phase.BACKFILL,
+            steers_to=(Phase.EXPANDED,)),
+    Without("the intent of contracted is not taken over", losing.S10_LOST, LosingWorld, forgets_the_removal,
+            Phase.WRITE_NEW),
+    Without("a copy of another incarnation admits", rules.S6, AdmitsByAnotherIncarnation),
+    Without("a join in the copy does not look at its fence", rules.S6, JoinsInTheCopyBesideItsFence),
+    Without("a renewal in the copy is written down beside its fence", rules.S1_RANGE, RenewsInTheCopyBesideItsFence),
+    Without("who joined in the copy is not counted", rules.S1_RANGE, ImportsNobody,
+            without_guard("instances_imported")),
+    Without("who was forgotten gets its lease back where it cannot live", rules.S1_RANGE, GivesEverybodyItsLeaseBack),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("case", MISSED, ids=lambda case: case.safeguard)
+def test_without_the_safeguards_an_invariant_breaks(case: Without, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = case.explore(monkeypatch)
+    print(f"{case.safeguard}: {len(found.actions) if found else 0} actions\n{found}")
+    assert found is not None, "the explorer does not notice"
+    assert found.invariant == case.invariant
+
+
+HELD_BY_ANOTHER = (
+    Without("no guard instances_imported: everybody is imported before anything is decided", "", JoiningWorld,
+            without_guard("instances_imported")),
+    Without("a frozen upgrade admits: the copies know the phase but for one rung, and who joins is counted", "",
+            AdmitsWhileFrozen),
+    Without("renewals do not repair forward: with another incarnation everybody acks anew", "", LosingWorld,
+            deaf_renewals, Phase.BACKFILL),
+    Without("nobody is imported: the guard instances_imported closes", "", ImportsNobody),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("case", HELD_BY_ANOTHER, ids=lambda case: case.safeguard)
+def test_a_second_safeguard_holds(case: Without, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert case.explore(monkeypatch) is None
