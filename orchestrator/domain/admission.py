@@ -212,6 +212,18 @@ def _is_told_by_copies(upgrade: Upgrade, release: str) -> bool:
     return telling.phase_before not in upgrade.profile.support(side)
 
 
+def lives(standing: Standing, release: str) -> bool:
+    """Whether somebody of that release may go on who is written down in a database only, and was found by asking there.
+
+    Whatever fence stands: it counts from now on. But the phase was entered without it.
+    """
+    upgrade = standing.upgrade
+    if upgrade is None:
+        return release == standing.release
+    side = upgrade.side_of(release)
+    return side is not None and upgrade.phase in upgrade.profile.support(side)
+
+
 def may_join(standing: Standing, release: str) -> bool:
     """Whether a join commits: the instance supports both the phase and the fence."""
     return admit(standing, release).verdict is Verdict.READY

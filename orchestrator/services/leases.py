@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from orchestrator.domain import planner
-from orchestrator.domain.admission import Admission, Stance, Standing, Verdict, admit, may_join, stance
+from orchestrator.domain.admission import Admission, Stance, Standing, Verdict, admit, lives, may_join, stance
 from orchestrator.domain.errors import Conflict, Invalid, Never, NotFound, NotYet, OrchestratorError
 from orchestrator.domain.fleets import Instance, InstanceState, Report, Sessions, hashed
 from orchestrator.domain.ladder import InStepBy, Side
@@ -172,7 +172,16 @@ class Leases:
                 raise _ended(instance)
             return lease
 
-        return self._held(managed, fleet, instance_id, epoch, work)
+        def work_imported(tx: Transaction) -> Lease:
+            lease = work(tx)
+            state = tx.schema(schema)
+            assert state is not None
+            standing = standing_of(tx, managed, state)
+            if not lives(standing, lease.instance.release) and not is_forgotten(standing, follows):
+                raise _forgotten(lease.instance)
+            return lease
+
+        return self._held(managed, fleet, instance_id, epoch, work, work_imported)
 
     def extended(
         self,
@@ -329,10 +338,17 @@ class Leases:
         return Lease(instance, stand, terms.ttl_seconds, terms.renew_seconds, epoch, is_new)
 
     def _held(
-        self, managed: ManagedSchema, fleet: str, instance_id: str, epoch: str, work: Callable[[Transaction], T]
+        self,
+        managed: ManagedSchema,
+        fleet: str,
+        instance_id: str,
+        epoch: str,
+        work: Callable[[Transaction], T],
+        work_imported: Callable[[Transaction], T] | None = None,
     ) -> T:
         """Do what the holder of a lease asks. One that it got without a daemon is imported first, not refused.
 
+        Then `work_imported` is done, in the same transaction, where it is something else.
         Raises `Unavailable` (code `instance_not_imported`) while nobody can tell whether it got one.
         """
         try:
@@ -344,8 +360,12 @@ class Leases:
             if not written:
                 raise
         ttl_seconds = self._context.lease_terms.ttl_seconds
-        self._context.store.run(lambda tx: importing.take_over(tx, managed, written, ttl_seconds=ttl_seconds))
-        return self._context.store.run(work)
+
+        def imported(tx: Transaction) -> T:
+            importing.take_over(tx, managed, written, ttl_seconds=ttl_seconds)
+            return (work_imported or work)(tx)
+
+        return self._context.store.run(imported)
 
 
 def _epoch(salt: str, nonce: str) -> str:
@@ -402,6 +422,15 @@ def _check_tagged(instance: Instance) -> None:
 def _check_alive(instance: Instance) -> None:
     if instance.state is not InstanceState.ALIVE:
         raise _ended(instance)
+
+
+def _forgotten(instance: Instance) -> NotFound:
+    return NotFound(
+        "instance_unknown",
+        f"the state has forgotten instance {instance.id} of fleet {instance.fleet}, and its release {instance.release} "
+        "cannot live any more where the schema is now",
+        remedy="Stop using the database, and start the release that the schema is at.",
+    )
 
 
 def _ended(instance: Instance) -> Never:

@@ -169,3 +169,16 @@ def test_what_was_proven_counts_no_more_when_code_wrote_that_may_not_run(site: S
     wrote_itself_down(site)
     site.daemon().cycle()
     assert site.upgrade.doubt is not None and "inventory-api" in site.upgrade.doubt
+
+
+def test_who_was_forgotten_gets_no_lease_where_its_release_cannot_live_any_more(stored_site: Site) -> None:
+    site = stored_site.nobody_runs().begin().rest_at(Phase.BACKFILL)
+    forgotten = wrote_itself_down(site, acked=1)
+    site.managed.on["two"].news.clear()
+    with pytest.raises(NotFound, match="forgotten") as refused:
+        site.leases.renew(SCHEMA, API, forgotten.id, epoch=EPOCH, ack=None)
+    assert refused.value.code == "instance_unknown"
+    assert site.leases.list(SCHEMA) == ()
+    alive = wrote_itself_down(site, "young", release="2")
+    site.managed.on["two"].news.clear()
+    assert site.leases.renew(SCHEMA, API, alive.id, epoch=EPOCH, ack=None).instance.release == "2"
