@@ -212,7 +212,9 @@ class Member:
             sent_at = self._clock()
             timeout = min(lease.request_timeout(sent_at), LONGEST_REQUEST_SECONDS)
             try:
-                grant = self._registry.renew(self._identity, lease.epoch, ack, period.standing, timeout)
+                grant = self._registry.renew(
+                    self._identity, lease.epoch, ack, period.standing, timeout, has_lapsed=not lease.is_live(sent_at)
+                )
             except ClientError as error:
                 with self._changed:
                     lost = self._book.refused(error, self._clock())

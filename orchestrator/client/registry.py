@@ -87,8 +87,8 @@ class Copy(Protocol):
         """Register there, if its copy admits this release now. Repeatable."""
         ...
 
-    def renew(self, identity: Identity, epoch: str, ack: int | None) -> Grant:
-        """Renew there; unless the instance was evicted."""
+    def renew(self, identity: Identity, epoch: str, ack: int | None, *, has_lapsed: bool) -> Grant:
+        """Renew there; unless the instance was evicted. A lease that has lapsed comes back as if it joined."""
         ...
 
     def leave(self, identity: Identity, epoch: str) -> None:
@@ -130,8 +130,20 @@ class Registry:
 
         return first_answer(ask, lambda copy: copy.join(identity), self._copy, LONGEST_COPY_SECONDS)
 
-    def renew(self, identity: Identity, epoch: str, ack: int | None, follows: Standing, timeout: float) -> Grant:
-        """Renew, and ack. `follows` lets a daemon notice that its database lost its last commits."""
+    def renew(
+        self,
+        identity: Identity,
+        epoch: str,
+        ack: int | None,
+        follows: Standing,
+        timeout: float,
+        *,
+        has_lapsed: bool = False,
+    ) -> Grant:
+        """Renew, and ack. `follows` lets a daemon notice that its database lost its last commits.
+
+        `has_lapsed`: the lease is past its deadline, so that somebody may have gone on without it.
+        """
         body: dict[str, object] = {"ack": ack}
         if follows.upgrade is not None and follows.phase is not None:
             known = {"upgrade": follows.upgrade, "publication": follows.publication, "phase": follows.phase}
@@ -141,7 +153,10 @@ class Registry:
         def ask() -> Grant:
             return Grant.read(self._transport.request("PUT", _lease(identity), body, headers, timeout).json)
 
-        return first_answer(ask, lambda copy: copy.renew(identity, epoch, ack), self._copy, timeout)
+        def ask_copy(copy: Copy) -> Grant:
+            return copy.renew(identity, epoch, ack, has_lapsed=has_lapsed)
+
+        return first_answer(ask, ask_copy, self._copy, timeout)
 
     def leave(self, identity: Identity, epoch: str, timeout: float) -> None:
         """Sign off. That it is gone already is what was wanted. `timeout` is for the daemon."""

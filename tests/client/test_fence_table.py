@@ -115,19 +115,27 @@ def test_the_fence_is_closed_to_whom_it_does_not_name(managed: Managed, service:
     assert len(managed.rows()) == 2
 
 
-def test_who_is_not_written_down_there_renews_under_the_fence(
-    managed: Managed, service: sa.Engine, daemon: Daemon
+@pytest.mark.parametrize("is_written_down", [True, False])
+def test_a_lease_that_lapsed_comes_back_under_the_fence(
+    managed: Managed, service: sa.Engine, daemon: Daemon, is_written_down: bool
 ) -> None:
-    daemon.is_away = True
-    member = a_member(daemon, service)
+    time = Timeline()
+    member = a_member(daemon, service, clock=time.clock)
     member.join(wait_seconds=0, in_background=False)
-    with managed.database.writing() as connection:  # a standby took over that had not heard of it
-        connection.execute(sa.delete(own.instances))
+    daemon.is_away = True
+    assert member.renew()
+    if not is_written_down:  # a standby took over that had not heard of it
+        with managed.database.writing() as connection:
+            connection.execute(sa.delete(own.instances))
     told = tuple(replace(each, joins=False) for each in managed.held.admits)
     managed.write(replace(managed.held, revision=managed.held.revision + 1, admits=told))
+    assert member.renew(), "its lease holds, and nobody has gone on without it"
+    managed.settle()
+    time.now += 48.1
     assert not member.renew()
-    assert managed.rows() == []
-    assert member.is_live, "until its deadline"
+    assert not managed.news(), "nobody counts it"
+    daemon.is_away = False
+    assert member.renew()
 
 
 @on_every_database

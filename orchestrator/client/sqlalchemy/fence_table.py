@@ -81,18 +81,19 @@ class FenceTable:
 
         return self._transact(work)
 
-    def renew(self, identity: Identity, epoch: str, ack: int | None) -> Grant:
+    def renew(self, identity: Identity, epoch: str, ack: int | None, *, has_lapsed: bool = False) -> Grant:
         """Renew, and ack. Raises `Never` (evicted, left), `Conflict` (a foreign epoch), `NotYet`, `Unreachable`.
 
-        Who has no row here is written down under the fence, as if it joined: the row that it had may be lost, and then
-        nobody counts it.
+        A lease that has lapsed comes back under the fence, as if its holder joined: commits may be lost, its row or
+        what the state knew of it among them, and then nobody counts it any more.
         """
         tag = hashed(epoch)
 
         def work(wire: Wire) -> Grant:
             is_there = check_own(wire, identity, tag)
-            held = self._read(wire, identity.release) if is_there else self._lock(wire, identity.release)
-            if held.told is None or not (is_there or held.joins):
+            is_plain = is_there and not has_lapsed
+            held = self._read(wire, identity.release) if is_plain else self._lock(wire, identity.release)
+            if held.told is None or (has_lapsed and not held.joins):
                 raise self._not_admitted(identity.release)
             grant, now = held.grant(), servers.now(wire)
             changes: dict[str, Any] = {"renewed_at": now, "expires_at": now + grant.ttl_seconds, "news": True}
