@@ -12,7 +12,7 @@ from enum import IntEnum
 from typing import Any
 
 from orchestrator.domain import losses
-from orchestrator.domain.admission import Admitted
+from orchestrator.domain.admission import Admitted, lives
 from orchestrator.domain.fleets import InstanceState, Registration
 from orchestrator.domain.ladder import Behaviour, Phase
 from orchestrator.domain.losses import Follows
@@ -83,8 +83,8 @@ class JoiningWorld(LosingWorld):
         return told is not None and told.joins
 
     def renews_by_copy(self, told: Admitted | None, process: Any) -> bool:
-        """Who has no row there is written down under the fence, as if it joined."""
-        return told is not None and told.joins
+        """A lease that has lapsed comes back under the fence, as if its holder joined."""
+        return told is not None and (told.joins or not process.is_stopped)
 
     # -- processes ---------------------------------------------------------------------------------------------------
 
@@ -123,7 +123,7 @@ class JoiningWorld(LosingWorld):
     def _moves_by_copy(self, up: Any, database: Any, process: Any) -> Iterator[tuple[str, Any]]:
         """What it hears and says where no daemon answers."""
         told, held, name = self.told_by_copy(database, process.is_new), database.held, self._named(process)
-        if told is None or (process.row is Row.NONE and not self.renews_by_copy(told, process)):
+        if told is None or not self.renews_by_copy(told, process):
             return
         is_news = held.publication >= process.told and process.learned is not held.phase
         if is_news:
@@ -162,15 +162,17 @@ class JoiningWorld(LosingWorld):
         What it follows is heard before it is answered.
         """
         known = self._taken_over(process)
-        follows = Follows(1, published_at(process.told), process.learned)
-        if losses.loss_heard(self.upgrade(up), follows, "somebody") is not None:
+        if self._tells_of_a_loss(up, process):
             return known
         return self._answered(up, known) if self.may_live(up, process) else None
 
+    def _tells_of_a_loss(self, up: Any, process: Any) -> bool:
+        follows = Follows(1, published_at(process.told), process.learned)
+        return losses.loss_heard(self.upgrade(up), follows, "somebody") is not None
+
     def may_live(self, up: Any, process: Any) -> bool:
         """Nobody who was not known gets its lease back where its release cannot live."""
-        support = self.profile.support(self._side(process.is_new))
-        return up.phase in support and up.fence in support
+        return lives(self.standing("1", self.upgrade(up)), "2" if process.is_new else "1")
 
     def _answered(self, up: Any, process: Any) -> Any:
         known = process._replace(life=Life.RUNNING)
@@ -186,7 +188,7 @@ class JoiningWorld(LosingWorld):
                 yield action, after, changed
             elif after.life is Life.CRASHED:
                 yield action, after._replace(told=GONE), changed
-            else:
+            elif not self._tells_of_a_loss(up, process):
                 yield action, self._answered(up, process), changed
 
     @staticmethod
