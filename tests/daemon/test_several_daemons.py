@@ -106,7 +106,8 @@ def test_rows_are_moved_and_requests_are_answered_by_all_daemons(shared: Site) -
         assert workers(site) >= {first.pid, second.pid}
         for daemon in (first, second):
             found = daemon.ask("GET", f"/v1/schemas/{SCHEMA}/data-migrations").body["data_migrations"]
-            assert [(each["rows_done"], each["rows_verified"], each["state"]) for each in found] == [
+            moved = [each for each in found if each["name"] in ("split_name", "link_status")]  # others lead back
+            assert [(each["rows_done"], each["rows_verified"], each["state"]) for each in moved] == [
                 (ROWS, ROWS, "complete")
             ] * 4
             assert daemon.ask("GET", f"/v1/schemas/{SCHEMA}/upgrade").body["revision"] == first.upgrade()["revision"]
