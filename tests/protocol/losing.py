@@ -186,7 +186,7 @@ class LosingWorld(World):
         database = database._replace(
             copy_phase=self.starts_at, copy_fence=self.starts_at, expanded=self.starts_at > Phase.BASE
         )
-        if self.starts_at > Phase.BACKFILL and self.profile.has_data_migrations:
+        if self.starts_at >= Phase.BACKFILL and self.profile.has_data_migrations:
             database = database._replace(new=Shape.CURRENT, witness=Witness.PROVEN)
         wider = LosingUp(
             *up, frozen=Frozen.NO, number=0, publication=0, lag=Lag.NOT_YET, before=None, is_other=False, truth=None
@@ -512,7 +512,7 @@ class LosingWorld(World):
     def _losses(self, up: Any, database: Any, daemon: Daemon) -> Iterator[Any]:
         if self.loses_state and up.lag is Lag.NOT_YET:
             yield "the state's standby falls behind", daemon, up._replace(lag=Lag.LAGS), database, Change.LAG
-        if up.lag is Lag.LAGS and self.may_fail_over(up, database, daemon):
+        if up.lag is Lag.LAGS and self.may_fail_over(daemon):
             yield "the state fails over to its standby", daemon, self.lost(up), database, Change.LOSS
         if self.loses_database and database.lag is Lag.NOT_YET:
             kept = database._replace(lag=Lag.LOST, incarnation=1)
@@ -521,7 +521,7 @@ class LosingWorld(World):
         if database.lag is Lag.LAGS:
             yield "the database fails over to its standby", daemon, up, database.kept, Change.DATABASE_LOSS
 
-    def may_fail_over(self, up: Any, database: Any, daemon: Daemon) -> bool:
+    def may_fail_over(self, daemon: Daemon) -> bool:
         return True
 
     def lost(self, up: Any) -> Any:
@@ -630,8 +630,7 @@ class LosingWorld(World):
 
     # -- the invariants ----------------------------------------------------------------------------------------------
 
-    @staticmethod
-    def is_unnoticed(up: Any, database: Any) -> bool:
+    def is_unnoticed(self, up: Any, database: Any) -> bool:
         """Whether something is lost that nobody knows yet."""
         return bool(up.is_other or database.has_unnoticed_loss)
 
@@ -657,9 +656,49 @@ class LosingWorld(World):
         return Side.NEW if is_new else Side.OLD
 
     def _check_rows(self, up: Any, lowest: int, action: str) -> None:
-        """What a lost publication let begin goes on until the database hears of the loss."""
-        lost = Phase.BACKFILL if up.frozen else up.truth[0] if up.truth is not None else up.phase
-        super()._check_rows(up._replace(phase=lost), lowest, action)
+        """What a lost publication let begin goes on until a daemon looks.
+
+        Nor is it claimed while frozen: what lands before the database hears of that is moved and proven anew.
+        """
+        if not up.frozen:
+            phase = up.phase if up.truth is None else up.truth[0]
+            super()._check_rows(up._replace(phase=phase), lowest, action)
+
+
+class RestoredWorld(LosingWorld):
+    """The state is restored where it was, so that no identity shows it: only copies and renewals do.
+
+    That takes longer than a lease lasts, with the one daemon stopped. Before the daemon has looked nobody starts, and
+    the operator types one command; and it looks after every living process has renewed. Who came, wrote and went since
+    the standby fell behind is known to nobody: values are not claimed where there is data.
+    """
+
+    changes_identity = False
+
+    def may_fail_over(self, daemon: Daemon) -> bool:
+        return daemon == IDLE
+
+    def _forgotten(self, process: Any) -> Any:
+        return None
+
+    def admits(self, up: Any, is_new: bool) -> bool:
+        return up.truth is None and super().admits(up, is_new)
+
+    def operator_moves(self, up: Any) -> Iterator[tuple[str, Any]]:
+        return iter(()) if up.truth is not None and up.number else super().operator_moves(up)
+
+    def daemon_moves(self, up: Any, database: Any, members: Any, daemon: Daemon) -> Iterator[Any]:
+        told = tuple(self._heard(up, database, members, daemon)) if up.truth is not None else ()
+        return iter(told) if told else super().daemon_moves(up, database, members, daemon)
+
+    def is_unnoticed(self, up: Any, database: Any) -> bool:
+        return up.truth is not None or super().is_unnoticed(up, database)
+
+    def after(self, up: Any, upgrade: Upgrade, *, step_done: bool = False, freezes: bool = False) -> Any:
+        """Whatever the daemon decides, it has looked."""
+        found = super().after(up, upgrade, step_done=step_done, freezes=freezes)
+        is_typed = (upgrade.goal, upgrade.cancelling) != (up.goal, up.cancelling)
+        return found if is_typed else found._replace(truth=None)
 
 
 def published_at(number: int) -> int:

@@ -6,26 +6,28 @@ As in `test_safeguards`: a case takes safeguards away, and the explorer finds th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
+from _pytest.mark import ParameterSet
 
 from orchestrator.domain import losses
 from orchestrator.domain.admission import Admitted, Standing, may_join
 from orchestrator.domain.guards import GUARDS
-from orchestrator.domain.ladder import Phase
+from orchestrator.domain.ladder import InStepBy, Phase
 from orchestrator.domain.upgrades import Status, Upgrade
 from tests.protocol import losing
 from tests.protocol import world as rules
 from tests.protocol.explorer import Counterexample
 from tests.protocol.going_back import LosingExplorer
 from tests.protocol.joining import JoiningWorld
-from tests.protocol.losing import LosingWorld
+from tests.protocol.losing import LosingWorld, RestoredWorld
 
 Break = Callable[[pytest.MonkeyPatch], None]
 TO_BASE = (Phase.BASE,)
+AROUND = (Phase.BASE, Phase.READ_NEW)
 
 
 class LosesDatabase(LosingWorld):
@@ -33,6 +35,18 @@ class LosesDatabase(LosingWorld):
 
     loses_state = False
     loses_database = True
+
+
+class LosesBoth(LosingWorld):
+    """The state and the managed database, each once."""
+
+    loses_database = True
+
+
+class LosesMore(LosingWorld):
+    """Up to two commits of the state are lost."""
+
+    depth = 2
 
 
 class JoinsAndLosesState(JoiningWorld):
@@ -44,13 +58,53 @@ class JoinsAndLosesDatabase(JoiningWorld):
 
 
 def explored(world: LosingWorld, *, processes: int = 1, daemons: int = 1) -> LosingExplorer:
-    """The world, explored and found sound."""
+    """The world, explored and found sound, with every phase of its ladder reached."""
     explorer = LosingExplorer(world, processes=processes, daemons=daemons)
     found = explorer.explore()
     print(f"{found.states} states, {found.transitions} transitions")
     assert found.counterexample is None, str(found.counterexample)
-    assert found.published == {phase for phase in world.profile.phases() if phase >= min(world.starts_at, Phase.BASE)}
+    assert found.published == set(world.profile.phases())
+    assert found.ends == {Status.RUNNING, Status.COMPLETED, Status.CANCELLED}
     return explorer
+
+
+@pytest.mark.parametrize("kind", [LosingWorld, LosesDatabase])
+def test_lost_commits_on_the_way_up_break_no_invariant(kind: type[LosingWorld]) -> None:
+    found = LosingExplorer(kind(has_data_migrations=False, has_contract=False, steers_to=())).explore()
+    assert found.counterexample is None, str(found.counterexample)
+    assert Status.COMPLETED in found.ends
+
+
+def test_joins_without_a_daemon_break_no_invariant() -> None:
+    explored(JoiningWorld(steers_to=TO_BASE))
+
+
+@pytest.mark.protocol
+@pytest.mark.parametrize("in_step_by", [InStepBy.CLIENT, InStepBy.SERVICE])
+@pytest.mark.parametrize(
+    "kind", [LosingWorld, LosesDatabase, JoiningWorld, JoinsAndLosesState, JoinsAndLosesDatabase]
+)
+def test_lost_commits_on_the_whole_ladder_break_no_invariant(kind: type[LosingWorld], in_step_by: InStepBy) -> None:
+    explored(kind(in_step_by, steers_to=AROUND))
+
+
+@pytest.mark.protocol
+def test_a_restore_that_no_identity_shows_breaks_no_invariant() -> None:
+    explored(RestoredWorld(has_data_migrations=False, steers_to=AROUND))
+
+
+@pytest.mark.protocol
+@pytest.mark.parametrize(
+    ("kind", "processes", "daemons"),
+    [(LosingWorld, 2, 1), (LosesDatabase, 1, 2), (LosesBoth, 1, 1), (LosesMore, 1, 1), (JoiningWorld, 2, 1)],
+)
+def test_more_of_everything_breaks_no_invariant(kind: type[LosingWorld], processes: int, daemons: int) -> None:
+    explored(kind(steers_to=TO_BASE), processes=processes, daemons=daemons)
+
+
+@pytest.mark.protocol
+def test_two_daemons_that_sleep_through_a_failover_break_no_invariant() -> None:
+    explored(LosingWorld(has_data_migrations=False, steers_to=TO_BASE), daemons=2)
 
 
 # -- safeguards taken out of the domain ------------------------------------------------------------------------------
@@ -177,6 +231,7 @@ class Without:
     steers_to: tuple[Phase, ...] = ()
     processes: int = 1
     has_data_migrations: bool = True
+    is_slow: bool = False
 
     def explore(self, patch: pytest.MonkeyPatch) -> Counterexample | None:
         self.in_the_domain(patch)
@@ -193,21 +248,33 @@ MISSED = (
     Without("failover without the wait for forgotten leases", rules.S1_RANGE, LosingWorld, waits_for_nobody),
     Without("failover without re-ack", rules.S1, LosingWorld, keeps_acks, Phase.BACKFILL),
     Without("failover without resetting old_valid", rules.S5, LosingWorld, keeps_old_valid, Phase.READ_NEW,
-            steers_to=TO_BASE),
+            steers_to=TO_BASE, is_slow=True),
     Without("failover without resetting new_valid", rules.S4, KeepsTheWitness, nothing, Phase.BACKFILL,
-            steers_to=(Phase.EXPANDED,)),
+            steers_to=(Phase.EXPANDED,), is_slow=True),
+    Without("renewals do not repair forward", rules.S1, RestoredWorld, deaf_renewals, Phase.BACKFILL, TO_BASE,
+            has_data_migrations=False, is_slow=True),
+    Without("another revision under a number given again is no sign", losing.S10_LOST, RestoredWorld, numbers_alone,
+            Phase.WRITE_NEW, (Phase.READ_NEW,), has_data_migrations=False, is_slow=True),
     Without("the intent of contracted is not taken over", losing.S10_LOST, LosingWorld, forgets_the_removal,
             Phase.WRITE_NEW),
     Without("a copy of another incarnation admits", rules.S6, AdmitsByAnotherIncarnation),
     Without("a join in the copy does not look at its fence", rules.S6, JoinsInTheCopyBesideItsFence),
-    Without("a renewal in the copy is written down beside its fence", rules.S1_RANGE, RenewsInTheCopyBesideItsFence),
+    Without("a lease that lapsed comes back in the copy beside its fence", rules.S1_RANGE,
+            RenewsInTheCopyBesideItsFence, is_slow=True),
     Without("who joined in the copy is not counted", rules.S1_RANGE, ImportsNobody,
             without_guard("instances_imported")),
-    Without("who was forgotten gets its lease back where it cannot live", rules.S1_RANGE, GivesEverybodyItsLeaseBack),
+    Without("who was forgotten gets its lease back where it cannot live", rules.S1_RANGE, GivesEverybodyItsLeaseBack,
+            is_slow=True),
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("case", MISSED, ids=lambda case: case.safeguard)
+def cases(*chosen: Without) -> Iterator[ParameterSet]:
+    """As parameters; those that take long are left to `make check-protocol`."""
+    for case in chosen:
+        yield pytest.param(case, id=case.safeguard, marks=[pytest.mark.protocol] * case.is_slow)
+
+
+@pytest.mark.parametrize("case", tuple(cases(*MISSED)))
 def test_without_the_safeguards_an_invariant_breaks(case: Without, monkeypatch: pytest.MonkeyPatch) -> None:
     found = case.explore(monkeypatch)
     print(f"{case.safeguard}: {len(found.actions) if found else 0} actions\n{found}")
@@ -219,13 +286,13 @@ HELD_BY_ANOTHER = (
     Without("no guard instances_imported: everybody is imported before anything is decided", "", JoiningWorld,
             without_guard("instances_imported")),
     Without("a frozen upgrade admits: the copies know the phase but for one rung, and who joins is counted", "",
-            AdmitsWhileFrozen),
+            AdmitsWhileFrozen, is_slow=True),
     Without("renewals do not repair forward: with another incarnation everybody acks anew", "", LosingWorld,
-            deaf_renewals, Phase.BACKFILL),
+            deaf_renewals, Phase.BACKFILL, is_slow=True),
     Without("nobody is imported: the guard instances_imported closes", "", ImportsNobody),
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("case", HELD_BY_ANOTHER, ids=lambda case: case.safeguard)
+@pytest.mark.parametrize("case", tuple(cases(*HELD_BY_ANOTHER)))
 def test_a_second_safeguard_holds(case: Without, monkeypatch: pytest.MonkeyPatch) -> None:
     assert case.explore(monkeypatch) is None
