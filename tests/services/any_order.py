@@ -99,16 +99,20 @@ class Daemon:
         self._epoch = epoch if epoch is not None else self._epoch
         return epoch is not None
 
-    def cycle(self, dies_at: int | None = None) -> None:
-        """A turn, as the leader, or as somebody who woke up and still believes to lead."""
+    def cycle(self, dies_at: int | None = None, *, at: int = 0, meanwhile: Callable[[], object] | None = None) -> None:
+        """A turn, as the leader, or as somebody who woke up and still believes to lead.
+
+        It dies at that write, or something happens at the one of number `at`.
+        """
         if self._epoch is None:
             return
-        self.pauses = self.pauses or Pauses()
-        last = None if dies_at is None else len(self.pauses.crossed) + dies_at
+        crossed = len(self.pauses.crossed)
 
         def hook(number: int) -> None:
             self._world.check()
-            if last is not None and number >= last:
+            if meanwhile is not None and number == crossed + at:
+                meanwhile()
+            if dies_at is not None and number >= crossed + dies_at:
                 raise Killed
 
         self.pauses.hook = hook
@@ -123,7 +127,8 @@ class Daemon:
             return
         finally:
             self.pauses.hook = lambda number: None
-        self._world.check_explained(decision)
+        if meanwhile is None:
+            self._world.check_explained(decision)
 
     def move_rows(self, batches: int) -> None:
         left = iter(range(batches))

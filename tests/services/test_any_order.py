@@ -54,7 +54,7 @@ class AnyOrder(RuleBasedStateMachine):
     def new_store(self, clock: Clock) -> Store:
         return MemoryStore(clock)
 
-    @initialize(phase=st.sampled_from([None, *Phase][:-1]), processes=st.integers(1, 2))
+    @initialize(phase=st.sampled_from([None, *Phase][:-1]), processes=st.integers(0, 2))
     def open(self, phase: Phase | None, processes: int) -> None:
         clock = Clock()
         self.world = World(self.new_store(clock), clock, self.policy, self.in_step_by)
@@ -131,6 +131,12 @@ class AnyOrder(RuleBasedStateMachine):
         daemon = self.world.daemons[number]
         daemon.campaign()
         daemon.cycle(dies_at=at)
+
+    @rule(at=st.integers(0, 15), fleet=st.sampled_from(FLEETS), release=st.sampled_from(Side))
+    def somebody_starts_in_the_middle_of_a_cycle(self, at: int, fleet: str, release: Side) -> None:
+        daemon = self.world.daemons[0]
+        daemon.campaign()
+        daemon.cycle(at=at, meanwhile=lambda: self.world.join(fleet, self.world.named(release)))
 
     @rule(number=st.integers(0, 1))
     def wake_up(self, number: int) -> None:
