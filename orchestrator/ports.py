@@ -260,7 +260,8 @@ class ManagedSchema(Protocol):
     def write_copy(self, database: str, copy: Copy) -> None:
         """Write the copy whole, forward only. Leaving backfill takes every cursor away first.
 
-        `copy.incarnation` is filled in by the database. Raises `Conflict` (code `copy_ahead`), `Unavailable`.
+        `copy.incarnation` is that of the database as it was read; "" is filled in. Where it has become another one
+        since, nothing is written: that would hide what it lost. Raises `Conflict` (code `copy_ahead`), `Unavailable`.
         """
         ...
 

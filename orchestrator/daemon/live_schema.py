@@ -194,10 +194,18 @@ class LiveSchema:
         """Cursors are taken away before the copy changes, in one transaction: no batch can straddle a fence."""
         with self._working_on(database) as handle, handle.writing() as connection:
             dialect = handle.dialect
+            incarnation = dialect.incarnation(connection)
+            if copy.incarnation not in ("", incarnation):
+                raise Unavailable(
+                    "database_unreachable",
+                    f"database {database} has become another one since it was read: it was restored, or failed over",
+                    remedy="Nothing to do: it is read again.",
+                    database=database,
+                )
             if copy.moving is Moving.NOTHING:
                 ledger.fence(connection, self.name)
             self._withdraw_proofs(connection, copy)
-            filled = replace(copy, incarnation=dialect.incarnation(connection))
+            filled = replace(copy, incarnation=incarnation)
             write_copy(connection, self.name, filled, now=dialect.now(connection))
 
     def _withdraw_proofs(self, connection: sa.Connection, copy: Copy) -> None:

@@ -146,7 +146,7 @@ class Advancing:
             keeps_old = upgrade is not None and is_to_be_told(upgrade, facts)
             if copy is not None and facts.error is None and is_behind(facts, copy) and not keeps_old:
                 try:
-                    managed.write_copy(database, copy)
+                    managed.write_copy(database, replace(copy, incarnation=facts.incarnation or ""))
                 except OrchestratorError as error:
                     return replace(facts, error=error.message, remedy=error.remedy)
                 facts = managed.observe(database, release)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+
 from orchestrator.daemon.live_schema import REMEMBERED_SECONDS, LiveSchema
 from orchestrator.data_migrations import DataMigrationRunner
 from orchestrator.demo.example import SCHEMA, migrations_directory
 from orchestrator.dialects import Database
-from orchestrator.domain.ladder import Step
+from orchestrator.domain.errors import Unavailable
+from orchestrator.domain.ladder import Phase, Step
 from orchestrator.domain.releases import Release
 from orchestrator.domain.upgrades import Move
-from orchestrator.domain.view import DatabaseFacts
+from orchestrator.domain.view import Copy, DatabaseFacts
 from orchestrator.schema_migrations.alembic_driver import AlembicDriver
 from orchestrator.services.advancing import REST_SECONDS, Advancing
 from orchestrator.services.context import Context
@@ -49,6 +54,22 @@ def test_where_a_schema_stands_is_remembered_for_a_minute_until_it_counts(databa
     assert not is_expanded()
     clock.advance(REMEMBERED_SECONDS)
     assert is_expanded()
+
+
+def test_a_copy_for_a_database_that_has_become_another_one_is_not_written(database: Database) -> None:
+    directory = migrations_directory()
+    runner = DataMigrationRunner(database, SCHEMA, directory)
+    driver = AlembicDriver(directory, schema=SCHEMA)
+    live = LiveSchema(SCHEMA, driver, {"test": database}, {"test": runner}, batch_rows=100)
+    live.initialise("test", driver.releases["1"])
+    seen = live.observe("test", None).incarnation
+    assert seen is not None
+    copy = Copy(1, Phase.BASE, Phase.BASE, 1, seen)
+    with pytest.raises(Unavailable, match="another one since it was read"):
+        live.write_copy("test", replace(copy, incarnation="of the server before"))
+    assert live.observe("test", None).copy is None
+    live.write_copy("test", copy)
+    assert live.observe("test", None).copy == copy
 
 
 class Watched(FakeSchema):

@@ -169,6 +169,7 @@ class LosingWorld(World):
     changes_identity = True
     depth = 1  # how many commits of the state may be lost
     database_depth = 1
+    writes_are_atomic = True  # the look at a copy and its write are one transaction
 
     def __init__(
         self, in_step_by: InStepBy = InStepBy.CLIENT, *, starts_at: Phase = Phase.BASE, **options: Any
@@ -555,6 +556,12 @@ class LosingWorld(World):
 
     def _looks(self, up: Any, database: Any, members: Any, daemon: Daemon) -> Iterator[Any]:
         seen: Any = daemon.seen or self.content(up)
+        action = f"a daemon writes the copy ({seen.phase.word}, fence {seen.fence.word}{', frozen' * seen.frozen})"
+        if daemon.facts is not None:
+            if self.may_arrive(daemon.facts, database) and self.may_write_copy(daemon.age, database):
+                written = self.committed(database, self.with_held(database, seen, daemon.age))
+                yield action, daemon._replace(facts=None), up, written, Change.NONE
+            return
         revision = FIRST + up.number
         upgrade = replace(self.upgrade(self._seen_up(seen)), revision=revision - daemon.age)
         facts = self.read_facts(database)
@@ -564,9 +571,15 @@ class LosingWorld(World):
             if daemon.age == 0:
                 yield self._reads(up, database, members, facts)
         elif self.may_write_copy(daemon.age, database):
-            written = self.committed(database, self.with_held(database, seen, daemon.age))
-            action = f"a daemon writes the copy ({seen.phase.word}, fence {seen.fence.word}{', frozen' * seen.frozen})"
-            yield action, daemon, up, written, Change.NONE
+            if self.writes_are_atomic:
+                written = self.committed(database, self.with_held(database, seen, daemon.age))
+                yield action, daemon, up, written, Change.NONE
+            else:
+                yield "a daemon finds that the copy is behind", daemon._replace(facts=facts), up, database, Change.NONE  # type: ignore[arg-type]
+
+    def may_arrive(self, read: Any, database: Any) -> bool:
+        """A copy is written only into the database that was looked at."""
+        return bool(read.incarnation == database.incarnation)
 
     def _reads(self, up: Any, database: Any, members: Any, facts: Any) -> Any:
         return "a daemon reads the database", Daemon(Hand.FACTS, facts=facts), up, database, Change.NONE

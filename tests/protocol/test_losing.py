@@ -57,6 +57,12 @@ class JoinsAndLosesDatabase(JoiningWorld):
     loses_database = True
 
 
+class LateCopies(JoinsAndLosesDatabase):
+    """A daemon may sleep between its look at a copy and its write of it."""
+
+    writes_are_atomic = False
+
+
 def explored(world: LosingWorld, *, processes: int = 1, daemons: int = 1) -> LosingExplorer:
     """The world, explored and found sound, with every phase of its ladder reached."""
     explorer = LosingExplorer(world, processes=processes, daemons=daemons)
@@ -81,9 +87,7 @@ def test_joins_without_a_daemon_break_no_invariant() -> None:
 
 @pytest.mark.protocol
 @pytest.mark.parametrize("in_step_by", [InStepBy.CLIENT, InStepBy.SERVICE])
-@pytest.mark.parametrize(
-    "kind", [LosingWorld, LosesDatabase, JoiningWorld, JoinsAndLosesState, JoinsAndLosesDatabase]
-)
+@pytest.mark.parametrize("kind", [LosingWorld, LosesDatabase, JoiningWorld, JoinsAndLosesState, JoinsAndLosesDatabase])
 def test_lost_commits_on_the_whole_ladder_break_no_invariant(kind: type[LosingWorld], in_step_by: InStepBy) -> None:
     explored(kind(in_step_by, steers_to=AROUND))
 
@@ -96,7 +100,14 @@ def test_a_restore_that_no_identity_shows_breaks_no_invariant() -> None:
 @pytest.mark.protocol
 @pytest.mark.parametrize(
     ("kind", "processes", "daemons"),
-    [(LosingWorld, 2, 1), (LosesDatabase, 1, 2), (LosesBoth, 1, 1), (LosesMore, 1, 1), (JoiningWorld, 2, 1)],
+    [
+        (LosingWorld, 2, 1),
+        (LosesDatabase, 1, 2),
+        (LosesBoth, 1, 1),
+        (LosesMore, 1, 1),
+        (JoiningWorld, 2, 1),
+        (LateCopies, 1, 1),
+    ],
 )
 def test_more_of_everything_breaks_no_invariant(kind: type[LosingWorld], processes: int, daemons: int) -> None:
     explored(kind(steers_to=TO_BASE), processes=processes, daemons=daemons)
@@ -200,6 +211,11 @@ class AdmitsByAnotherIncarnation(JoinsAndLosesDatabase):
         return True
 
 
+class CopiesIntoAnotherDatabase(LateCopies):
+    def may_arrive(self, read: Any, database: Any) -> bool:
+        return True
+
+
 class JoinsInTheCopyBesideItsFence(JoiningWorld):
     def joins_by_copy(self, told: Admitted | None) -> bool:
         return told is not None
@@ -258,6 +274,8 @@ MISSED = (
     Without("the intent of contracted is not taken over", losing.S10_LOST, LosingWorld, forgets_the_removal,
             Phase.WRITE_NEW),
     Without("a copy of another incarnation admits", rules.S6, AdmitsByAnotherIncarnation),
+    Without("a copy is written into a database that took over since it was looked at", rules.S1_RANGE,
+            CopiesIntoAnotherDatabase),
     Without("a join in the copy does not look at its fence", rules.S6, JoinsInTheCopyBesideItsFence),
     Without("a lease that lapsed comes back in the copy beside its fence", rules.S1_RANGE,
             RenewsInTheCopyBesideItsFence, is_slow=True),
