@@ -288,8 +288,11 @@ class LosingWorld(World):
 
     # -- numbers -----------------------------------------------------------------------------------------------------
 
-    def aged_number(self, told: int, after: Any) -> int:
-        """The number of a publication as it still matters once the upgrade is that."""
+    def aged_number(self, told: int, before: Any, after: Any, change: Change) -> int:
+        """The number of a publication as it still matters after that."""
+        if change is not Change.PUBLICATION:
+            has_caught_up = before.lag is Lag.LAGS and after.lag is Lag.OVER
+            return told if not has_caught_up else 0 if told == before.publication else EARLY
         if after.lag is Lag.LAGS:
             return told
         if after.lag is Lag.LOST:
@@ -306,7 +309,7 @@ class LosingWorld(World):
         if change is Change.LOSS:
             return self._restored(process)
         if change is Change.PUBLICATION:
-            told = GONE if process.is_gone else self.aged_number(process.told, after)
+            told = GONE if process.is_gone else self.aged_number(process.told, before, after, change)
             is_same = told == after.publication and told > 0 and process.learned is after.phase
             process = process._replace(current=is_same, acked=False, told=told)
         if before.lag is Lag.LAGS and after.lag is Lag.OVER:
@@ -330,15 +333,15 @@ class LosingWorld(World):
     ) -> tuple[Any, tuple[Daemon, ...]]:
         """What was read or written at another revision, once the present one is another."""
         shift = self._shift(before, after, change)
-        if change is Change.PUBLICATION:
-            database = self._with_aged_numbers(database, after)
-        database = database._replace(copy_age=database.copy_age + shift)
+
+        def aged_copy(held: Any) -> Any:
+            told = self.aged_number(held.copy_publication, before, after, change)
+            return held._replace(copy_age=held.copy_age + shift, copy_publication=told)
+
+        database = aged_copy(database)
         if database.kept is not None:
-            kept = database.kept
-            if change is Change.PUBLICATION:
-                kept = self._with_aged_numbers(kept, after)
-            database = database._replace(kept=kept._replace(copy_age=kept.copy_age + shift))
-        return database, tuple(self._aged(daemon, before, after, shift) for daemon in daemons)
+            database = database._replace(kept=aged_copy(database.kept))
+        return database, tuple(self._aged(daemon, before, after, change, shift) for daemon in daemons)
 
     @staticmethod
     def _shift(before: Any, after: Any, change: Change) -> int:
@@ -348,14 +351,11 @@ class LosingWorld(World):
             return int(after.number - before.number)
         return 1
 
-    def _with_aged_numbers(self, database: Any, after: Any) -> Any:
-        return database._replace(copy_publication=self.aged_number(database.copy_publication, after))
-
-    def _aged(self, daemon: Daemon, before: Any, after: Any, shift: int) -> Daemon:
+    def _aged(self, daemon: Daemon, before: Any, after: Any, change: Change, shift: int) -> Daemon:
         match daemon.hand:
             case Hand.UPGRADE:
                 seen: Any = daemon.seen or self.content(before)
-                seen = seen._replace(publication=self.aged_number(seen.publication, after))
+                seen = seen._replace(publication=self.aged_number(seen.publication, before, after, change))
                 return daemon._replace(age=daemon.age + shift, seen=seen)
             case Hand.FACTS:
                 age = daemon.age + shift
@@ -693,6 +693,16 @@ class RestoredWorld(LosingWorld):
 
     def _forgotten(self, process: Any) -> Any:
         return None
+
+    def _restored(self, process: Any) -> Any:
+        """Nor does anybody know what a process did that is dead by now."""
+        found = super()._restored(process)
+        return found if found is None or found.life is not Life.CRASHED else found._replace(told=GONE)
+
+    def _counted_moves(self, up: Any, database: Any, process: Any) -> Iterator[tuple[str, Any, Any]]:
+        for action, after, changed in super()._counted_moves(up, database, process):
+            dies_unheard = after is not None and after.life is Life.CRASHED and process.told > up.publication
+            yield action, after._replace(told=GONE) if dies_unheard else after, changed
 
     def admits(self, up: Any, is_new: bool) -> bool:
         return up.truth is None and super().admits(up, is_new)
