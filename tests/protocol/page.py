@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -16,9 +17,13 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "protocol.md"
 WRITTEN_BY_HAND_UNTIL = "## What each safeguard prevents\n"
 ROOMS = {
     "test_safeguards": "The upgrade, the fleets, the rows",
+    "test_sealing": "Triggers, the seal, the way back from write_new, evictions, roles",
+    "test_losing": "Lost commits, and joining without a daemon",
     "test_waves": "Waves and paused fleets",
 }
 """The modules with the cases, in the order of the page."""
+
+DAEMON = "a daemon "
 
 MISSED_INTRODUCTION = """
 Each of these was taken away, in the one function that decides it, and this is the shortest way in which an invariant
@@ -40,8 +45,20 @@ class Case(Protocol):
 
 def entry(case: Case, found: Counterexample) -> str:
     """What the page says of one safeguard."""
-    actions = "\n".join(f"{number}. {action}" for number, action in enumerate(found.actions, 1) if action)
+    turns = enumerate(_turns(found.actions), 1)
+    actions = "\n".join(
+        textwrap.fill(turn, 118, initial_indent=f"{number}. ", subsequent_indent="   ") for number, turn in turns
+    )
     return f"#### Without it: {case.safeguard}\n\nBreaks {found.invariant}.\n\n{actions}\n"
+
+
+def _turns(actions: Iterable[str]) -> Iterator[str]:
+    """What daemons do one after the other in a sentence, everything else in one of its own."""
+    for is_daemon, group in itertools.groupby(actions, lambda action: action.startswith(DAEMON)):
+        if is_daemon:
+            yield DAEMON + ", ".join(action.removeprefix(DAEMON) for action in group)
+        else:
+            yield from filter(None, group)
 
 
 def is_on_record(case: Case, found: Counterexample) -> bool:

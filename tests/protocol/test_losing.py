@@ -24,6 +24,7 @@ from tests.protocol.explorer import Counterexample
 from tests.protocol.going_back import LosingExplorer
 from tests.protocol.joining import JoiningWorld
 from tests.protocol.losing import LosingWorld, RestoredWorld
+from tests.protocol.page import is_on_record
 
 Break = Callable[[pytest.MonkeyPatch], None]
 TO_BASE = (Phase.BASE,)
@@ -298,6 +299,7 @@ def test_without_the_safeguards_an_invariant_breaks(case: Without, monkeypatch: 
     print(f"{case.safeguard}: {len(found.actions) if found else 0} actions\n{found}")
     assert found is not None, "the explorer does not notice"
     assert found.invariant == case.invariant
+    assert is_on_record(case, found), "docs/protocol.md is not as it is now: python -m tests.protocol.page"
 
 
 HELD_BY_ANOTHER = (

@@ -18,6 +18,7 @@ from orchestrator.domain.upgrades import Upgrade
 from orchestrator.domain.view import Blocker, View
 from tests.protocol import world as rules
 from tests.protocol.explorer import Counterexample, Explorer
+from tests.protocol.page import is_on_record
 from tests.protocol.world import Database, Member, Process, Shape, Up, Witness, World
 
 Break = Callable[[pytest.MonkeyPatch], None]
@@ -335,6 +336,7 @@ def test_without_the_safeguard_an_invariant_breaks(case: Without, monkeypatch: p
     print(f"{case.safeguard}: {len(found.actions) if found else 0} actions\n{found}")
     assert found is not None, "the explorer does not notice"
     assert found.invariant == case.invariant
+    assert is_on_record(case, found), "docs/protocol.md is not as it is now: python -m tests.protocol.page"
 
 
 HELD_BY_ANOTHER = (

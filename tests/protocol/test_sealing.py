@@ -22,6 +22,7 @@ from tests.protocol import lingering, reversing, sealing
 from tests.protocol import world as rules
 from tests.protocol.explorer import Counterexample, Explorer
 from tests.protocol.lingering import CutOffWorld, ForgottenWorld, RolesWorld, UnclaimedWorld
+from tests.protocol.page import is_on_record
 from tests.protocol.reversing import ReversingWorld
 from tests.protocol.sealing import SealingWorld
 from tests.protocol.test_explorer import explored
@@ -426,6 +427,7 @@ def test_without_the_safeguards_an_invariant_breaks(case: Without, monkeypatch: 
     print(f"{case.safeguard}: {len(found.actions) if found else 0} actions\n{found}")
     assert found is not None, "the explorer does not notice"
     assert found.invariant == case.invariant
+    assert is_on_record(case, found), "docs/protocol.md is not as it is now: python -m tests.protocol.page"
 
 
 HELD_BY_ANOTHER = (

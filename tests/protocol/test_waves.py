@@ -21,6 +21,7 @@ from orchestrator.domain.waves import Telling, Waves
 from tests.protocol import waves
 from tests.protocol import world as rules
 from tests.protocol.explorer import Counterexample, Explorer
+from tests.protocol.page import is_on_record
 from tests.protocol.test_explorer import explored
 from tests.protocol.waves import CanaryWorld, Pause, PausedWorld, WavedWorld
 
@@ -169,6 +170,7 @@ def test_without_the_safeguards_an_invariant_breaks(case: Without, monkeypatch: 
     print(f"{case.safeguard}: {len(found.actions) if found else 0} actions\n{found}")
     assert found is not None, "the explorer does not notice"
     assert found.invariant == case.invariant
+    assert is_on_record(case, found), "docs/protocol.md is not as it is now: python -m tests.protocol.page"
 
 
 HELD_BY_ANOTHER = (
