@@ -227,6 +227,8 @@ class Upgrade:
         doubted: all of it is proven anew.
         """
         present = self.phase if phase is None else phase
+        if self.is_past_return and present is not Phase.CONTRACTED:
+            present = self.phase  # whoever says otherwise slept through an earlier loss
         goes_on = (removing or self.is_past_return) and present is not Phase.CONTRACTED
         following = max(revision, self.revision) + 1
         return replace(
