@@ -12,8 +12,8 @@ import pytest
 from orchestrator.demo.example import SCHEMA
 from tests.daemon.daemons import Daemon, Site, until
 from tests.daemon.inventory import assert_migrated, stocks
-from tests.daemon.test_paused_leaders import MOMENTS, Moment, Server, address_of, begin, is_stopped, settled
-from tests.faults.points import PausePoint, Then
+from tests.daemon.test_paused_leaders import MOMENTS, Moment, Server, address_of, begin, settled
+from tests.faults.points import PausePoint, Then, is_stopped
 from tests.galera.cluster import Cluster, Node
 from tests.kill.books import assert_books_equal_catalog
 
