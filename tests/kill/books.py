@@ -47,9 +47,12 @@ def assert_books_equal_catalog(state_url: str, managed_url: str) -> None:
         assert revisions == REVISIONS
         assert {entry.state for entry in entries} == {JournalState.DONE}, entries
         assert [(each.name, each.state) for each in moved] == [
+            ("join_name", MigrationState.PENDING),
             ("link_status", MigrationState.COMPLETE),
+            ("name_status", MigrationState.PENDING),
             ("split_name", MigrationState.COMPLETE),
         ]
+        moved = tuple(each for each in moved if not each.is_reverse)
         for each, table in zip(moved, ("items", "customers"), strict=True):
             # Rows that the service added meanwhile are walked too, or not; none is walked twice.
             assert each.rows_total is not None

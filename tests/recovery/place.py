@@ -204,6 +204,11 @@ class Place:
         assert old in text
         file.write_text(text.replace(old, new, 1))
 
+    def without_a_way_back(self) -> Place:
+        """The release brings no reverse data migrations."""
+        self.edit("releases.toml", 'reverse_data_migrations = ["join_name", "name_status"]', "")
+        return self
+
 
 @cache
 def _begun() -> Path:

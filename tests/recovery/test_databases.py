@@ -100,7 +100,7 @@ def test_database_that_was_added(place: Place, entry: Entry) -> None:
 
 @mends("A database was added in the middle of an upgrade")
 def test_database_that_was_added_in_the_middle(place: Place, entry: Entry) -> None:
-    place.begun().nobody_runs().work()
+    place.without_a_way_back().open().begin().nobody_runs().work()
     place.orchestrator("upgrade", "approve", SCHEMA, "--phase", "contracted", "--reason", "test")
     place.site.databases["cell02"] = f"sqlite:///{place.site.directory}/cell02.sqlite"
     place.reopen().work()

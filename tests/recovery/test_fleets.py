@@ -176,7 +176,7 @@ def test_report_of_what_needs_leases(place: Place, entry: Entry) -> None:
 def test_upgrade_that_waits_for_the_policy(place: Place, entries: tuple[Entry, ...]) -> None:
     approval, soaking, no_way_back = entries
     place.site.more["policy"] = {"soak_seconds": 3600}
-    place.begun().nobody_runs().work()
+    place.without_a_way_back().open().begin().nobody_runs().work()
     approval.assert_shown(place.status())
     refused = place.orchestrator("upgrade", "cancel", SCHEMA, "--reason", "test", code=4)
     place.type(approval)
