@@ -116,6 +116,7 @@ def test_leaders_that_were_paused_on_different_nodes_do_nothing_when_they_come_b
             places.server(node).end_sessions()
         paused.append(places.paused(node, moment))
         node = places.other(node)
+    places.server(node).end_sessions()  # there is the lock of whoever was about to seal
     last = places.daemon(node)
     last.until_status("completed")
     places.assert_migrated(node)
