@@ -211,11 +211,20 @@ def new_mysql_url(mysql_server: sqlalchemy.URL) -> Iterator[Callable[[], str]]:
     yield create
     with _mysql_administration(mysql_server) as cursor:
         for name in made:
-            cursor.execute("SELECT id FROM information_schema.processlist WHERE db = %s", [name])
-            for (session,) in cursor.fetchall():
-                with suppress(pymysql.err.OperationalError):  # it has ended meanwhile
-                    cursor.execute(f"KILL {session}")
-            cursor.execute(f"DROP DATABASE {name}")
+            _drop_mysql(cursor, name)
+
+
+def _drop_mysql(cursor: pymysql.cursors.Cursor, name: str) -> None:
+    """Sessions that are about to end by themselves get the time for that; those that stay are killed."""
+    cursor.execute("SET SESSION lock_wait_timeout = 2")
+    with suppress(pymysql.err.OperationalError):  # somebody stays who holds locks
+        cursor.execute(f"DROP DATABASE {name}")
+    cursor.execute("SELECT id FROM information_schema.processlist WHERE db = %s", [name])
+    for (session,) in cursor.fetchall():
+        with suppress(pymysql.err.OperationalError):  # it has ended meanwhile
+            cursor.execute(f"KILL {session}")
+    cursor.execute("SET SESSION lock_wait_timeout = 60")
+    cursor.execute(f"DROP DATABASE IF EXISTS {name}")
 
 
 @contextmanager
