@@ -46,7 +46,10 @@ class OrchestratedUpgrade:
             self._look()
         self._board.say("only release 2 runs")
         self._wait_until(_waits_for_approval_to_contract)
-        self._go_back() if turn_back else self._contract()
+        if turn_back:
+            self._go_back()
+        else:
+            self._contract()
         self._board.clock.end(time.monotonic())
         time.sleep(STEADY_SECONDS)
         self._fleets.stop()

@@ -38,6 +38,9 @@ class Case(Protocol):
     @property
     def safeguard(self) -> str: ...
 
+    @property
+    def invariant(self) -> str: ...
+
     def explore(self, patch: pytest.MonkeyPatch) -> Counterexample | None:
         """The shortest way to a violation."""
         ...

@@ -15,18 +15,16 @@ from _pytest.mark import ParameterSet
 
 from orchestrator.domain import losses
 from orchestrator.domain.admission import Admitted, Standing, may_join
-from orchestrator.domain.guards import GUARDS
 from orchestrator.domain.ladder import InStepBy, Phase
 from orchestrator.domain.upgrades import Status, Upgrade
 from tests.protocol import losing
 from tests.protocol import world as rules
+from tests.protocol.breaks import Break, check_missed, nothing, without_guard
 from tests.protocol.explorer import Counterexample
 from tests.protocol.going_back import LosingExplorer
 from tests.protocol.joining import JoiningWorld
 from tests.protocol.losing import LosingWorld, RestoredWorld
-from tests.protocol.page import is_on_record
 
-Break = Callable[[pytest.MonkeyPatch], None]
 TO_BASE = (Phase.BASE,)
 AROUND = (Phase.BASE, Phase.READ_NEW)
 
@@ -125,25 +123,6 @@ def test_two_daemons_that_sleep_through_a_failover_break_no_invariant() -> None:
 
 
 # -- safeguards taken out of the domain ------------------------------------------------------------------------------
-
-
-def nothing(patch: pytest.MonkeyPatch) -> None:
-    """The domain stays as it is; the world lacks the safeguard."""
-
-
-def both(*breaks: Break) -> Break:
-    """Each of these."""
-
-    def take_away(patch: pytest.MonkeyPatch) -> None:
-        for each in breaks:
-            each(patch)
-
-    return take_away
-
-
-def without_guard(name: str) -> Break:
-    """This guard is always open."""
-    return lambda patch: patch.setitem(GUARDS, name, lambda view, target: ())
 
 
 def freezing(**kept: Callable[[Upgrade], object]) -> Break:
@@ -300,11 +279,7 @@ def cases(*chosen: Without) -> Iterator[ParameterSet]:
 
 @pytest.mark.parametrize("case", tuple(cases(*MISSED)))
 def test_without_the_safeguards_an_invariant_breaks(case: Without, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = case.explore(monkeypatch)
-    print(f"{case.safeguard}: {len(found.actions) if found else 0} actions\n{found}")
-    assert found is not None, "the explorer does not notice"
-    assert found.invariant == case.invariant
-    assert is_on_record(case, found), "docs/protocol.md is not as it is now: python -m tests.protocol.page"
+    check_missed(case, monkeypatch)
 
 
 HELD_BY_ANOTHER = (

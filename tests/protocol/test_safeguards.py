@@ -6,7 +6,7 @@ Every case takes one safeguard away, in the function that decides it, and the ex
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import pytest
@@ -17,28 +17,11 @@ from orchestrator.domain.ladder import InStepBy, Phase, Profile, Side, Step, Sup
 from orchestrator.domain.upgrades import Upgrade
 from orchestrator.domain.view import Blocker, View
 from tests.protocol import world as rules
+from tests.protocol.breaks import Break, check_missed, nothing, without_guard
 from tests.protocol.explorer import Counterexample, Explorer
-from tests.protocol.page import is_on_record
 from tests.protocol.world import Database, Member, Process, Shape, Up, Witness, World
 
-Break = Callable[[pytest.MonkeyPatch], None]
-
-
 # -- safeguards taken out of the domain ------------------------------------------------------------------------------
-
-
-def nothing(patch: pytest.MonkeyPatch) -> None:
-    """The domain stays as it is; the world lacks the safeguard."""
-
-
-def without_guard(*names: str) -> Break:
-    """These guards are always open."""
-
-    def take_away(patch: pytest.MonkeyPatch) -> None:
-        for name in names:
-            patch.setitem(GUARDS, name, lambda view, target: ())
-
-    return take_away
 
 
 def blind_to_expired(name: str) -> Break:
@@ -332,11 +315,7 @@ MISSED = (
 
 @pytest.mark.parametrize("case", MISSED, ids=lambda case: case.safeguard)
 def test_without_the_safeguard_an_invariant_breaks(case: Without, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = case.explore(monkeypatch)
-    print(f"{case.safeguard}: {len(found.actions) if found else 0} actions\n{found}")
-    assert found is not None, "the explorer does not notice"
-    assert found.invariant == case.invariant
-    assert is_on_record(case, found), "docs/protocol.md is not as it is now: python -m tests.protocol.page"
+    check_missed(case, monkeypatch)
 
 
 HELD_BY_ANOTHER = (

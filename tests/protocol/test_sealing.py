@@ -7,7 +7,7 @@ As in `test_safeguards`: a case takes safeguards away, and the explorer finds th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,15 +20,14 @@ from orchestrator.domain.upgrades import Status, Upgrade
 from orchestrator.domain.view import Blocker, View
 from tests.protocol import lingering, reversing, sealing
 from tests.protocol import world as rules
+from tests.protocol.breaks import Break, both, check_missed, nothing, without_guard
 from tests.protocol.explorer import Counterexample, Explorer
 from tests.protocol.lingering import CutOffWorld, ForgottenWorld, RolesWorld, UnclaimedWorld
-from tests.protocol.page import is_on_record
 from tests.protocol.reversing import ReversingWorld
 from tests.protocol.sealing import SealingWorld
 from tests.protocol.test_explorer import explored
 from tests.protocol.world import Daemon, Up, Witness
 
-Break = Callable[[pytest.MonkeyPatch], None]
 CLIENT, TRIGGERS, SERVICE = InStepBy.CLIENT, InStepBy.TRIGGERS, InStepBy.SERVICE
 TO_BASE = (Phase.BASE,)
 BACK = (Phase.BASE, Phase.READ_NEW, Phase.WRITE_NEW)
@@ -133,25 +132,6 @@ def test_where_each_statement_commits_by_itself_contract_leaves_a_moment_to_the_
 
 
 # -- safeguards taken out of the domain ------------------------------------------------------------------------------
-
-
-def nothing(patch: pytest.MonkeyPatch) -> None:
-    """The domain stays as it is; the world lacks the safeguard."""
-
-
-def both(*breaks: Break) -> Break:
-    """Each of these."""
-
-    def take_away(patch: pytest.MonkeyPatch) -> None:
-        for each in breaks:
-            each(patch)
-
-    return take_away
-
-
-def without_guard(name: str) -> Break:
-    """This guard is always open."""
-    return lambda patch: patch.setitem(GUARDS, name, lambda view, target: ())
 
 
 def with_rung(phase: Phase, **changes: Any) -> Break:
@@ -423,11 +403,7 @@ MISSED = (
 
 @pytest.mark.parametrize("case", each_of(MISSED))
 def test_without_the_safeguards_an_invariant_breaks(case: Without, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = case.explore(monkeypatch)
-    print(f"{case.safeguard}: {len(found.actions) if found else 0} actions\n{found}")
-    assert found is not None, "the explorer does not notice"
-    assert found.invariant == case.invariant
-    assert is_on_record(case, found), "docs/protocol.md is not as it is now: python -m tests.protocol.page"
+    check_missed(case, monkeypatch)
 
 
 HELD_BY_ANOTHER = (

@@ -6,26 +6,24 @@ As in `test_safeguards`: a case takes safeguards away, and the explorer finds th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
 from orchestrator.domain import telling
-from orchestrator.domain.guards import GUARDS
 from orchestrator.domain.ladder import InStepBy, Phase
 from orchestrator.domain.telling import Hearer
 from orchestrator.domain.upgrades import Status, Upgrade
 from orchestrator.domain.waves import Telling, Waves
 from tests.protocol import waves
 from tests.protocol import world as rules
+from tests.protocol.breaks import Break, both, check_missed, nothing, without_guard
 from tests.protocol.explorer import Counterexample, Explorer
-from tests.protocol.page import is_on_record
 from tests.protocol.test_explorer import explored
 from tests.protocol.waves import CanaryWorld, Pause, PausedWorld, WavedWorld
 
-Break = Callable[[pytest.MonkeyPatch], None]
 TO_BASE = (Phase.BASE,)
 BACK = (Phase.BACKFILL,)
 
@@ -55,25 +53,6 @@ def test_completion_and_cancellation_stay_reachable() -> None:
 
 
 # -- safeguards taken away -------------------------------------------------------------------------------------------
-
-
-def nothing(patch: pytest.MonkeyPatch) -> None:
-    """The domain stays as it is; the world lacks the safeguard."""
-
-
-def both(*breaks: Break) -> Break:
-    """Each of these."""
-
-    def take_away(patch: pytest.MonkeyPatch) -> None:
-        for each in breaks:
-            each(patch)
-
-    return take_away
-
-
-def without_guard(name: str) -> Break:
-    """This guard is always open."""
-    return lambda patch: patch.setitem(GUARDS, name, lambda view, target: ())
 
 
 def told_whatever_fence_stands(patch: pytest.MonkeyPatch) -> None:
@@ -166,11 +145,7 @@ MISSED = (
 
 @pytest.mark.parametrize("case", MISSED, ids=lambda case: case.safeguard)
 def test_without_the_safeguards_an_invariant_breaks(case: Without, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = case.explore(monkeypatch)
-    print(f"{case.safeguard}: {len(found.actions) if found else 0} actions\n{found}")
-    assert found is not None, "the explorer does not notice"
-    assert found.invariant == case.invariant
-    assert is_on_record(case, found), "docs/protocol.md is not as it is now: python -m tests.protocol.page"
+    check_missed(case, monkeypatch)
 
 
 HELD_BY_ANOTHER = (
