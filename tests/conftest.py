@@ -32,8 +32,12 @@ if TYPE_CHECKING:
 RUN_DIRECTORY = "ORCHESTRATOR_TESTS_DIRECTORY"
 RUN_PROCESS = "ORCHESTRATOR_TESTS_PROCESS"
 
+MEMORY = Path("/dev/shm")
+ROOM_BYTES = 4 * 2**30
+
 # Nobody needs these databases after a power cut.
 SERVER_SETTINGS = {
+    "autovacuum": "off",
     "fsync": "off",
     "full_page_writes": "off",
     "synchronous_commit": "off",
@@ -56,8 +60,18 @@ hypothesis.settings.load_profile("orchestrator")
 
 def pytest_configure(config: pytest.Config) -> None:
     if not _is_worker(config):
-        os.environ[RUN_DIRECTORY] = tempfile.mkdtemp(prefix="orchestrator-tests-")
+        directory = tempfile.mkdtemp(prefix="tests-", dir=_in_memory())  # short: sockets have short names
+        os.environ[RUN_DIRECTORY] = directory
         os.environ[RUN_PROCESS] = str(os.getpid())
+        os.environ["PYTEST_DEBUG_TEMPROOT"] = directory  # where pytest makes its `tmp_path`
+
+
+def _in_memory() -> Path | None:
+    """Databases wait for the disk at every commit and table: memory, where there is enough of it."""
+    with suppress(OSError):
+        if shutil.disk_usage(MEMORY).free > ROOM_BYTES:
+            return MEMORY
+    return None
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -141,7 +155,7 @@ def _start_mariadb(directory: Path) -> str:
     from orchestrator.demo import mariadb_server
 
     owner = int(os.environ[RUN_PROCESS])
-    return str(mariadb_server.start(directory / "mariadb", owner, in_memory=True))
+    return str(mariadb_server.start(directory / "mariadb", owner))
 
 
 def _start_server(data: Path) -> str:

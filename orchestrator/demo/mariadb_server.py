@@ -19,9 +19,6 @@ from sqlalchemy import URL, make_url
 
 from orchestrator.demo.errors import DemoFailed
 
-MEMORY = Path("/dev/shm")
-ROOM_BYTES = 2 * 2**30
-
 # Nobody needs these databases after a power cut.
 SETTINGS = {
     "sync-frm": "0",
@@ -55,7 +52,6 @@ def start(
     directory: Path,
     owner: int,
     *,
-    in_memory: bool = False,
     port: int | None = None,
     options: Sequence[str] = (),
     patience_seconds: float = 60,
@@ -64,8 +60,8 @@ def start(
 
     Returns its URL, without a database. It goes through a socket in the directory; without its option `unix_socket`,
     through a port of the server's own, `port` if given. The server runs as user mysql where we are root: as root it
-    refuses. With `in_memory` its data is kept there where there is room: it waits for the disk at every table that it
-    makes or drops. `options` are more of its options. Raises `DemoFailed`.
+    refuses. It waits for the disk at every table that it makes or drops: a directory in memory is much faster.
+    `options` are more of its options. Raises `DemoFailed`.
     """
     program, installer = find_program("mariadbd"), find_program("mariadb-install-db")
     if program is None or installer is None:
@@ -75,20 +71,18 @@ def start(
     if os.geteuid() == 0:
         directory.parent.chmod(0o755)
         shutil.chown(directory, user)
-    if in_memory:
-        _keep_in_memory(directory / "data")
-    (directory / "data").resolve().mkdir(mode=0o700)
+    (directory / "data").mkdir(mode=0o700)
     if os.geteuid() == 0:
         shutil.chown(directory / "data", user)
-    common = ["--no-defaults", f"--datadir={directory}/data", f"--user={user}"]
+    common = ["--no-defaults", f"--datadir={directory}/data", f"--tmpdir={directory}", f"--user={user}"]
     _run([installer, *common, "--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve"])
     port = _free_port() if port is None else port
     settings = [*(f"--{name}={value}" for name, value in SETTINGS.items()), "--skip-name-resolve", "--skip-log-bin"]
-    places = [f"--socket={directory}/socket", f"--port={port}", f"--pid-file={directory}/pid", f"--tmpdir={directory}"]
+    places = [f"--socket={directory}/socket", f"--port={port}", f"--pid-file={directory}/pid"]
     with (directory / "log").open("wb") as log:
         keeper = subprocess.Popen(
             ["sh", "-c", KEEPER, "keeper", program, *common, *places, *settings, *options],
-            env={**os.environ, "OWNER": str(owner), "DATA": str((directory / "data").resolve())},
+            env={**os.environ, "OWNER": str(owner), "DATA": str(directory / "data")},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -119,7 +113,7 @@ def stop(directory: Path) -> None:
     for name in ("keeper", "pid"):
         with suppress(FileNotFoundError, ValueError):
             _end(int((directory / name).read_text()))
-    shutil.rmtree((directory / "data").resolve(), ignore_errors=True)
+    shutil.rmtree(directory / "data", ignore_errors=True)
 
 
 def _end(process: int) -> None:
@@ -130,12 +124,6 @@ def _end(process: int) -> None:
     with suppress(FileNotFoundError):
         while Path(f"/proc/{process}/cmdline").read_bytes():  # empty when it has ended
             time.sleep(0.01)
-
-
-def _keep_in_memory(path: Path) -> None:
-    with suppress(OSError):
-        if shutil.disk_usage(MEMORY).free > ROOM_BYTES:
-            path.symlink_to(MEMORY / f"{path.parent.parent.name}-{path.parent.name}")
 
 
 def _run(command: list[str]) -> None:

@@ -50,7 +50,7 @@ MOMENTS = (
     Moment("expand", f"before execute of 'alter table customers add' {LEADS}", "base", "expanded", "1", locks=True),
     Moment("batch", "before commit of 'update customers' after 'skip locked'", "backfill", "backfill", "2", locks=True),
     Moment("verification", "before execute of '{differs}' " + LEADS, "backfill", "backfill", "", locks=True),
-    Moment("publication", "before execute 2 of 'set writes' after 'skip locked'", "backfill", "read_new", "2"),
+    Moment("publication", "before execute of 'set writes' after 'update upgrades'", "backfill", "read_new", "2"),
     Moment("seal", f"before execute of 'create trigger' {LEADS}", "write_new", "sealed", "2", locks=True),
     Moment("contract", f"before execute of 'drop column' {LEADS}", "sealed", "contracted", "2", locks=True),
 )

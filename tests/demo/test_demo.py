@@ -1,6 +1,7 @@
 """The whole demo, small: on each database it ends well, says so, and leaves nothing behind."""
 
 import json
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -17,7 +18,7 @@ ROWS = 2000
 @pytest.fixture
 def temporary_directory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Where the demo makes its own directory; a PostgreSQL server that changed its user can reach it."""
-    with tempfile.TemporaryDirectory(prefix="orchestrator-tests-demo-") as name:
+    with tempfile.TemporaryDirectory(prefix="demo-", dir=os.environ["ORCHESTRATOR_TESTS_DIRECTORY"]) as name:
         Path(name).chmod(0o755)
         monkeypatch.setattr("tempfile.tempdir", name)
         yield Path(name)

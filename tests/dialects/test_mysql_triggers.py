@@ -174,7 +174,7 @@ def logging_server() -> Iterator[sa.URL]:
     """A server that writes a binary log, as every one does that has replicas."""
     directory = Path(os.environ[RUN_DIRECTORY]) / f"logging-{os.getpid()}"
     options = ("--log-bin=binlog", "--server-id=7", "--binlog-format=ROW")
-    yield mariadb_server.start(directory, os.getpid(), in_memory=True, options=options)
+    yield mariadb_server.start(directory, os.getpid(), options=options)
     mariadb_server.stop(directory)
 
 

@@ -95,7 +95,7 @@ class Node:
         options = [*(f"--{name}={value}" for name, value in settings.items())]
         if not peers:
             options.append("--wsrep-new-cluster")
-        mariadb_server.start(self._home, owner, in_memory=True, port=self.ports.clients, options=options)
+        mariadb_server.start(self._home, owner, port=self.ports.clients, options=options)
         self.until(lambda: self.status("wsrep_ready") == "ON", "ready")
 
     @property

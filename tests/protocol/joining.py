@@ -214,9 +214,7 @@ class JoiningWorld(LosingWorld):
     @staticmethod
     def _with_row_lost(process: Any) -> Any:
         """Its connections end, too."""
-        found = process._replace(
-            row=process.row_kept, row_kept=Row.NONE, transaction=NO_TRANSACTION, is_older=False
-        )
+        found = process._replace(row=process.row_kept, row_kept=Row.NONE, transaction=NO_TRANSACTION, is_older=False)
         is_nobody = found.counted is Counted.NOT and found.row is Row.NONE and found.life is Life.CRASHED
         return None if is_nobody else found
 

@@ -140,9 +140,7 @@ class LosingDatabase(
 
     @property
     def held(self) -> Held:
-        return Held(
-            self.copy_phase, self.copy_fence, self.copy_move, self.copy_frozen, False, self.copy_publication
-        )
+        return Held(self.copy_phase, self.copy_fence, self.copy_move, self.copy_frozen, False, self.copy_publication)
 
     @property
     def has_unnoticed_loss(self) -> bool:

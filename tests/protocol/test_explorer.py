@@ -9,6 +9,9 @@ from orchestrator.domain.upgrades import Status
 from tests.protocol.explorer import Explorer
 from tests.protocol.world import Up, World
 
+wide = pytest.mark.protocol
+"""Of larger bounds than those that every run of the tests explores."""
+
 ALL_ENDS = {Status.RUNNING, Status.COMPLETED, Status.CANCELLED}
 
 
@@ -58,27 +61,34 @@ def test_two_processes_and_two_daemons_never_break_an_invariant(in_step_by: InSt
     explored(World(in_step_by), processes=2, daemons=2)
 
 
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=wide)])
 @pytest.mark.parametrize(("has_data_migrations", "has_contract"), [(False, False), (False, True), (True, False)])
 @pytest.mark.parametrize("in_step_by", [InStepBy.CLIENT, InStepBy.SERVICE])
-def test_shorter_ladders_are_sound_too(in_step_by: InStepBy, has_data_migrations: bool, has_contract: bool) -> None:
+def test_shorter_ladders_are_sound_too(
+    in_step_by: InStepBy, has_data_migrations: bool, has_contract: bool, processes: int
+) -> None:
     world = World(in_step_by, has_data_migrations=has_data_migrations, has_contract=has_contract)
     phases = set(world.profile.phases())
     assert (Phase.CONTRACTED in phases) == has_contract
-    explored(world, processes=2, daemons=1)
+    explored(world, processes=processes, daemons=1)
 
 
+@pytest.mark.parametrize("daemons", [1, pytest.param(2, marks=wide)])
 @pytest.mark.parametrize("kind", [FailingDatabases, ExpiringLeases, SilentFleet, LongBatches, DecisionsApart])
-def test_a_rougher_world_breaks_no_invariant(kind: type[World]) -> None:
-    explored(kind(), processes=1, daemons=2)
+def test_a_rougher_world_breaks_no_invariant(kind: type[World], daemons: int) -> None:
+    explored(kind(), processes=1, daemons=daemons)
 
 
+@wide
 @pytest.mark.parametrize("kind", [ExpiringLeases, SilentFleet])
 def test_neighbours_in_a_rougher_world_break_no_invariant(kind: type[World]) -> None:
     explored(kind(steers_to=(Phase.BASE, Phase.EXPANDED)), processes=2, daemons=1)
 
 
 @pytest.mark.parametrize("in_step_by", [InStepBy.CLIENT, InStepBy.SERVICE])
-@pytest.mark.parametrize(("processes", "daemons"), [(1, 2), (2, 1)])
+@pytest.mark.parametrize(
+    ("processes", "daemons"), [(1, 1), pytest.param(1, 2, marks=wide), pytest.param(2, 1, marks=wide)]
+)
 def test_completion_and_cancellation_stay_reachable(in_step_by: InStepBy, processes: int, daemons: int) -> None:
     explorer = explored(World(in_step_by), processes=processes, daemons=daemons)
     assert explorer.unreachable(Status.COMPLETED, among=lambda up: not up.cancelling) is None

@@ -37,10 +37,12 @@ def test_one_process_and_going_back_break_no_invariant(kind: type[WavedWorld], i
     assert found.ends == {Status.RUNNING, Status.COMPLETED}
 
 
+@pytest.mark.protocol
 def test_two_fleets_in_two_waves_break_no_invariant() -> None:
     explored(WavedWorld(steers_to=TO_BASE), processes=2, daemons=1)
 
 
+@pytest.mark.protocol
 def test_the_last_rung_is_told_in_waves_where_it_ends_an_upgrade() -> None:
     explorer = explored(WavedWorld(has_contract=False, steers_to=TO_BASE), processes=1, daemons=1)
     assert explorer.unreachable(Status.COMPLETED, among=lambda up: not up.cancelling) is None

@@ -63,7 +63,7 @@ class Place:
                 is_healthy=lambda: True,
                 nudge=lambda schema: None,
             ),
-            ApiSettings(tokens=None),
+            ApiSettings(tokens=None, fresh_seconds=0),
         )
         self.url = self._opened.enter_context(serving(application))
         return self

@@ -125,7 +125,7 @@ def test_revision_that_cannot_be_completed(mariadb_place: Place, entries: tuple[
 def own_server(mysql_server: sa.URL) -> Iterator[str]:
     """A database on a server of its own, which nobody else minds to find read-only."""
     directory = Path(os.environ["ORCHESTRATOR_TESTS_DIRECTORY"]) / f"own-{os.getpid()}"
-    server = mariadb_server.start(directory, os.getpid(), in_memory=True)
+    server = mariadb_server.start(directory, os.getpid())
     try:
         execute(server.set(database="mysql").render_as_string(hide_password=False), "CREATE DATABASE inventory")
         yield server.set(database="inventory").render_as_string(hide_password=False)

@@ -264,7 +264,8 @@ def disable(database: Database) -> Sequence[str]:
         case "postgresql":
             return ("ALTER TABLE customers DISABLE TRIGGER USER",)
         case "mysql":
-            name = scalar(database, "SELECT trigger_name FROM information_schema.triggers ORDER BY 1 LIMIT 1")
+            ours = "information_schema.triggers WHERE trigger_schema = DATABASE()"
+            name = scalar(database, f"SELECT trigger_name FROM {ours} ORDER BY 1 LIMIT 1")
         case _:
             name = scalar(database, "SELECT name FROM sqlite_master WHERE type = 'trigger' LIMIT 1")
     return (f"DROP TRIGGER {name}",)
