@@ -14,9 +14,7 @@ def own_releases(newest: int) -> Releases:
     )  # fmt: skip
 
 
-def identity(
-    name: str, *, knows: int = 1, host: str = "host", address: str = "", place: str | None = None
-) -> Identity:
+def identity(name: str, *, knows: int = 1, host: str = "host", address: str = "", place: str | None = None) -> Identity:
     """A daemon that knows the own releases up to that one, on a host, at an address of its own unless one is given."""
     trees = {tree: own_releases(knows) for tree in OwnTree}
     return Identity(name, host, address or name, f"0.{knows}.0", trees, place)

@@ -100,9 +100,7 @@ def older_daemons(daemons: Iterable[Daemon], tree: OwnTree, release: str, releas
     return tuple(
         daemon
         for daemon in daemons
-        if daemon.is_possibly_alive
-        and daemon.knows(tree) in releases
-        and releases.index(daemon.knows(tree)) < wanted
+        if daemon.is_possibly_alive and daemon.knows(tree) in releases and releases.index(daemon.knows(tree)) < wanted
     )
 
 

@@ -189,6 +189,7 @@ class View:
         """The fleets of which an inventory source lists anybody, be it as down, or cannot be read."""
         found = (each for facts in self.databases for each in facts.inventories)
         return frozenset(inventory.fleet for inventory in found if inventory.sightings or inventory.error is not None)
+
     incarnation: str | None = None
 
     def approval(self, phase: Phase) -> Approval | None:

@@ -179,9 +179,7 @@ class AlembicDriver:
         self.plan_sealing(database, found.name, step)
         syncs = self._syncs(found, database)
         with self._runner.alone(database) as connection:
-            return self._sealing.run(
-                database, connection, found, syncs, step, owner_epoch=owner_epoch, watch=watch
-            )
+            return self._sealing.run(database, connection, found, syncs, step, owner_epoch=owner_epoch, watch=watch)
 
     def _make_way(
         self,

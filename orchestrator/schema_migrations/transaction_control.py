@@ -66,9 +66,7 @@ def ends(revision: str, place: Place, statement: str, **fields: object) -> Migra
     return _refused(revision, place, statement, what, _LEAVE_IT_OUT, **fields)
 
 
-def _refused(
-    revision: str, place: Place, statement: str, what: str, remedy: str, **fields: object
-) -> MigrationRefused:
+def _refused(revision: str, place: Place, statement: str, what: str, remedy: str, **fields: object) -> MigrationRefused:
     words = " ".join(_COMMENTS.sub(" ", statement).split())[:_TOLD_CHARACTERS]
     sentence = f"revision {revision} is not to say {words}: {what}"
     return refused("transaction_control", place, sentence, remedy=remedy, revision=revision, **fields)

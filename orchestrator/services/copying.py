@@ -29,9 +29,7 @@ def copy_of(standing: Standing, newest: Upgrade | None, terms: LeaseTerms) -> Co
             newest.id, newest.phase, newest.fence, newest.revision, incarnation="",
             move=newest.move, reversing=newest.reversing, frozen=newest.frozen is not None,
         )  # fmt: skip
-    return replace(
-        copy, admits=admitted(standing), ttl_seconds=terms.ttl_seconds, renew_seconds=terms.renew_seconds
-    )
+    return replace(copy, admits=admitted(standing), ttl_seconds=terms.ttl_seconds, renew_seconds=terms.renew_seconds)
 
 
 def is_behind(facts: DatabaseFacts, copy: Copy) -> bool:

@@ -178,8 +178,12 @@ class World:
             nudge=self.nudged.append,
         )
         settings = ApiSettings(
-            tokens=tokens, fresh_seconds=fresh_seconds, gather_seconds=0, watch_interval_seconds=0.001,
-            most_waiters=most_waiters, turn_wait_seconds=turn_wait_seconds,
+            tokens=tokens,
+            fresh_seconds=fresh_seconds,
+            gather_seconds=0,
+            watch_interval_seconds=0.001,
+            most_waiters=most_waiters,
+            turn_wait_seconds=turn_wait_seconds,
         )
         return create_application(services, settings)
 

@@ -19,8 +19,9 @@ def test_upgrade_waits_for_whom_the_query_lists(site: Site) -> None:
     daemon.orchestrator("fleet", "report", SCHEMA, API, "--release", "1", "--instances", "0")
     daemon.orchestrator("upgrade", "begin", SCHEMA, "--release", "2")
     blocker = daemon.until_blocked("inventory_unreadable")
-    assert f"[{SECTION}] does not tell what fleet {WORKER} runs: its query failed: no such table: services" in (
-        blocker["sentence"]
+    assert (
+        f"[{SECTION}] does not tell what fleet {WORKER} runs: its query failed: no such table: services"
+        in (blocker["sentence"])
     )
     with stocks(site.databases["main"]) as (stock,):
         stock.execute(

@@ -51,9 +51,7 @@ def test_pause_between_batches_holds_whoever_runs_them(customers: Site) -> None:
 
 
 @pytest.mark.parametrize("batches", [0, 1, 2])
-def test_other_file_on_a_daemon_that_does_not_lead_fails_nothing(
-    customers: Site, tmp_path: Path, batches: int
-) -> None:
+def test_other_file_on_a_daemon_that_does_not_lead_fails_nothing(customers: Site, tmp_path: Path, batches: int) -> None:
     for _ in range(batches):
         customers.runner.run_batch("split_name", UPGRADE, 10)
     before = customers.facts("split_name")

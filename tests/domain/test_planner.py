@@ -373,9 +373,7 @@ def test_what_is_frozen_goes_on_when_the_time_is_over_and_everybody_was_heard_of
 
 def test_rows_are_moved_back_once_everybody_writes_both_shapes_again() -> None:
     release = replace(NEW, reverse_data_migrations=("join_name",))
-    upgrade = replace(
-        an_upgrade(Phase.READ_NEW, goal=Phase.BASE, old_valid=False), profile=replace(release.profile)
-    )
+    upgrade = replace(an_upgrade(Phase.READ_NEW, goal=Phase.BASE, old_valid=False), profile=replace(release.profile))
     late = a_view(upgrade, new=release, instances=(an_instance(acked=PUBLICATION - 1),))
     assert isinstance(planner.decide(late), planner.Refusal)
     assert planner.decide(a_view(upgrade, new=release)) == planner.MoveRowsBack()

@@ -94,5 +94,3 @@ def test_client_works_where_nothing_else_is_installed(wheel: Path, tmp_path: Pat
     assert {name for name in installed if not name.startswith("upgrade_orchestrator")} == {"orchestrator"}
     script = Path(__file__).with_name("client_alone.py")
     assert run(binaries / "python", "-I", script, cwd=tmp_path, timeout=60).splitlines()[-1] == "left"
-
-

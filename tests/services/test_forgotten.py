@@ -188,9 +188,7 @@ def test_an_ack_of_what_was_never_published_is_refused_at_rest(make_site: MakeSi
 
 
 @pytest.mark.parametrize("why", ["unread", "never told", "another upgrade"])
-def test_nothing_is_taken_over_where_the_databases_do_not_agree(
-    site: Site, remembered: Restore, why: str
-) -> None:
+def test_nothing_is_taken_over_where_the_databases_do_not_agree(site: Site, remembered: Restore, why: str) -> None:
     forgetful = remembered(site.rest_at(Phase.BACKFILL))
     two = forgetful.managed.on["two"]
     assert two.copy is not None

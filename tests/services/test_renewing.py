@@ -123,5 +123,3 @@ def test_a_renewal_that_tells_of_lost_commits_freezes_the_upgrade(site: Site) ->
 
 def test_no_renewals_are_nothing_to_do(site: Site) -> None:
     assert renewing(site).renew([]) == ()
-
-

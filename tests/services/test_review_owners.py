@@ -42,9 +42,7 @@ class HookedSchema(FakeSchema):
         hook, self.during_step = self.during_step, None
         if hook is not None:
             hook()
-        return super().run_step(
-            database, release, step, upgrade_id=upgrade_id, owner_epoch=owner_epoch, watch=watch
-        )
+        return super().run_step(database, release, step, upgrade_id=upgrade_id, owner_epoch=owner_epoch, watch=watch)
 
 
 def test_an_attempt_that_was_taken_over_does_not_say_how_the_step_ended(

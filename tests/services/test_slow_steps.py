@@ -77,9 +77,7 @@ def test_step_that_waits_is_tried_again_while_another_one_takes_long() -> None:
     advancing = Advancing(context, patience_seconds=1.0)
 
     def states() -> dict[str, StepState]:
-        return {
-            record.database: record.state for record in store.read(lambda tx: tx.steps(upgrade.id, Phase.EXPANDED))
-        }
+        return {record.database: record.state for record in store.read(lambda tx: tx.steps(upgrade.id, Phase.EXPANDED))}
 
     def advance() -> None:
         while not schema.is_slow.is_set():

@@ -18,9 +18,7 @@ def those_that_answer(group: Sequence[Instance], now: float) -> tuple[Instance, 
     return tuple(each for each in group if each.state is InstanceState.ALIVE and not each.is_expired(now))
 
 
-def silent_blockers(
-    schema: str, fleet: str, release: str, group: Sequence[Instance], now: float
-) -> Iterator[Blocker]:
+def silent_blockers(schema: str, fleet: str, release: str, group: Sequence[Instance], now: float) -> Iterator[Blocker]:
     """Blockers for instances that are in the way and will not answer any more: possibly alive until evicted."""
     expired = [each for each in group if each.is_expired(now)]
     if expired:
