@@ -107,5 +107,5 @@ def when_free(work: Callable[[], Any]) -> Any:
         try:
             return work()
         except (Conflict, Unavailable) as error:
-            if error.code not in {"lock_busy", "database_unreachable"} or time.monotonic() > deadline:
+            if error.code not in {"lock_busy", "batch_claimed", "database_unreachable"} or time.monotonic() > deadline:
                 raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -11,7 +11,20 @@ import sqlalchemy as sa
 from oslo_db.exception import DBError
 from sqlalchemy.exc import SQLAlchemyError
 
-from orchestrator.dialects import Database
+from orchestrator.dialects import Database, Holder
+from tests.daemon.daemons import until
+
+
+def until_idle(holders: Callable[[], tuple[Holder, ...]]) -> tuple[Holder, ...]:
+    """The holders, as soon as there are some and none of them works: MariaDB calls a session idle only after it has
+    answered it, and shows transactions as they were a moment ago."""
+
+    def found() -> tuple[Holder, ...] | None:
+        holding = holders()
+        return holding if holding and all(each.idle_seconds is not None for each in holding) else None
+
+    idle: tuple[Holder, ...] = until(found, "the holders are idle")
+    return idle
 
 
 @dataclass

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from pathlib import Path
 
 from orchestrator.demo.api import OrchestratorApi
 from orchestrator.demo.errors import DemoFailed
 from orchestrator.demo.example import SCHEMA, migrations_directory
+from orchestrator.demo.ports import free_port
 from orchestrator.demo.processes import Processes
 
 START_SECONDS = 60.0
@@ -67,7 +67,7 @@ def write_configuration(directory: Path, port: int, *, state_url: str, managed_u
 
 def start_daemon(processes: Processes, directory: Path, *, state_url: str, managed_url: str) -> OrchestratorApi:
     """Write the configuration, start `orchestrator serve`, and return when it answers."""
-    port = _free_port()
+    port = free_port()
     configuration = write_configuration(directory, port, state_url=state_url, managed_url=managed_url)
     arguments = ["serve", "--config-file", str(configuration)]
     daemon = processes.start_module("orchestrator", arguments, name=DAEMON_NAME)
@@ -85,10 +85,3 @@ def start_daemon(processes: Processes, directory: Path, *, state_url: str, manag
 def _escaped(url: str) -> str:
     """oslo.config substitutes `$name`, so a dollar sign is doubled."""
     return url.replace("$", "$$")
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port

@@ -6,7 +6,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ import pymysql
 from sqlalchemy import URL, make_url
 
 from orchestrator.demo.errors import DemoFailed
+from orchestrator.demo.ports import free_port
 
 # Nobody needs these databases after a power cut.
 SETTINGS = {
@@ -76,7 +76,7 @@ def start(
         shutil.chown(directory / "data", user)
     common = ["--no-defaults", f"--datadir={directory}/data", f"--tmpdir={directory}", f"--user={user}"]
     _run([installer, *common, "--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve"])
-    port = _free_port() if port is None else port
+    port = free_port() if port is None else port
     settings = [*(f"--{name}={value}" for name, value in SETTINGS.items()), "--skip-name-resolve", "--skip-log-bin"]
     places = [f"--socket={directory}/socket", f"--port={port}", f"--pid-file={directory}/pid"]
     with (directory / "log").open("wb") as log:
@@ -131,9 +131,3 @@ def _run(command: list[str]) -> None:
     if done.returncode:
         said = (done.stdout + done.stderr).strip().splitlines()
         raise DemoFailed(f"{command[0]} failed: {' '.join(said[-3:])}")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

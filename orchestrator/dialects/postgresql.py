@@ -214,6 +214,7 @@ class PostgreSQL:
         owner = text(
             "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1"
             " AND classid::bigint = :high AND objid::bigint = :low"
+            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
         )
         began = not connection.in_transaction()
         pid = connection.execute(owner, {"high": high, "low": low}).scalar()

@@ -9,7 +9,6 @@ import io
 import multiprocessing
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -23,6 +22,7 @@ from typing import Any
 from orchestrator.cli.main import main
 from orchestrator.client import ClientError, HttpTransport, Refused, Unreachable
 from orchestrator.demo.example import SCHEMA, migrations_directory
+from orchestrator.demo.ports import free_port
 from tests.faults.points import install_from
 
 PATIENCE_SECONDS = 120.0
@@ -305,14 +305,6 @@ class Site:
             process.destroy()
             print(process.log)  # shown with a test that failed
         assert not [each for each in self._processes if "Traceback" in each.log]
-
-
-def free_port() -> int:
-    """A port of this machine that nobody listens on just now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def _lines(sections: Sections) -> Iterator[str]:

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.demo.example import SCHEMA, migrations_directory
-from tests.daemon.daemons import Daemon, Site, free_port, until
+from orchestrator.demo.ports import free_port
+from tests.daemon.daemons import Daemon, Site, until
 from tests.daemon.inventory import API, FLEETS, stocks
 
 SAID = re.compile(r"orchestrator: (?P<sentence>[^\n]+) \((?P<code>[a-z_]+)\)\n  (?P<remedy>[^\n]+)\n")

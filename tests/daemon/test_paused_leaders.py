@@ -20,7 +20,8 @@ import sqlalchemy as sa
 from orchestrator.client import Member, Unreachable
 from orchestrator.client.sqlalchemy import FenceTable
 from orchestrator.demo.example import SCHEMA
-from tests.daemon.daemons import Daemon, Site, free_port, until
+from orchestrator.demo.ports import free_port
+from tests.daemon.daemons import Daemon, Site, until
 from tests.daemon.inventory import FLEETS, Stock, assert_migrated, stocks
 from tests.faults.points import PausePoint, Then, is_stopped
 

@@ -16,7 +16,8 @@ import sqlalchemy as sa
 from orchestrator.conf import load
 from orchestrator.daemon.place import held
 from orchestrator.daemon.serve import _bind
-from tests.daemon.daemons import Daemon, Site, free_port, until
+from orchestrator.demo.ports import free_port
+from tests.daemon.daemons import Daemon, Site, until
 from tests.faults.points import PausePoint, Then, is_stopped
 
 HOLD = """

@@ -10,7 +10,8 @@ import sqlalchemy as sa
 from orchestrator.client import Member, Unreachable
 from orchestrator.client.sqlalchemy import FenceTable, guard
 from orchestrator.demo.example import SCHEMA
-from tests.daemon.daemons import Daemon, Site, free_port, until
+from orchestrator.demo.ports import free_port
+from tests.daemon.daemons import Daemon, Site, until
 from tests.daemon.inventory import API, FLEETS, Stock, stocks
 
 NOTHING_RUNS = ("--release", "1", "--instances", "0")

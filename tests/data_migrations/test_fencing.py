@@ -12,6 +12,7 @@ from orchestrator.bookkeeping import ledger
 from orchestrator.domain.errors import Conflict, LostCursor, MigrationRefused, NotFound, Unavailable
 from orchestrator.domain.ladder import Phase
 from orchestrator.domain.view import MigrationState
+from tests.dying import when_free
 
 from .conftest import SCHEMA, UPGRADE, Site
 from .test_moving import SPLIT, split_in_sql
@@ -79,7 +80,7 @@ def test_batch_killed_before_its_commit_is_repeated_and_counted_once(customers: 
     killed = subprocess.run(arguments, capture_output=True, check=False, timeout=60)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert everything(customers) == found
-    facts = customers.run("split_name")
+    facts = when_free(lambda: customers.run("split_name"))
     assert facts.state is MigrationState.COMPLETE
     assert (facts.rows_done, facts.rows_verified) == (25, 25)
 

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import cast
 
 import pytest
 import sqlalchemy as sa
@@ -10,6 +11,8 @@ import sqlalchemy as sa
 from orchestrator.dialects import Database, Holder
 from orchestrator.dialects.holders import describe, lasting, shortened
 from orchestrator.domain.errors import Forbidden
+from tests.daemon.daemons import until
+from tests.waiting_rooms import until_idle
 
 SERVERS = ["postgresql", "mysql"]
 
@@ -115,14 +118,15 @@ def altering(database: Database) -> Iterator[int]:
         thread.join()
 
 
+def holders(database: Database, waiting: int) -> tuple[Holder, ...]:
+    with database.reading() as asker:
+        return database.dialect.lock_holders(asker, ["t"], waiting=waiting)
+
+
 def waited_for(database: Database, waiting: int) -> Holder:
     """Who is waited for, as soon as somebody is."""
-    while True:
-        with database.reading() as asker:
-            found = database.dialect.lock_holders(asker, ["t"], waiting=waiting)
-        if found:
-            (holder,) = found
-            return holder
+    (holder,) = until(lambda: holders(database, waiting), "somebody is waited for")
+    return cast("Holder", holder)
 
 
 def test_who_blocks_is_named_while_we_wait_for_him(server: tuple[Database, Database]) -> None:
@@ -130,7 +134,7 @@ def test_who_blocks_is_named_while_we_wait_for_him(server: tuple[Database, Datab
     with other.engine.connect() as idle:
         number = lock(idle)
         with altering(owner) as waiting:
-            found = waited_for(owner, waiting)
+            (found,) = until_idle(lambda: holders(owner, waiting))
             idle.rollback()
     assert found.session == number
     assert found.sentence.startswith(f"session {number} idle in transaction for ")

@@ -20,7 +20,7 @@ def test_session_that_idles_in_a_transaction_is_ended(
 ) -> None:
     url = request.getfixturevalue(f"{kind}_url")
     paused, other = open_database("paused", url), open_database("other", url)
-    paused.dialect.limit_idle(paused.engine, 1)
+    paused.dialect.limit_idle(paused.engine, 3)
     with other.writing() as connection:
         connection.execute(sa.text("CREATE TABLE counters (value INTEGER)"))
         connection.execute(sa.text("INSERT INTO counters VALUES (0)"))

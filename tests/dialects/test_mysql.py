@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from orchestrator.dialects import Database, mysql_sessions
 from orchestrator.domain.errors import Unavailable
+from tests.waiting_rooms import until_idle
 
 
 @pytest.fixture
@@ -66,7 +67,7 @@ def test_table_that_is_in_use_is_transient_and_its_user_is_named(
         # A server without the plugin knows transactions, not their tables.
         unknown = mysql_sessions._HOLDERS_MARIADB.replace("lock_info", "unknown")
         monkeypatch.setattr(mysql_sessions, "_HOLDERS_MARIADB", unknown)
-        (found,) = database.dialect.lock_holders(asker, ["customers"])
+        (found,) = until_idle(lambda: database.dialect.lock_holders(asker, ["customers"]))
         assert found.sentence.startswith(f"session {number} idle in transaction for ")
         assert "(user root from localhost; its transaction began " in found.sentence
         assert found.sentence.endswith("which may be in the way or not")

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from orchestrator.bookkeeping.tables import metadata
 from orchestrator.dialects import Database, open_database
 from orchestrator.dialects.mysql import lock_name
 from orchestrator.domain.errors import Conflict, Unavailable
+from tests.waiting_rooms import until_idle
 
 
 @pytest.fixture(params=["postgresql_url", "mysql_url"])
@@ -155,6 +157,23 @@ def test_session_lock_has_one_holder_and_leaves_no_transaction_open(database: Da
             pass
 
 
+def test_session_lock_of_another_database_is_nobodys_holder(
+    postgresql_url: str, new_postgresql_url: Callable[[], str], open_database: Callable[[str, str], Database]
+) -> None:
+    """On one server, whose list of locks shows those of all databases."""
+    here = open_database("here", postgresql_url)
+    lock = here.dialect.session_lock
+    with ExitStack() as held, here.engine.connect() as mine, here.engine.connect() as other:
+        for name in ("there", "elsewhere", "far away"):
+            neighbour = held.enter_context(open_database(name, new_postgresql_url()).engine.connect())
+            held.enter_context(lock(neighbour, "schema inventory"))
+        number = own_number(mine)
+        mine.rollback()
+        held.enter_context(lock(mine, "schema inventory"))
+        with pytest.raises(Conflict, match=f": session {number}"), lock(other, "schema inventory"):
+            pass
+
+
 def test_session_lock_is_released_after_a_failed_statement(database: Database) -> None:
     lock = database.dialect.session_lock
     with database.engine.connect() as mine, database.engine.connect() as other:
@@ -222,14 +241,14 @@ def test_lock_holders_are_named(server: Database) -> None:
         number = own_number(holder)
         is_postgresql = server.dialect.name == "postgresql"
         holder.execute(sa.text("LOCK TABLE customers" if is_postgresql else "SELECT * FROM customers"))
-        (found,) = server.dialect.lock_holders(asker, ["customers"])
+        (found,) = until_idle(lambda: server.dialect.lock_holders(asker, ["customers"]))
         assert found.session == number
         assert found.sentence.startswith(f"session {number} idle in transaction for ")
         who = "user postgres from this host, orchestrator" if is_postgresql else "user root from localhost"
         assert f" s ({who}; its transaction began " in found.sentence
         assert "; holds customers" in found.sentence
         assert str(number) in found.end
-        assert len(server.dialect.lock_holders(asker)) == 1
+        assert len(until_idle(lambda: server.dialect.lock_holders(asker))) == 1
         assert server.dialect.lock_holders(asker, ["orders"]) == ()
 
 

@@ -26,7 +26,7 @@ def test_no_writer_starves_among_others(sqlite_url: str) -> None:
     database = open_database("main", sqlite_url)
     with database.writing() as connection:
         connection.exec_driver_sql("CREATE TABLE turns (who INTEGER)")
-    left = iter(range(250))
+    left = iter(range(600))
 
     def write(who: int) -> None:
         while next(left, None) is not None:

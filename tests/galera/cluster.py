@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pymysql
 
 from orchestrator.demo import mariadb_server
+from orchestrator.demo.ports import free_port
 
 LIBRARIES = ("/usr/lib/galera/libgalera_smm.so", "/usr/lib64/galera-4/libgalera_smm.so", "/usr/lib/libgalera_smm.so")
 PATIENCE_SECONDS = 60.0
@@ -231,11 +231,8 @@ class Cluster:
 
 
 def _ports(nodes: int) -> Iterator[Ports]:
-    """Free ports; they are all held until the last is found, so that none is given twice."""
-    with ExitStack() as stack:
-        held = [stack.enter_context(socket.socket()) for _ in range(4 * nodes)]
-        for each in held:
-            each.bind(("127.0.0.1", 0))
-        numbers = [int(each.getsockname()[1]) for each in held]
-    for first in range(0, len(numbers), 4):
-        yield Ports(*numbers[first : first + 4])
+    numbers: set[int] = set()
+    while len(numbers) < 4 * nodes:
+        numbers.add(free_port())
+    for _ in range(nodes):
+        yield Ports(*(numbers.pop() for _ in range(4)))

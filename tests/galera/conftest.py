@@ -34,7 +34,7 @@ def _cluster() -> Iterator[Cluster]:
         if os.environ.get("CI", "").lower() in {"true", "1"}:
             pytest.fail(reason, pytrace=False)
         pytest.skip(reason)
-    with tempfile.TemporaryDirectory(prefix="orchestrator-galera-") as directory:
+    with tempfile.TemporaryDirectory(prefix="galera-", dir=os.environ["ORCHESTRATOR_TESTS_DIRECTORY"]) as directory:
         cluster = Cluster(Path(directory), os.getpid(), library)
         try:
             cluster.start()

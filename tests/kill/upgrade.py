@@ -12,9 +12,10 @@ import sqlalchemy as sa
 from orchestrator.client import ClientError, Refused
 from orchestrator.demo.content import Seed
 from orchestrator.demo.example import SCHEMA, service_module
+from orchestrator.demo.ports import free_port
 from orchestrator.demo.servers import insert_seed
 from orchestrator.demo.verification import verify
-from tests.daemon.daemons import POLL_SECONDS, Site, free_port
+from tests.daemon.daemons import POLL_SECONDS, Site
 from tests.faults.supervisor import Stage, Supervisor, schedule
 from tests.kill.books import assert_books_equal_catalog
 from tests.kill.rows import settled

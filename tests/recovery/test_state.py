@@ -9,8 +9,8 @@ import pytest
 import sqlalchemy as sa
 
 from orchestrator.demo.example import SCHEMA
+from orchestrator.demo.ports import free_port
 from orchestrator.domain.errors import Unavailable
-from tests.daemon.daemons import free_port
 from tests.faults.proxy import Proxy
 from tests.recovery.entries import Entry, mends
 from tests.recovery.place import END_OTHERS, Place, execute

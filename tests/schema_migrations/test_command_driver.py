@@ -478,9 +478,9 @@ def test_preset_that_puts_the_password_on_a_command_line_is_refused(shop: Shop) 
 
 
 def test_time_limit_ends_the_whole_process_group(file_at_one: Database, shop: Shop) -> None:
-    shop.write_preset((PRESET + KNOWN).replace("timeout_seconds = 20", "timeout_seconds = 1\ngrace_seconds = 0.1"))
+    shop.write_preset((PRESET + KNOWN).replace("timeout_seconds = 20", "timeout_seconds = 5\ngrace_seconds = 0.1"))
     driver = shop.driver(SHOP_FAULT="hangs", SHOP_CHILD=shop.directory / "child")
-    with pytest.raises(StepFailed, match="was ended after its time limit of 1 s") as failed:
+    with pytest.raises(StepFailed, match="was ended after its time limit of 5 s") as failed:
         driver.run(file_at_one, "2", Step.EXPAND, owner_epoch=1)
     assert failed.value.code == "command_timeout"
     child = int((shop.directory / "child").read_text())

@@ -145,7 +145,10 @@ def test_raw_ddl_that_only_a_look_brings_forth_is_refused_as_it_is_sent(tree: Tr
 @pytest.mark.parametrize(
     "options",
     [
-        {"orchestrator_took_effect": "SELECT count(*) FROM information_schema.views WHERE table_name = 'v'"},
+        {
+            "orchestrator_took_effect": "SELECT count(*) FROM information_schema.views"
+            " WHERE table_schema = DATABASE() AND table_name = 'v'"
+        },
         {"orchestrator_repeatable": True},
     ],
 )

@@ -86,7 +86,8 @@ def test_the_statement_that_was_under_way_happens_once(
 def until_waiting(database: Database, table: str) -> None:
     """Return when a statement about that table waits for the lock that somebody holds."""
     query = (
-        f"SELECT count(*) FROM information_schema.processlist WHERE info LIKE '% {table}%' AND info NOT LIKE 'SELECT%'"
+        f"SELECT count(*) FROM information_schema.processlist WHERE db = DATABASE() AND info LIKE '% {table}%'"
+        " AND info NOT LIKE 'SELECT%' AND info NOT LIKE 'INSERT INTO orchestrator%'"
     )
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not scalar(database, query):
