@@ -82,6 +82,7 @@ class Jobs:
         self._under_way = 0
         self._epoch: int | None = None
         self._said: dict[str, Hashable] = {}
+        self._said_of_state: set[str] = set()
         self._saying = threading.Lock()
         databases = sum(len(managed.databases) for managed in context.schemas.values())
         self._scheduler = BackgroundScheduler(
@@ -167,18 +168,21 @@ class Jobs:
 
     def _attempt(self, work: Callable[..., None], *arguments: str) -> None:
         subject, wrong = ":".join((*arguments, work.__name__.strip("_"))), ""
+        is_state = False
         try:
             work(*arguments)
         except OrchestratorError as error:
             if error.code == "not_leader" or self._stopping.is_set():
                 return
-            if error.code == "state_database_unavailable":  # every job hears of that; a campaign that succeeds ends it
-                subject = _STATE
+            is_state = error.code == "state_database_unavailable"
             wrong = str(error)
         except Exception:
             LOG.exception("a job failed; it is tried again at its next turn: %(job)s", {"job": subject})
         # Not in the handler: there oslo.log would repeat the error behind our sentence.
-        self._say(subject, wrong, logging.WARNING)
+        if is_state:
+            self._say_of_state(wrong)
+        else:
+            self._say(subject, wrong, logging.WARNING)
 
     def _campaign(self) -> None:
         notify("WATCHDOG=1")  # also while the state database is away: a restart would not bring it back
@@ -195,8 +199,10 @@ class Jobs:
             LOG.error("%(error)s", {"action": "daemon.end", "error": evicted})
             self._end()
             return
-        if self._said.pop(_STATE, None):
-            self._said.pop(_LEADERSHIP, None)
+        with self._saying:
+            if self._said_of_state:
+                self._said_of_state.clear()
+                self._said.pop(_LEADERSHIP, None)
         leads = f"this daemon leads, with epoch {epoch}" if epoch is not None else "another daemon leads"
         self._say(_LEADERSHIP, leads, logging.INFO)
         self._say("clock", self._daemons.clock or "", logging.WARNING)
@@ -246,7 +252,19 @@ class Jobs:
             is_news = sentence and self._said.get(subject) != mark
             self._said[subject] = mark
         if is_news:
-            LOG.log(level, "%(subject)s: %(sentence)s", {"action": "say", "subject": subject, "sentence": sentence})
+            _log(level, subject, sentence)
+
+    def _say_of_state(self, sentence: str) -> None:
+        """Every job hears of it, one in these words and one in others: each is logged once, until one gets through."""
+        with self._saying:
+            is_news = sentence not in self._said_of_state
+            self._said_of_state.add(sentence)
+        if is_news:
+            _log(logging.WARNING, _STATE, sentence)
+
+
+def _log(level: int, subject: str, sentence: str) -> None:
+    LOG.log(level, "%(subject)s: %(sentence)s", {"action": "say", "subject": subject, "sentence": sentence})
 
 
 def _blockers(outcome: Outcome) -> tuple[Blocker, ...]:

@@ -21,16 +21,37 @@ class _Stopped(Exception):
     """Somebody asks the keeper to end its command."""
 
 
+class _Stop:
+    """What SIGTERM does. It is noted until there is a command to end: it may come while that is being started."""
+
+    def __init__(self) -> None:
+        self._is_asked = False
+        self._has_command = False
+
+    def __call__(self, _number: int, _frame: FrameType | None) -> None:
+        self._is_asked = True
+        if self._has_command:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            raise _Stopped
+
+    def has_command(self) -> None:
+        """From now on it is raised, at once if it was asked for before."""
+        self._has_command = True
+        if self._is_asked:
+            raise _Stopped
+
+
 def main(arguments: list[str]) -> None:
     """Arguments: the descriptor to report on, the time limit and the grace in seconds, then the command."""
     report, limit_seconds, grace_seconds = int(arguments[0]), float(arguments[1]), float(arguments[2])
-    signal.signal(signal.SIGTERM, _stop)
-    answer = json.dumps(keep(arguments[3:], limit_seconds, grace_seconds))
+    stop = _Stop()
+    signal.signal(signal.SIGTERM, stop)
+    answer = json.dumps(keep(arguments[3:], limit_seconds, grace_seconds, stop))
     with contextlib.suppress(BrokenPipeError):  # the daemon is gone; there is nobody to tell
         os.write(report, answer.encode())
 
 
-def keep(command: list[str], limit_seconds: float, grace_seconds: float) -> dict[str, int | str]:
+def keep(command: list[str], limit_seconds: float, grace_seconds: float, stop: _Stop) -> dict[str, int | str]:
     """Run the command to its end. `ended` is one of exited, timed_out, stopped, not_started."""
     try:
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
@@ -38,6 +59,7 @@ def keep(command: list[str], limit_seconds: float, grace_seconds: float) -> dict
         return {"ended": "not_started", "reason": error.strerror or str(error)}
     ended = "exited"
     try:
+        stop.has_command()
         child.wait(limit_seconds)
     except subprocess.TimeoutExpired:
         ended = "timed_out"
@@ -61,11 +83,6 @@ def _end(child: subprocess.Popen[bytes], grace_seconds: float) -> None:
 def _signal_group(child: subprocess.Popen[bytes], number: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, number)
-
-
-def _stop(_number: int, _frame: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise _Stopped
 
 
 if __name__ == "__main__":

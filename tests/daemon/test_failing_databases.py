@@ -81,7 +81,7 @@ def test_most_databases_go_on_whatever_happens_to_the_others(site: Site, proxied
         failing.execute("DROP TABLE statuses")
     daemon.orchestrator("upgrade", "retry", SCHEMA, "--database", FAILING)
     proxied[SLOW].accept()
-    daemon.until_phase("expanded")
+    daemon.until_open("phase:expanded")
     assert daemon.stop() == 0
 
 

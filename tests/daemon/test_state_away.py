@@ -37,13 +37,19 @@ def copy_of(site: Site) -> Copy | None:
     return found
 
 
-def begin(daemon: Daemon, stock: Stock) -> list[Instance]:
+def begin(site: Site, daemon: Daemon, stock: Stock) -> list[Instance]:
     """An upgrade that waits for its fleets to be rolled, and the instances of release 1 at work."""
     daemon.orchestrator("schema", "init", SCHEMA, "--release", "1")
     stock.fill(200)
     running = [Instance(daemon.url, fleet, "1", stock).start() for fleet in FLEETS]
     daemon.orchestrator("upgrade", "begin", SCHEMA, "--release", "2")
     daemon.until_phase("expanded")
+
+    def is_told() -> bool:
+        found = copy_of(site)
+        return found is not None and found.revision == daemon.upgrade()["revision"]
+
+    until(is_told, "the managed database knows of it", also=daemon.account)
     return running
 
 
@@ -83,7 +89,7 @@ def rounds(running: list[Instance], more: int) -> None:
 def test_services_go_on_while_the_state_database_is_down(site: Site, proxy: Proxy) -> None:
     daemon = site.ready()
     with stocks(site.databases["main"]) as (stock,):
-        running = begin(daemon, stock)
+        running = begin(site, daemon, stock)
         before = copy_of(site)
         proxy.refuse()
         until(lambda: not is_ready(daemon), "it says that it is not ready", also=lambda: daemon.log)
@@ -101,7 +107,7 @@ def test_services_go_on_while_the_state_database_is_down(site: Site, proxy: Prox
 def test_services_go_on_while_the_state_database_is_frozen(site: Site, proxy: Proxy) -> None:
     daemon = site.ready()
     with stocks(site.databases["main"]) as (stock,):
-        running = begin(daemon, stock)
+        running = begin(site, daemon, stock)
         before = copy_of(site)
         proxy.fall_silent()
         rounds(running, 40)
@@ -117,7 +123,7 @@ def test_services_go_on_while_the_state_database_is_frozen(site: Site, proxy: Pr
 def test_connections_to_the_state_that_are_cut_or_half_closed_cost_nobody_anything(site: Site, proxy: Proxy) -> None:
     daemon = site.ready()
     with stocks(site.databases["main"]) as (stock,):
-        running = begin(daemon, stock)
+        running = begin(site, daemon, stock)
         for fail in (proxy.cut, proxy.half_close) * 3:
             fail()
             rounds(running, 3)
@@ -131,7 +137,7 @@ def test_state_database_away_for_a_minute(site: Site, proxy: Proxy) -> None:
     site.more["leases"] = {"ttl_seconds": 90, "renew_seconds": 5}
     daemon = site.ready()
     with stocks(site.databases["main"]) as (stock,):
-        running = begin(daemon, stock)
+        running = begin(site, daemon, stock)
         before = copy_of(site)
         proxy.refuse()
         back_at = time.monotonic() + 60
@@ -150,7 +156,7 @@ def test_leases_that_end_meanwhile_hold_again_by_themselves(site: Site, proxy: P
     site.more["leases"] = {"ttl_seconds": 5, "renew_seconds": 0.5}
     daemon = site.ready()
     with stocks(site.databases["main"]) as (stock,):
-        running = begin(daemon, stock)
+        running = begin(site, daemon, stock)
         proxy.refuse()
         until(lambda: not any(each.member.is_live for each in running), "no service begins anything any more")
         proxy.accept()

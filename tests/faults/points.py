@@ -29,7 +29,7 @@ DIRECTORY = "ORCHESTRATOR_TESTS_POINT_DIRECTORY"
 
 POLL_SECONDS = 0.01
 PATIENCE_SECONDS = 120.0
-STOPPING_SECONDS = 0.1
+STOPPING_SECONDS = 1.0
 
 _SYNTAX = re.compile(r"(before|after) (execute|commit)(?: (\d+))?(?: of '([^']*)')?(?: after '([^']*)')?")
 _STATEMENTS = "orchestrator_tests_statements"
