@@ -122,6 +122,11 @@ class Process:
         return self.exit_code is None
 
     @property
+    def came_too_late(self) -> bool:
+        """It was refused: the last of the old release was killed, and the upgrade had gone on before it was back."""
+        return self.exit_code == 1 and self.told.release == "1" and TOO_OLD in self.log.read_text()
+
+    @property
     def works(self) -> bool:
         """It has joined, and makes requests."""
         return self.runs and TrafficReport.read(self.told.report).state is State.WORKING
@@ -196,7 +201,7 @@ class Fleets:
                 os.kill(each.process.pid or 0, signal.SIGTERM)
         for each in leaving:
             until(lambda each=each: not each.runs, f"{each.told.instance} ends", also=self.account)  # type: ignore[misc]
-            assert each.exit_code in (0, -signal.SIGKILL), each.log.read_text()
+            assert each.came_too_late or each.exit_code in (0, -signal.SIGKILL), each.log.read_text()
 
     def until_all_work(self) -> None:
         """Return when there is somebody at work in every slot."""
@@ -243,8 +248,8 @@ class Fleets:
     def _end(self, slot: Slot, owner: Process) -> None:
         owner.is_over = True
         code = owner.exit_code
-        if code == 1 and owner.told.release == "1" and TOO_OLD in owner.log.read_text():
-            slot.release = "2"  # the last of the old release was killed, and the upgrade went on before it was back
+        if owner.came_too_late:
+            slot.release = "2"
             over(owner.told.journal).touch()
             return
         assert code in (0, -signal.SIGKILL), f"{owner.told.instance} ended with {code}:\n{owner.log.read_text()}"
