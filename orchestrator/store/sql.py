@@ -11,14 +11,16 @@ from typing import Any, TypeVar
 
 from oslo_db import api as oslo_db_api
 from oslo_db import exception as oslo_db_exception
-from sqlalchemy import Connection, and_, delete, insert, select, update
+from sqlalchemy import Connection, Select
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.dialects import Database, Dialect, reason
 from orchestrator.domain.errors import Unavailable
 from orchestrator.ports import Transaction
 from orchestrator.services.clocks import ClockWatch
+from orchestrator.store import statements
 from orchestrator.store.rows import Kind, R, from_row, to_row
+from orchestrator.store.statements import Field
 from orchestrator.store.transaction import StoreTransaction
 
 T = TypeVar("T")
@@ -132,10 +134,8 @@ class _SqlRows:
         return self._read_clock(self._connection)
 
     def get(self, kind: Kind[R], *key: object) -> R | None:
-        columns = kind.table.c
-        query = select(kind.table).where(*(columns[name] == value for name, value in zip(kind.key, key, strict=True)))
-        row = self._connection.execute(query).mappings().one_or_none()
-        return None if row is None else from_row(kind, dict(row))
+        found = self._rows(statements.select_by_key(kind), _by_key(kind, key))
+        return None if not found else from_row(kind, found[0])
 
     def find(
         self,
@@ -146,43 +146,42 @@ class _SqlRows:
         newest_first: bool = False,
         limit: int | None = None,
     ) -> tuple[R, ...]:
-        columns = kind.table.c
-        query = select(kind.table).where(and_(True, *(columns[name] == value for name, value in equal.items())))
+        query = statements.select_in_order(
+            kind, _fields(equal), goes_on=after is not None, newest_first=newest_first, is_limited=limit is not None
+        )
+        values = _given(equal)
         if after is not None:
-            query = query.where(columns[kind.key[0]] > after)
-        order = [columns[name].desc() if newest_first else columns[name] for name in kind.key]
-        rows = self._connection.execute(query.order_by(*order).limit(limit)).mappings()
-        return tuple(from_row(kind, dict(row)) for row in rows)
+            values["after"] = after
+        if limit is not None:
+            values["most"] = limit
+        return tuple(from_row(kind, row) for row in self._rows(query, values))
 
     def insert(self, kind: Kind[R], record: R) -> R:
         values = to_row(record)
+        if kind.numbered:
+            del values["id"]
+        number = self._connection.execute(statements.insert_into(kind), values).inserted_primary_key
         if not kind.numbered:
-            self._connection.execute(insert(kind.table).values(values))
             return record
-        del values["id"]
-        number = self._connection.execute(insert(kind.table).values(values)).inserted_primary_key
         assert number is not None
         return replace(record, id=number[0])  # type: ignore[type-var]  # every numbered record is a dataclass with an id
 
     def replace(self, kind: Kind[R], record: R, expected: Mapping[str, object]) -> bool:
         values: dict[str, Any] = to_row(record)
-        columns = kind.table.c
-        statement = update(kind.table).where(
-            *(columns[name] == values.pop(name) for name in kind.key),
-            *(columns[name] == value for name, value in expected.items()),
-        )
+        key = {name: values.pop(name) for name in kind.key}
         if not values:
-            return self.get(kind, *(getattr(record, name) for name in kind.key)) is not None
-        return self._connection.execute(statement.values(values)).rowcount == 1
+            return self.get(kind, *key.values()) is not None
+        wanted = {**key, **expected}
+        statement = statements.update_by(kind, _fields(wanted), tuple(values))
+        written = {statements.written(name): value for name, value in values.items()}
+        return self._connection.execute(statement, {**_given(wanted), **written}).rowcount == 1
 
     def find_and_lock(
         self, kind: Kind[R], equal: Mapping[str, object], field: str, values: Sequence[object]
     ) -> tuple[R, ...]:
-        columns = kind.table.c
-        matches = (columns[name] == value for name, value in equal.items())
-        query = select(kind.table).where(*matches, columns[field].in_(values)).with_for_update()
-        order = [columns[name] for name in kind.key]  # whoever locks several does it in one order
-        return tuple(from_row(kind, dict(row)) for row in self._connection.execute(query.order_by(*order)).mappings())
+        query = statements.select_to_lock(kind, _fields(equal), field)
+        found = self._rows(query, {**_given(equal), "any_of": values})
+        return tuple(from_row(kind, row) for row in found)
 
     def replace_parts(self, kind: Kind[R], records: Sequence[R], fields: Sequence[str]) -> None:
         names = (*kind.key, *fields)
@@ -192,16 +191,27 @@ class _SqlRows:
             raise RuntimeError(f"{len(rows)} rows of {kind.table.name} were locked, and {changed} changed")
 
     def delete(self, kind: Kind[R], *key: object) -> None:
-        columns = kind.table.c
-        matches = (columns[name] == value for name, value in zip(kind.key, key, strict=True))
-        self._connection.execute(delete(kind.table).where(*matches))
+        self._connection.execute(statements.delete_by(kind), _by_key(kind, key))
 
     def add(self, kind: Kind[R], equal: Mapping[str, object], amounts: Mapping[str, float]) -> None:
-        columns = kind.table.c
-        statement = update(kind.table).where(*(columns[name] == value for name, value in equal.items()))
-        self._connection.execute(statement.values({name: columns[name] + each for name, each in amounts.items()}))
+        statement = statements.add_to(kind, _fields(equal), tuple(amounts))
+        added = {statements.written(name): amount for name, amount in amounts.items()}
+        self._connection.execute(statement, {**_given(equal), **added})
 
     def lock(self, kind: Kind[R], *key: object) -> None:
-        columns = kind.table.c
-        matches = (columns[name] == value for name, value in zip(kind.key, key, strict=True))
-        self._connection.execute(update(kind.table).where(*matches).values(writes=columns.writes + 1))
+        self._connection.execute(statements.count_write(kind), _by_key(kind, key))
+
+    def _rows(self, query: Select[Any], values: Mapping[str, object]) -> list[dict[str, Any]]:
+        return [dict(row) for row in self._connection.execute(query, values).mappings()]
+
+
+def _fields(equal: Mapping[str, object]) -> tuple[Field, ...]:
+    return tuple((name, value is None) for name, value in equal.items())
+
+
+def _given(equal: Mapping[str, object]) -> dict[str, object]:
+    return {statements.given(name): value for name, value in equal.items() if value is not None}
+
+
+def _by_key(kind: Kind[R], key: Sequence[object]) -> dict[str, object]:
+    return _given(dict(zip(kind.key, key, strict=True)))
