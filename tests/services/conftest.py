@@ -23,7 +23,7 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgresql"])
+@pytest.fixture(params=["memory", pytest.param("sqlite", marks=pytest.mark.protocol), "postgresql"])
 def new_store(request: pytest.FixtureRequest, clock: Clock) -> NewStore:
     """Makes new, empty stores of one kind; the test runs once per kind."""
     if request.param == "memory":
