@@ -7,7 +7,6 @@ CI=true: there, a skipped test is a lie.
 """
 
 import fcntl
-import gc
 import itertools
 import logging
 import os
@@ -73,11 +72,6 @@ def _in_memory() -> Path | None:
         if shutil.disk_usage(MEMORY).free > ROOM_BYTES:
             return MEMORY
     return None
-
-
-def pytest_collection_finish() -> None:
-    """What is loaded by now stays: looking through it for garbage takes a twentieth of the run."""
-    gc.freeze()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -48,10 +48,10 @@ CHANGES = {
             'Column("joins", BigInteger, nullable=False, server_default="0"),  # grows with every join',
         ),
     ],
-    "store/sql.py": [
+    "store/statements.py": [
         (
-            ".values(writes=columns.writes + 1)",
-            '.values({each: each + 1 for each in columns if each.name in ("joins", "writes")})',
+            ".values(writes=kind.table.c.writes + 1)",
+            '.values({each: each + 1 for each in kind.table.c if each.name in ("joins", "writes")})',
         ),
     ],
     "bookkeeping/tables.py": [('    Column("written_at", Double, nullable=False),\n', "")],
