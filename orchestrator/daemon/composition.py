@@ -11,9 +11,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from orchestrator import __version__
+from orchestrator.api.auth import Tokens
 from orchestrator.conf.nearest import meant
 from orchestrator.conf.settings import SchemaSettings, Settings
 from orchestrator.daemon.live_schema import Driver, LiveSchema
@@ -44,6 +45,8 @@ from orchestrator.services.status import StatusBoard
 from orchestrator.services.sweeping import Sweep
 from orchestrator.services.upgrades import Upgrades
 from orchestrator.store.sql import SqlStore
+
+T = TypeVar("T")
 
 STATE_IDLE_SECONDS = 10
 """A daemon that is paused in the middle of a transaction keeps the others from the state for no longer than this."""
@@ -139,6 +142,35 @@ def compose(settings: Settings, stopping: threading.Event, place: str | None = N
         daemons=daemons,
         contract_own_tables=contract_own_tables,
     )  # fmt: skip
+
+
+def faults(settings: Settings) -> tuple[OrchestratorError, ...]:
+    """What `compose` would refuse of the configuration and the files that it names, found without any connection."""
+    found: list[OrchestratorError] = []
+
+    def attempt(work: Callable[[], T]) -> T | None:
+        try:
+            return work()
+        except OrchestratorError as error:
+            found.append(error)
+            return None
+
+    if settings.tokens_file is not None:
+        attempt(partial(Tokens.read, settings.tokens_file))
+    state = attempt(partial(open_database, "state", settings.state_connection))
+    schemas: dict[str, LiveSchema] = {}
+    for each in settings.schemas:
+        faulty = [attempt(partial(open_database, one.name, one.connection)) is None for one in each.databases]
+        if any(faulty):
+            attempt(partial(_driver_of, each))
+            continue
+        schema = attempt(partial(_live_schema, each, settings, threading.Event(), lambda _: False))
+        if schema is not None:
+            schemas[each.name] = schema
+            attempt(partial(_check_roles, each, schema, (*schema.handles, *((state,) if state else ()))))
+    if len(schemas) == len(settings.schemas):
+        attempt(partial(_fleets_in_waves, settings, schemas))
+    return tuple(found)
 
 
 def _fleets_in_waves(settings: Settings, schemas: Mapping[str, LiveSchema]) -> Mapping[str, frozenset[str]]:

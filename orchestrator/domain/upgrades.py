@@ -119,8 +119,12 @@ class Upgrade:
         """
         if self.fence is self.phase:
             return Step.UNSEAL if self.move is Move.STEPPING else Step.NONE
-        rung = RUNG_OF[self.fence]
-        step = rung.step if self.fence > self.phase else rung.step_down
+        return self.step_into(self.fence)
+
+    def step_into(self, target: Phase) -> Step:
+        """What a move to that neighbouring phase has to do in the databases."""
+        rung = RUNG_OF[target]
+        step = rung.step if target > self.phase else rung.step_down
         return step if self.profile.seals or step not in (Step.SEAL, Step.UNSEAL) else Step.NONE
 
     @property

@@ -164,7 +164,8 @@ class View:
     `instances` are the possibly-alive ones. `known_fleets` are those of which anything was ever reported.
     `earlier_migrations` are the data migrations of all releases up to the old one. `left_out` are databases that took
     part in the upgrade and are not in the configuration any more. `evicted` are the instances that were counted out of
-    `sourced_fleets`, which have an inventory source. `pauses` are the fleets that somebody paused.
+    `sourced_fleets`, which have an inventory source. `pauses` are the fleets that somebody paused. `incarnation` is that of
+    the state database, None where it does not tell restores.
     """
 
     upgrade: Upgrade
@@ -183,14 +184,13 @@ class View:
     evicted: tuple[Instance, ...] = ()
     sourced_fleets: frozenset[str] = frozenset()
     pauses: tuple[FleetPause, ...] = ()
+    incarnation: str | None = None
 
     @property
     def listed_fleets(self) -> frozenset[str]:
         """The fleets of which an inventory source lists anybody, be it as down, or cannot be read."""
         found = (each for facts in self.databases for each in facts.inventories)
         return frozenset(inventory.fleet for inventory in found if inventory.sightings or inventory.error is not None)
-
-    incarnation: str | None = None
 
     def approval(self, phase: Phase) -> Approval | None:
         """The approval of entering `phase` in this upgrade, if there is one."""

@@ -10,7 +10,7 @@ from orchestrator.domain.admission import Admission, Standing, admit, taking_ove
 from orchestrator.domain.errors import Conflict, Unavailable
 from orchestrator.domain.gates import GateAnswer, answer, parse
 from orchestrator.domain.guards.approved import unsealed_note
-from orchestrator.domain.ladder import POINT_OF_NO_RETURN, RUNG_OF, Phase, Step
+from orchestrator.domain.ladder import POINT_OF_NO_RETURN, Phase, Step
 from orchestrator.domain.records import Event, SchemaState
 from orchestrator.domain.roles import first_locked
 from orchestrator.domain.upgrades import Move, Status, Upgrade
@@ -129,7 +129,7 @@ class StatusBoard:
         found = self.schema(schema).upgrade
         if found is None or found.upgrade.status is not Status.RUNNING or found.next is None:
             return Plan(found, ()) if found is not None else _no_plan(schema)
-        step = RUNG_OF[found.next].step if found.next > found.upgrade.phase else Step.NONE
+        step = found.upgrade.step_into(found.next)
         if step is Step.NONE:
             return Plan(found, ())
         release = managed.releases[found.upgrade.to_release]

@@ -48,6 +48,19 @@ def test_a_check_names_everything_that_is_wrong_beyond_the_file(run: Run, config
         assert words in said.err
 
 
+def test_a_check_refuses_what_the_daemon_would_refuse(run: Run, configuration: Path) -> None:
+    text = configuration.read_text()
+    for more, words in (
+        ("waves = inventory-apy\n", "the waves of schema inventory name a fleet inventory-apy"),
+        ("roles = nova_old: 1\n", "a file of SQLite has no roles"),
+        ("[inventory:inventory:inventory-workr]\nquery = SELECT 1\n", "no release of inventory lists a fleet"),
+    ):
+        configuration.write_text(text + more)
+        said = run("config", "check", "--config-file", str(configuration))
+        assert (said.code, said.out) == (1, ""), more
+        assert words in said.err
+
+
 def test_a_missing_configuration_file_says_how_to_begin(run: Run) -> None:
     for verb in (("serve",), ("db", "migrate"), ("config", "check")):
         said = run(*verb, "--config-file", "/no/such.conf")
@@ -100,10 +113,11 @@ def test_a_tree_that_breaks_a_rule_is_refused_with_file_and_line(run: Run, tmp_p
     assert changed.name in said.err
 
 
-def test_a_data_migration_that_cannot_be_used_is_refused_by_the_check(run: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["split_name", "join_name"])  # there, and on the way back
+def test_a_data_migration_that_cannot_be_used_is_refused_by_the_check(run: Run, tmp_path: Path, name: str) -> None:
     tree = tmp_path / "migrations"
     shutil.copytree(INVENTORY, tree, ignore=shutil.ignore_patterns("__pycache__"))
-    file = tree / "data" / "split_name.py"
+    file = tree / "data" / f"{name}.py"
     file.write_text(file.read_text().replace("def transform(", "def transfrom("))
     said = run("schema", "check", str(tree))
     assert said.code == 1

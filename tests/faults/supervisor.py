@@ -100,11 +100,6 @@ class Supervisor:
         with self._lock:
             return min(self._allowed, len(self._left))
 
-    @property
-    def kills_left(self) -> int:
-        """How many are still to come in all."""
-        return len(self._left)
-
     def tally(self) -> Mapping[str, Mapping[str, int]]:
         """How many kills fell in each stage, by whom they met."""
         found: dict[str, Counter[str]] = {}

@@ -240,6 +240,13 @@ def test_an_approval_may_come_early_and_counts_for_its_upgrade_only(make_site: M
     assert site.codes == ["approval_required"]
 
 
+def test_the_plan_tells_what_the_way_back_does_in_the_databases(site: Site) -> None:
+    site.nobody_runs().begin().rest_at(Phase.SEALED)
+    assert site.board.plan(SCHEMA).statements == ()
+    site.upgrades.rollback(SCHEMA, Phase.WRITE_NEW, actor="test", reason="somebody writes the old shape")
+    assert [line.split()[1] for line in site.board.plan(SCHEMA).statements] == ["unseal"] * 3
+
+
 def test_soak_time_passes_or_is_forced(make_site: MakeSite) -> None:
     site = make_site(policy=Policy((), soak_seconds=3600)).nobody_runs().begin()
     daemon = site.daemon()
