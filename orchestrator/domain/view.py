@@ -164,8 +164,8 @@ class View:
     `instances` are the possibly-alive ones. `known_fleets` are those of which anything was ever reported.
     `earlier_migrations` are the data migrations of all releases up to the old one. `left_out` are databases that took
     part in the upgrade and are not in the configuration any more. `evicted` are the instances that were counted out of
-    `sourced_fleets`, which have an inventory source. `pauses` are the fleets that somebody paused. `incarnation` is that of
-    the state database, None where it does not tell restores.
+    `sourced_fleets`, which have an inventory source. `pauses` are the fleets that somebody paused. `incarnation` is
+    that of the state database, None where it does not tell restores.
     """
 
     upgrade: Upgrade
