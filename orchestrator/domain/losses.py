@@ -34,14 +34,22 @@ def loss_in(upgrade: Upgrade, databases: Iterable[DatabaseFacts], state_incarnat
     read = [facts for facts in databases if facts.error is None and facts.copy is not None]
     held = [(facts.copy, facts) for facts in read if facts.copy is not None and facts.copy.upgrade_id == upgrade.id]
     removing = any(copy.move is Move.STEPPING and copy.fence is Phase.CONTRACTED for copy, _ in held)
-    signs = [each for each in held if each[0].revision > upgrade.revision or _says_otherwise(each[0], upgrade)]
+    signs = [
+        each
+        for each in held
+        if each[0].revision > upgrade.revision or _says_otherwise(each[0], upgrade) or _removes(each[0], upgrade)
+    ]
     if signs:
-        copy, facts = max(signs, key=lambda each: each[0].revision)
-        is_ahead = copy.revision > upgrade.revision
-        known = f"only {upgrade.revision}" if is_ahead else "something else under that number"
+        copy, facts = max(signs, key=lambda each: (_removes(each[0], upgrade), each[0].revision))
+        if copy.revision > upgrade.revision:
+            known = f"only {upgrade.revision}"
+        elif copy.revision == upgrade.revision:
+            known = "something else under that number"
+        else:
+            known = "does not know that the old shape was about to be removed"
         return Loss(
             f"database {facts.name} knows revision {copy.revision} of the upgrade, and the state {known}",
-            copy.revision,
+            max(each[0].revision for each in signs),
             copy.phase,
             removing=removing,
         )
@@ -52,6 +60,14 @@ def loss_in(upgrade: Upgrade, databases: Iterable[DatabaseFacts], state_incarnat
         if is_to_be_told(upgrade, each):
             return Loss(f"database {each.name} is not the one that it was: it was restored, or failed over", 0)
     return None
+
+
+def _removes(copy: Copy, upgrade: Upgrade) -> bool:
+    """Whether the removal of the old shape had begun, or was over, and the upgrade does not know it.
+
+    Nothing takes that back, whatever was decided since, and under however high a number.
+    """
+    return copy.upgrade_id == upgrade.id and copy.is_past_return and not upgrade.is_past_return
 
 
 def _says_otherwise(copy: Copy, upgrade: Upgrade) -> bool:
@@ -102,6 +118,13 @@ def is_to_be_told(upgrade: Upgrade, facts: DatabaseFacts) -> bool:
     """
     is_another = facts.copy is not None and facts.copy.incarnation != facts.incarnation
     return is_another and upgrade.frozen is None and upgrade.status is Status.RUNNING
+
+
+def is_kept(upgrade: Upgrade, facts: DatabaseFacts) -> bool:
+    """Whether the copy shows a loss that the upgrade does not know of, although its number says nothing."""
+    copy = facts.copy
+    removes = copy is not None and upgrade.status is Status.RUNNING and _removes(copy, upgrade)
+    return removes or is_to_be_told(upgrade, facts)
 
 
 def frozen_seconds(ttl_seconds: float) -> float:

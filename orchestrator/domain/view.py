@@ -52,6 +52,11 @@ class Copy:
     written_at: float | None = field(default=None, compare=False)
 
     @property
+    def is_past_return(self) -> bool:
+        """Whether it says that the upgrade can only go on."""
+        return self.phase is Phase.CONTRACTED or (self.move is Move.STEPPING and self.fence is Phase.CONTRACTED)
+
+    @property
     def moving(self) -> Moving:
         """Which rows may be moved in this database now."""
         return moving(self.phase, self.fence, reversing=self.reversing, frozen=self.frozen)

@@ -18,7 +18,7 @@ from orchestrator.domain.errors import Conflict, OrchestratorError, Unavailable
 from orchestrator.domain.fleets import Registration
 from orchestrator.domain.forgotten import ahead
 from orchestrator.domain.inventories import REMEMBERED_SECONDS, Inventory
-from orchestrator.domain.losses import is_to_be_told
+from orchestrator.domain.losses import is_kept
 from orchestrator.domain.records import DatabaseReading, SchemaState
 from orchestrator.domain.upgrades import Move, Status, Upgrade
 from orchestrator.domain.view import Copy, DatabaseFacts, StepRecord, StepState
@@ -143,8 +143,8 @@ class Advancing:
         def read(database: str) -> DatabaseFacts:
             release = managed.releases[upgrade.to_release] if upgrade is not None and not look.at_rest else None
             facts = managed.observe(database, release, verify=look.verify)
-            keeps_old = upgrade is not None and is_to_be_told(upgrade, facts)
-            if copy is not None and facts.error is None and is_behind(facts, copy) and not keeps_old:
+            keeps_it = upgrade is not None and is_kept(upgrade, facts)
+            if copy is not None and facts.error is None and is_behind(facts, copy) and not keeps_it:
                 try:
                     managed.write_copy(database, replace(copy, incarnation=facts.incarnation or ""))
                 except OrchestratorError as error:

@@ -103,7 +103,7 @@ class Instance:
         item = self._service.add_item(f"thing {number}", "available")
         self._service.set_status(item, "sold")
         statuses[item] = "sold"
-        older = next(iter(names))
+        older = next(iter(names.copy()))  # of all at once: the others add to it
         for found, expected in (
             (self._service.customer_name(customer), names[customer]),
             (self._service.customer_name(older), names[older]),

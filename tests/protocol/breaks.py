@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from orchestrator.domain import losses
 from orchestrator.domain.guards import GUARDS
 from tests.protocol.page import Case, is_on_record
 
@@ -34,6 +35,11 @@ def without_guard(*names: str) -> Break:
             patch.setitem(GUARDS, name, lambda view, target: ())
 
     return take_away
+
+
+def removal_is_no_sign(patch: pytest.MonkeyPatch) -> None:
+    """That a copy knows of the intent of contracted says nothing by itself."""
+    patch.setattr(losses, "_removes", lambda copy, upgrade: False)
 
 
 def check_missed(case: Case, patch: pytest.MonkeyPatch) -> None:

@@ -590,7 +590,7 @@ class LosingWorld(World):
 
     def keeps_old(self, upgrade: Upgrade, read: DatabaseFacts) -> bool:
         """Whether the copy stays as it is, because it shows that something is lost."""
-        return losses.is_to_be_told(upgrade, read)
+        return losses.is_kept(upgrade, read)
 
     def _read_facts(self, database: Any) -> LosingFacts:
         witness = NEVER if database.witness is Witness.NONE else database.witness_incarnation

@@ -19,7 +19,7 @@ from orchestrator.domain.ladder import InStepBy, Phase
 from orchestrator.domain.upgrades import Status, Upgrade
 from tests.protocol import losing
 from tests.protocol import world as rules
-from tests.protocol.breaks import Break, check_missed, nothing, without_guard
+from tests.protocol.breaks import Break, both, check_missed, nothing, removal_is_no_sign, without_guard
 from tests.protocol.explorer import Counterexample
 from tests.protocol.going_back import LosingExplorer
 from tests.protocol.joining import JoiningWorld
@@ -254,10 +254,11 @@ MISSED = (
             steers_to=(Phase.EXPANDED,), is_slow=True),
     Without("renewals do not repair forward", rules.S1, RestoredWorld, deaf_renewals, Phase.BACKFILL, TO_BASE,
             has_data_migrations=False, is_slow=True),
-    Without("another revision under a number given again is no sign", losing.S10_LOST, RestoredWorld, numbers_alone,
+    Without("neither another revision under a number given again is a sign, nor the intent of contracted",
+            losing.S10_LOST, RestoredWorld, both(numbers_alone, removal_is_no_sign),
             Phase.WRITE_NEW, (Phase.READ_NEW,), has_data_migrations=False, is_slow=True),
-    Without("the intent of contracted is not taken over", losing.S10_LOST, LosingWorld, forgets_the_removal,
-            Phase.WRITE_NEW),
+    Without("the intent of contracted is not taken over, and no sign once it is older than what was decided since",
+            losing.S10_LOST, LosingWorld, both(forgets_the_removal, removal_is_no_sign), Phase.WRITE_NEW),
     Without("a copy of another incarnation admits", rules.S6, AdmitsByAnotherIncarnation),
     Without("a copy is written into a database that took over since it was looked at", rules.S1_RANGE,
             CopiesIntoAnotherDatabase),
@@ -290,6 +291,10 @@ HELD_BY_ANOTHER = (
     Without("renewals do not repair forward: with another incarnation everybody acks anew", "", LosingWorld,
             deaf_renewals, Phase.BACKFILL, is_slow=True),
     Without("nobody is imported: the guard instances_imported closes", "", ImportsNobody),
+    Without("the intent of contracted is not taken over: the copy that shows it stays, and nothing goes on", "",
+            LosingWorld, forgets_the_removal, Phase.WRITE_NEW),
+    Without("another revision under a number given again is no sign: the intent of contracted is", "",
+            RestoredWorld, numbers_alone, Phase.WRITE_NEW, (Phase.READ_NEW,), has_data_migrations=False, is_slow=True),
 )  # fmt: skip
 
 

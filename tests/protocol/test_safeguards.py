@@ -17,7 +17,7 @@ from orchestrator.domain.ladder import InStepBy, Phase, Profile, Side, Step, Sup
 from orchestrator.domain.upgrades import Upgrade
 from orchestrator.domain.view import Blocker, View
 from tests.protocol import world as rules
-from tests.protocol.breaks import Break, check_missed, nothing, without_guard
+from tests.protocol.breaks import Break, both, check_missed, nothing, removal_is_no_sign, without_guard
 from tests.protocol.explorer import Counterexample, Explorer
 from tests.protocol.world import Database, Member, Process, Shape, Up, Witness, World
 
@@ -292,7 +292,8 @@ MISSED = (
     Without("publication without compare-and-set", rules.S1_RANGE, WithoutCompareAndSet, daemons=2),
     Without("back to backfill without old_valid", rules.S5, SteersAnywhere, without_guard("old_shape_valid")),
     Without("write_new leaves old_valid", rules.S5, World, write_new_keeps_old_valid),
-    Without("the intent of contracted can be taken back", rules.S10, World, contract_may_be_left),
+    Without("the intent of contracted can be taken back, and is no sign of a loss either", rules.S10, World,
+            both(contract_may_be_left, removal_is_no_sign)),
     Without("read_new without a witness", rules.S4, World, without_guard("data_migrated")),
     Without("a phase below backfill keeps the witness", rules.S4, KeepsTheWitness),
     Without("a phase below backfill keeps the witness, by its effect", rules.S5, KeepsTheWitnessUnchecked),
@@ -323,6 +324,8 @@ HELD_BY_ANOTHER = (
             JoinsBesideTheFenceUnchecked),
     Without("steering anywhere: the guard old_shape_valid and the point of no return hold", "", SteersAnywhere),
     Without("no guard old_shape_valid: nobody can steer there", "", World, without_guard("old_shape_valid")),
+    Without("the intent of contracted can be taken back: a copy that knows of it stops everything", "", World,
+            contract_may_be_left),
     Without("moving only where NULL: verification notices before anybody reads", "", MovesNothingsOnly),
     Without("rows that are not locked: verification notices before anybody reads", "", RowsUnlockedUnchecked),
 )  # fmt: skip

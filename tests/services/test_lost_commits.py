@@ -123,6 +123,34 @@ def test_what_cannot_be_moved_any_more_is_proven_anew_where_it_is_read(site: Sit
     assert site.upgrade.phase is Phase.CONTRACTED
 
 
+def test_a_database_that_knows_that_contract_began_is_believed_whatever_was_decided_since(site: Site) -> None:
+    one, two = site.managed.on["one"], site.managed.on["two"]
+    site.rest_at(Phase.SEALED)
+    backup, told_before = site.upgrade, two.copy
+    for each in (one, two):
+        each.fails[Step.CONTRACT] = StepFailed("lock_timeout", "no lock", remedy="Wait.")
+    site.go_on().daemon("first").work()
+    assert site.upgrade.is_past_return
+    one.error, two.copy = "it is down", told_before
+    restore(site, backup)
+    site.upgrades.rollback(SCHEMA, Phase.READ_NEW, actor="alice", reason="never mind")
+    for _ in range(5):  # its numbers pass that of what was lost
+        site.upgrades.pause(SCHEMA, actor="alice", reason="lunch")
+        site.upgrades.resume(SCHEMA, actor="alice", reason=None)
+    site.daemon("after").work()
+    assert site.upgrade.fence is not Phase.CONTRACTED, "nobody who can be asked knows"
+    one.error = None
+    site.daemon("later").cycle()
+    assert site.upgrade.is_past_return
+    assert site.upgrade.frozen is not None
+    for each in (one, two):
+        each.fails.clear()
+    site.upgrades.retry(SCHEMA, None, actor="alice", reason=None)
+    site.clock.advance(FROZEN_SECONDS)
+    site.daemon("last").work()
+    assert site.release == "2"
+
+
 def test_the_intent_of_contracted_is_taken_over_as_such(site: Site) -> None:
     site.rest_at(Phase.WRITE_NEW)
     backup = site.upgrade
