@@ -30,6 +30,9 @@ class Check(Configured):
             return Exit.ERROR
         schemas = ", ".join(f"{each.name} ({len(each.databases)} databases)" for each in settings.schemas)
         self.say(f"the configuration can be used; it manages {schemas}")
+        for each in settings.schemas:
+            if each.driver == "alembic":
+                self.say(f"what its revisions do is judged by: orchestrator schema check {each.migrations}")
         return Exit.YES
 
 

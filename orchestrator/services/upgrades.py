@@ -42,7 +42,8 @@ class Upgrades:
         wanted = managed.releases[release]
         known = self._context.store.read(lambda tx: tx.schema(schema))
         databases = managed.databases
-        was_initialised = known is not None and _is_initialised(known, release)
+        after = managed.releases.after
+        was_initialised = known is not None and _is_initialised(known, release, after)
         if was_initialised:
             at_rest = known is not None and known.upgrade_id is None
             databases = tuple(facts.name for facts in _added(_seen(managed, wanted))) if at_rest else ()
@@ -52,7 +53,7 @@ class Upgrades:
 
         def work(tx: Transaction) -> None:
             state = tx.lock_schema(schema)
-            if not _is_initialised(state, release):
+            if not _is_initialised(state, release, after):
                 tx.save_schema(replace(state, release=release))
             elif not was_initialised:  # by somebody else, while the databases were at work
                 return
@@ -72,7 +73,10 @@ class Upgrades:
         """
         managed = self._context.managed(schema)
         wanted = managed.releases[release]
-        seen = self._refuse_empty(managed)
+        known = self._context.store.read(lambda tx: tx.schema(schema))
+        if known is not None and known.upgrade_id is None:  # before the migrations of a release whose turn it is not
+            _check_next(known, wanted, managed.releases.after)
+        seen = self._refuse_empty(managed, known)
         managed.check(wanted)
 
         def work(tx: Transaction) -> Upgrade:
@@ -101,9 +105,8 @@ class Upgrades:
 
         return self._context.store.run(work)
 
-    def _refuse_empty(self, managed: ManagedSchema) -> tuple[DatabaseFacts, ...]:
+    def _refuse_empty(self, managed: ManagedSchema, known: SchemaState | None) -> tuple[DatabaseFacts, ...]:
         """Raise where a database has nothing of the present release. The databases as they are now, at rest."""
-        known = self._context.store.read(lambda tx: tx.schema(managed.name))
         if known is None or known.release is None or known.upgrade_id is not None:
             return ()
         seen = _seen(managed, managed.releases[known.release])
@@ -332,15 +335,18 @@ def _added(found: tuple[DatabaseFacts, ...]) -> tuple[DatabaseFacts, ...]:
     )
 
 
-def _is_initialised(state: SchemaState, release: str) -> bool:
+def _is_initialised(state: SchemaState, release: str, after: Callable[[str], Release | None]) -> bool:
     """Whether it has a release: this one. Raises `Conflict` where it has another."""
     if state.release is None or state.release == release:
         return state.release is not None
+    following = after(state.release)
+    is_next = following is not None and following.name == release
     raise Conflict(
         "schema_initialised",
         f"{state.name} is at release {state.release}",
-        remedy=f"orchestrator upgrade begin {state.name} --release {release}",
-    )
+        remedy=f"orchestrator upgrade begin {state.name} --release {release}" if is_next
+        else "Nothing was changed: from there it goes to the next release, by an upgrade.",
+    )  # fmt: skip
 
 
 def _same_or_refuse(upgrade: Upgrade, release: str) -> Upgrade:

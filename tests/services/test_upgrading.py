@@ -428,11 +428,27 @@ def test_a_migration_that_breaks_a_rule_begins_nothing(site: Site) -> None:
     assert site.board.schema(SCHEMA).upgrade is None
 
 
+def test_whose_turn_it_is_not_is_told_that_and_not_what_its_migrations_break(site: Site) -> None:
+    """Where nothing is installed, a manifest names tables that are not there: that is no mistake in it."""
+    site.managed.check_fails = MigrationRefused("old_shape_missing", "there is no such table", remedy="Remove it.")
+    state = site.store.read(lambda tx: tx.schema(SCHEMA))
+    assert state is not None
+    site.store.run(lambda tx: tx.save_schema(replace(state, release=None)))
+    with pytest.raises(Conflict) as refusal:
+        site.begin()
+    assert refusal.value.code == "schema_uninitialised"
+
+
 def test_a_schema_gets_its_first_release_once(site: Site) -> None:
     assert "already" in site.upgrades.initialise(SCHEMA, "1", actor="test")[0]
     with pytest.raises(Conflict) as refusal:
         site.upgrades.initialise(SCHEMA, "2", actor="test")
     assert refusal.value.code == "schema_initialised"
+    assert refusal.value.remedy == f"orchestrator upgrade begin {SCHEMA} --release 2"
+    site.nobody_runs().begin().daemon().work()
+    with pytest.raises(Conflict) as refusal:
+        site.upgrades.initialise(SCHEMA, "1", actor="test")
+    assert "upgrade begin" not in str(refusal.value.remedy)
 
 
 def test_a_verb_decided_on_an_older_revision_changes_nothing(stored_site: Site) -> None:
