@@ -61,6 +61,7 @@ hypothesis.settings.load_profile("orchestrator")
 def pytest_configure(config: pytest.Config) -> None:
     if not _is_worker(config):
         directory = tempfile.mkdtemp(prefix="tests-", dir=_in_memory())  # short: sockets have short names
+        Path(directory).chmod(0o755)  # servers that change their user reach what is theirs
         os.environ[RUN_DIRECTORY] = directory
         os.environ[RUN_PROCESS] = str(os.getpid())
         os.environ["PYTEST_DEBUG_TEMPROOT"] = directory  # where pytest makes its `tmp_path`
