@@ -50,7 +50,7 @@ test-kill: $(DEVELOP)
 	@bash .ci/servers
 	@SEED="$(SEED)" $(BIN)/python -m pytest -m kill -s $(ARGS)
 
-# Two real nodes on this machine, killed and brought back. Four minutes.
+# Two real nodes on this machine, killed and brought back. Six minutes.
 test-galera: $(DEVELOP)
 	@bash .ci/servers
 	@$(BIN)/python -m pytest -m galera tests/galera $(ARGS)

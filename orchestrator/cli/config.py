@@ -13,7 +13,8 @@ from orchestrator.cli.failures import sentences
 class Check(Configured):
     """Check the configuration and the files that it names.
 
-    Also the tokens file, the database URLs and the manifests. Connects to nothing.
+    Also the tokens file, the database URLs and the manifests, and whether the fleets and releases that waves, roles and
+    inventories name are in them. Connects to nothing.
     """
 
     EXAMPLE = "orchestrator config check --config-file orchestrator.conf"

@@ -145,7 +145,7 @@ def compose(settings: Settings, stopping: threading.Event, place: str | None = N
 
 
 def faults(settings: Settings) -> tuple[OrchestratorError, ...]:
-    """What `compose` would refuse of the configuration and the files that it names, found without any connection."""
+    """What a daemon would refuse of the configuration and the files that it names, found without any connection."""
     found: list[OrchestratorError] = []
 
     def attempt(work: Callable[[], T]) -> T | None:

@@ -36,6 +36,11 @@ def moving(phase: Phase, fence: Phase, *, reversing: bool, frozen: bool) -> Movi
     return Moving.FORWARD if phase is Phase.BACKFILL else Moving.NOTHING
 
 
+def past_return(phase: Phase, fence: Phase, move: Move) -> bool:
+    """Whether it can only go on from there: the intent of removing the old shape is on record."""
+    return phase is Phase.CONTRACTED or (move is Move.STEPPING and fence is Phase.CONTRACTED)
+
+
 class Status(StrEnum):
     """Whether the upgrade is still under way."""
 
@@ -108,8 +113,8 @@ class Upgrade:
 
     @property
     def is_past_return(self) -> bool:
-        """Whether the upgrade can only go on: the intent of removing the old shape is on record."""
-        return self.phase is Phase.CONTRACTED or (self.move is Move.STEPPING and self.fence is Phase.CONTRACTED)
+        """Whether the upgrade can only go on."""
+        return past_return(self.phase, self.fence, self.move)
 
     @property
     def step(self) -> Step:

@@ -11,7 +11,7 @@ from orchestrator.domain.inventories import Inventory
 from orchestrator.domain.ladder import Phase
 from orchestrator.domain.releases import Release
 from orchestrator.domain.roles import Role
-from orchestrator.domain.upgrades import Move, Moving, Upgrade, moving
+from orchestrator.domain.upgrades import Move, Moving, Upgrade, moving, past_return
 from orchestrator.domain.waves import EVERYBODY_AT_ONCE, FleetPause, Waves
 
 
@@ -54,7 +54,7 @@ class Copy:
     @property
     def is_past_return(self) -> bool:
         """Whether it says that the upgrade can only go on."""
-        return self.phase is Phase.CONTRACTED or (self.move is Move.STEPPING and self.fence is Phase.CONTRACTED)
+        return past_return(self.phase, self.fence, self.move)
 
     @property
     def moving(self) -> Moving:

@@ -19,10 +19,8 @@ def test_upgrade_waits_for_whom_the_query_lists(site: Site) -> None:
     daemon.orchestrator("fleet", "report", SCHEMA, API, "--release", "1", "--instances", "0")
     daemon.orchestrator("upgrade", "begin", SCHEMA, "--release", "2")
     blocker = daemon.until_blocked("inventory_unreadable")
-    assert (
-        f"[{SECTION}] does not tell what fleet {WORKER} runs: its query failed: no such table: services"
-        in (blocker["sentence"])
-    )
+    failed = f"[{SECTION}] does not tell what fleet {WORKER} runs: its query failed: no such table: services"
+    assert failed in blocker["sentence"]
     with stocks(site.databases["main"]) as (stock,):
         stock.execute(
             "CREATE TABLE services (host VARCHAR(255), version INTEGER, forced_down BOOLEAN)",
