@@ -7,6 +7,7 @@ CI=true: there, a skipped test is a lie.
 """
 
 import fcntl
+import gc
 import itertools
 import logging
 import os
@@ -59,6 +60,7 @@ hypothesis.settings.load_profile("orchestrator")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    gc.set_threshold(50_000, 50, 50)  # programs and tests stay loaded: nothing is gained by looking at them often
     if not _is_worker(config):
         directory = tempfile.mkdtemp(prefix="tests-", dir=_in_memory())  # short: sockets have short names
         Path(directory).chmod(0o755)  # servers that change their user reach what is theirs

@@ -34,7 +34,8 @@ def commands_that_mention(directory: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(  # the whole way on SQLite: tests/packaging
-    ("database", "turn_back"), [(DatabaseKind.POSTGRESQL, True), (DatabaseKind.MARIADB, False)]
+    ("database", "turn_back"),
+    [(DatabaseKind.POSTGRESQL, True), pytest.param(DatabaseKind.MARIADB, False, marks=pytest.mark.kill)],
 )
 def test_demo_upgrades_without_a_failed_request(
     database: DatabaseKind, turn_back: bool, temporary_directory: Path, request: pytest.FixtureRequest
