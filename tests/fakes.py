@@ -270,6 +270,8 @@ class FakeSchema:
             if found.end_fails is not None:
                 raise found.end_fails
             found.sessions.pop(instance.tag, None)
+            if found.registrations.pop((instance.fleet, instance.id), None) is not None:
+                found.news.discard((instance.fleet, instance.id))
 
     def retry_migration(self, database: str, migration: str) -> None:
         with self._lock:

@@ -549,8 +549,9 @@ class LosingWorld(World):
     def frozen(upgrade: Upgrade, loss: losses.Loss) -> Upgrade:
         """As the services write it."""
         return upgrade.with_lost_commits(
-            loss.why, until=1.0, revision=loss.revision, phase=loss.phase, removing=loss.removing, incarnation="now"
-        )
+            loss.why, until=1.0, revision=loss.revision, phase=loss.phase, removing=loss.removing,
+            of_state=loss.of_state, incarnation="now",
+        )  # fmt: skip
 
     def _looks(self, up: Any, database: Any, members: Any, daemon: Daemon) -> Iterator[Any]:
         seen: Any = daemon.seen or self.content(up)
