@@ -164,8 +164,8 @@ def test_a_database_that_knows_less_than_it_did_lost_commits_whatever_its_identi
     site.daemon("meanwhile").cycle()
     one.error, one.copy = None, earlier
     site.daemon("after").cycle()
-    assert site.upgrade.frozen is not None and "knows less" in site.upgrade.frozen
     frozen = site.upgrade
+    assert frozen.frozen is not None and "knows less" in frozen.frozen
     site.clock.advance(FROZEN_SECONDS)
     site.go_on().daemon("later").work()
     assert site.upgrade.frozen is None
