@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from orchestrator.domain.errors import Conflict, OrchestratorError, Unavailable
 from orchestrator.domain.fleets import Instance, Registration
 from orchestrator.domain.inventories import Inventory
-from orchestrator.domain.ladder import InStepBy, Phase, Step
+from orchestrator.domain.ladder import InStepBy, Step
+from orchestrator.domain.proofs import Left, left_of_proof
 from orchestrator.domain.releases import Release, Releases
 from orchestrator.domain.roles import Role
 from orchestrator.domain.upgrades import Moving
@@ -182,11 +183,11 @@ class FakeSchema:
 
     def _as_the_copy_leaves_it(self, found: FakeDatabase, copy: Copy, name: str) -> MigrationFacts:
         is_reverse = any(name in release.reverse_data_migrations for release in self._releases.ordered)
-        is_stale = copy.phase >= Phase.WRITE_NEW if is_reverse else copy.phase is Phase.BACKFILL and copy.frozen
-        if copy.phase < Phase.BACKFILL or is_stale:
+        left = left_of_proof(copy.phase, frozen=copy.frozen, is_reverse=is_reverse)
+        if left is Left.NOTHING:
             return MigrationFacts(name, MigrationState.PENDING, rows_total=found.rows)
         facts = found.migrations[name]
-        if copy.frozen and copy.phase is Phase.READ_NEW and facts.state is MigrationState.COMPLETE:
+        if left is Left.ROWS and facts.state in (MigrationState.COMPLETE, MigrationState.VERIFYING):
             return replace(facts, state=MigrationState.VERIFYING, witness=None, rows_verified=0)
         return facts
 
@@ -270,6 +271,8 @@ class FakeSchema:
             if found.end_fails is not None:
                 raise found.end_fails
             found.sessions.pop(instance.tag, None)
+            if found.registrations.pop((instance.fleet, instance.id), None) is not None:
+                found.news.discard((instance.fleet, instance.id))
 
     def retry_migration(self, database: str, migration: str) -> None:
         with self._lock:

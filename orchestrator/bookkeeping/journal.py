@@ -137,7 +137,7 @@ def claim(connection: Connection, schema: str, revision: str, *, owner_epoch: in
         update(table).where(_mine(schema, revision, owner_epoch)).values(claims=table.c.claims + 1)
     )
     if held.rowcount != 1:
-        raise _passed(schema, owner_epoch)
+        raise _passed(schema, owner_epoch, _newest_epoch(connection, schema))
 
 
 def finish(connection: Connection, schema: str, revision: str, *, owner_epoch: int, now: float) -> None:
@@ -146,7 +146,7 @@ def finish(connection: Connection, schema: str, revision: str, *, owner_epoch: i
         update(table).where(_mine(schema, revision, owner_epoch)).values(state=JournalState.DONE.value, finished_at=now)
     )
     if marked.rowcount != 1:
-        raise _passed(schema, owner_epoch)
+        raise _passed(schema, owner_epoch, _newest_epoch(connection, schema))
 
 
 def _is(schema: str, revision: str) -> ColumnElement[bool]:
@@ -158,16 +158,22 @@ def _mine(schema: str, revision: str, owner_epoch: int) -> ColumnElement[bool]:
 
 
 def _refuse_passed(connection: Connection, schema: str, owner_epoch: int) -> None:
-    newest = connection.execute(select(func.max(table.c.owner_epoch)).where(table.c.schema_name == schema)).scalar()
-    if newest is not None and newest > owner_epoch:
-        raise _passed(schema, owner_epoch)
+    newest = _newest_epoch(connection, schema)
+    if newest > owner_epoch:
+        raise _passed(schema, owner_epoch, newest)
 
 
-def _passed(schema: str, owner_epoch: int) -> Conflict:
+def _newest_epoch(connection: Connection, schema: str) -> int:
+    query = select(func.max(table.c.owner_epoch)).where(table.c.schema_name == schema)
+    return connection.execute(query).scalar() or 0
+
+
+def _passed(schema: str, owner_epoch: int, newest: int) -> Conflict:
     return Conflict(
         "owner_epoch_passed",
         f"another owner runs the steps of {schema} now; epoch {owner_epoch} was passed",
         remedy="Nothing to do here: the newer owner goes on. Nothing of this attempt remains.",
         schema=schema,
         owner_epoch=owner_epoch,
+        newest_epoch=newest,
     )

@@ -156,9 +156,11 @@ def reset(
     upgrade_id: int | None,
     names: Sequence[str] | None = None,
     *,
-    only_reverse: bool = False,
+    is_reverse: bool | None = None,
 ) -> None:
-    """Send the data migrations of an upgrade back to their start, witnesses and all; only these `names` if given.
+    """Send the data migrations of an upgrade back to their start, witnesses and all.
+
+    With `names` only these; with `is_reverse` only those that move rows back, or only the others.
 
     Part of the transaction in which a phase below backfill is published: from then on the old release may write
     rows that no longer match. And of one that sends those back that go before.
@@ -169,8 +171,8 @@ def reset(
     which = [table.c.schema_name == schema, table.c.upgrade_id == upgrade_id]
     if names is not None:
         which.append(table.c.name.in_(names))
-    if only_reverse:
-        which.append(table.c.is_reverse)
+    if is_reverse is not None:
+        which.append(table.c.is_reverse == is_reverse)
     connection.execute(update(table).where(*which).values({**start, "revision": table.c.revision + 1}))
 
 

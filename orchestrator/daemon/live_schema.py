@@ -24,7 +24,8 @@ from orchestrator.dialects.tagged import end_tagged
 from orchestrator.domain.errors import Conflict, OrchestratorError, Unavailable
 from orchestrator.domain.fleets import Instance, Registration
 from orchestrator.domain.inventories import Inventory
-from orchestrator.domain.ladder import Phase, Step
+from orchestrator.domain.ladder import Step
+from orchestrator.domain.proofs import Left, left_of_proof
 from orchestrator.domain.releases import Release, Releases
 from orchestrator.domain.roles import MOST_SESSIONS, Role
 from orchestrator.domain.upgrades import Moving
@@ -212,12 +213,12 @@ class LiveSchema:
         """What this state of the upgrade leaves of the proofs that rows were moved."""
         if copy.upgrade_id is None:
             return
-        if copy.phase < Phase.BACKFILL or (copy.frozen and copy.phase is Phase.BACKFILL):
-            ledger.reset(connection, self.name, copy.upgrade_id)
-        elif copy.frozen and copy.phase is Phase.READ_NEW:
-            ledger.doubt(connection, self.name, copy.upgrade_id)
-        if copy.phase >= Phase.WRITE_NEW or copy.frozen:
-            ledger.reset(connection, self.name, copy.upgrade_id, only_reverse=True)
+        for is_reverse in (False, True):
+            left = left_of_proof(copy.phase, frozen=copy.frozen, is_reverse=is_reverse)
+            if left is Left.NOTHING:
+                ledger.reset(connection, self.name, copy.upgrade_id, is_reverse=is_reverse)
+            elif left is Left.ROWS:
+                ledger.doubt(connection, self.name, copy.upgrade_id)
 
     def registration(self, database: str, fleet: str, instance_id: str) -> Registration | None:
         with self._working_on(database) as handle, handle.reading() as connection:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from orchestrator.domain.admission import Standing
@@ -17,21 +17,30 @@ class Loss:
     """What shows it, and what was committed as far as anybody still knows.
 
     `revision` is the highest that is known, `phase` what was published by then, None where that is not known;
-    `removing` says that the intent of contracted was on record.
+    `removing` says that the intent of contracted was on record. `of_state` is false where only a managed database lost
+    anything: then `phase` is the one to go on from.
     """
 
     why: str
     revision: int
     phase: Phase | None = None
     removing: bool = False
+    of_state: bool = True
 
 
-def loss_in(upgrade: Upgrade, databases: Iterable[DatabaseFacts], state_incarnation: str | None = None) -> Loss | None:
-    """The loss that the databases show: one knows more of the upgrade than the state, or is another one than before.
+def loss_in(
+    upgrade: Upgrade,
+    databases: Iterable[DatabaseFacts],
+    state_incarnation: str | None = None,
+    data_migrations: Sequence[str] = (),
+) -> Loss | None:
+    """The loss that the databases show: one knows more of the upgrade than the state, or less than it did, or is
+    another one than before.
 
-    A restore changes no identity, so both are looked for. What is written down once is not found again.
+    A restore changes no identity, so all are looked for. What is written down once is not found again.
+    `data_migrations` are those of the new release.
     """
-    read = [facts for facts in databases if facts.error is None and facts.copy is not None]
+    read = [facts for facts in databases if facts.error is None]
     held = [(facts.copy, facts) for facts in read if facts.copy is not None and facts.copy.upgrade_id == upgrade.id]
     removing = any(copy.move is Move.STEPPING and copy.fence is Phase.CONTRACTED for copy, _ in held)
     signs = [
@@ -56,10 +65,23 @@ def loss_in(upgrade: Upgrade, databases: Iterable[DatabaseFacts], state_incarnat
     if upgrade.is_of_another(state_incarnation):
         why = "the state database is not the one that it was: it was restored, or failed over"
         return Loss(why, 0, removing=removing)
-    for each in read:
-        if is_to_be_told(upgrade, each):
-            return Loss(f"database {each.name} is not the one that it was: it was restored, or failed over", 0)
-    return None
+    lost = [facts for facts in read if is_to_be_told(upgrade, facts)]
+    if not lost:
+        return None
+    unmoved = any(not _has_moved_all(facts, data_migrations) for facts in lost)
+    phase = Phase.BACKFILL if unmoved and upgrade.may_move_rows_again else None
+    return Loss(_what_happened_to(lost[0]), 0, phase, of_state=False)
+
+
+def _what_happened_to(facts: DatabaseFacts) -> str:
+    if facts.went_back:
+        return f"database {facts.name} knows less of the upgrade than it did: it was restored, or failed over"
+    return f"database {facts.name} is not the one that it was: it was restored, or failed over"
+
+
+def _has_moved_all(facts: DatabaseFacts, data_migrations: Sequence[str]) -> bool:
+    ledger = {each.name: each for each in facts.migrations}
+    return all(name in ledger and ledger[name].has_moved_all for name in data_migrations)
 
 
 def _removes(copy: Copy, upgrade: Upgrade) -> bool:
@@ -117,7 +139,7 @@ def is_to_be_told(upgrade: Upgrade, facts: DatabaseFacts) -> bool:
     Until it does, the copy stays as it is: a new one would hide that.
     """
     is_another = facts.copy is not None and facts.copy.incarnation != facts.incarnation
-    return is_another and upgrade.frozen is None and upgrade.status is Status.RUNNING
+    return (is_another or facts.went_back) and upgrade.frozen is None and upgrade.status is Status.RUNNING
 
 
 def is_kept(upgrade: Upgrade, facts: DatabaseFacts) -> bool:

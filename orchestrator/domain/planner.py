@@ -179,7 +179,7 @@ def decide(view: View) -> Decision:
     upgrade = view.upgrade
     if upgrade.status is not Status.RUNNING:
         return Idle(f"the upgrade is {upgrade.status.value}")
-    loss = loss_in(upgrade, view.databases, view.incarnation)
+    loss = loss_in(upgrade, view.databases, view.incarnation, view.new.data_migrations)
     if loss is not None:
         return Freeze(loss)
     doubt = harm(view) or shape_lost(view) if upgrade.doubt is None else None
@@ -229,9 +229,17 @@ def _decide_moving_back(view: View, target: Phase, found: tuple[Blocker, ...]) -
     if others:
         return Refusal(target, others)
     if not view.upgrade.reversing:
-        return MoveRowsBack()
+        unmoved = tuple(GUARDS["data_migrated"](view, target)) if _lacks_rows(view) else ()
+        return Refusal(target, unmoved) if unmoved else MoveRowsBack()
     unproven = tuple(unproven_reverses(view))
     return Refusal(target, unproven) if unproven else TrustOldShape()
+
+
+def _lacks_rows(view: View) -> bool:
+    """Whether a database was put back to before all its rows were moved: the new shape has nothing to move back."""
+    ledgers = [facts.migrations for facts in view.databases if facts.error is None]
+    wanted = view.new.data_migrations
+    return any(not each.has_moved_all for ledger in ledgers for each in ledger if each.name in wanted)
 
 
 def _decide_fenced(view: View, target: Phase | None) -> Decision:

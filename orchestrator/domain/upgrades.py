@@ -227,13 +227,14 @@ class Upgrade:
         revision: int,
         phase: Phase | None = None,
         removing: bool = False,
+        of_state: bool = True,
         incarnation: str | None = None,
     ) -> Upgrade:
         """The last commits of the state, or of a database, may be gone: nothing moves until everybody is heard again.
 
         `revision` is the highest that anybody knows, `phase` the one that was published by then, if that is known;
         `removing` says that the intent of contracted was. What was acked and proven counts no more, nor what was
-        doubted: all of it is proven anew.
+        doubted: all of it is proven anew. Without `of_state` the state lost nothing.
         """
         present = self.phase if phase is None else phase
         if self.is_past_return and present is not Phase.CONTRACTED:
@@ -248,7 +249,7 @@ class Upgrade:
             goal=self.profile.last() if goes_on else self.goal,
             revision=following,
             publication=following,
-            old_valid=False,
+            old_valid=self.old_valid and self._never_went_stale(present, of_state=of_state),
             reversing=False,
             doubt=None,
             telling=None,
@@ -256,6 +257,25 @@ class Upgrade:
             frozen_until=until,
             incarnation=incarnation,
         )
+
+    def _never_went_stale(self, present: Phase, *, of_state: bool) -> bool:
+        """Whether an old shape that counts as valid is so in every earlier state of any database, too.
+
+        Only rows that were moved back make it valid again. What the state may have lost is one move, and what began
+        with it.
+        """
+        if self.profile.reverses:
+            return False
+        following = self.profile.neighbour(present, self.profile.last())
+        stale_from = Phase.SEALED if self.profile.in_step_by is InStepBy.TRIGGERS else Phase.WRITE_NEW
+        return not of_state or (following is not None and following < stale_from)
+
+    @property
+    def may_move_rows_again(self) -> bool:
+        """Whether the upgrade can step back from read_new at once: everybody there lives in backfill, and the old shape
+        has every value."""
+        lives = Phase.BACKFILL in self.profile.support(Side.NEW)
+        return self.phase is Phase.READ_NEW and lives and self.old_valid and not self.profile.reverses
 
     def thawed(self) -> Upgrade:
         """Everybody who may be alive was heard of again."""

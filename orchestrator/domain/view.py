@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from orchestrator.domain.admission import Admitted
@@ -87,6 +87,12 @@ class MigrationFacts:
     witness: str | None = None
     error: str | None = None
 
+    @property
+    def has_moved_all(self) -> bool:
+        """Whether every row was moved once; what comes after that only proves it."""
+        is_proven_or_so = self.state in (MigrationState.VERIFYING, MigrationState.COMPLETE, MigrationState.ASSUMED)
+        return is_proven_or_so or self.rows_verified > 0
+
 
 @dataclass(frozen=True, slots=True)
 class DatabaseFacts:
@@ -94,6 +100,7 @@ class DatabaseFacts:
 
     `in_step`: every trigger that keeps the shapes in step stands. `sealed` and `unsealed`: all that deny writes to the
     old shape stand, or none of them. `denials` is how many writes they refused, None where that is not counted.
+    `knew` is the highest revision that its copy was ever seen to hold, also while it cannot be read.
     """
 
     name: str
@@ -113,6 +120,20 @@ class DatabaseFacts:
     sealed: bool = False
     unsealed: bool = True
     denials: int | None = None
+    knew: int | None = None
+
+    @property
+    def went_back(self) -> bool:
+        """Whether it knows less than it did: copies are only ever written forward, so it lost commits."""
+        if self.error is not None or self.knew is None:
+            return False
+        return self.copy is None or self.copy.revision < self.knew
+
+    def after(self, before: DatabaseFacts | None) -> DatabaseFacts:
+        """These facts, read after those, with what is remembered of the database."""
+        seen = [] if self.error is not None or self.copy is None else [self.copy.revision]
+        remembered = [] if before is None or before.knew is None else [before.knew]
+        return replace(self, knew=max((*seen, *remembered), default=None))
 
 
 class StepState(StrEnum):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from orchestrator.domain import planner
-from orchestrator.domain.errors import Conflict, OrchestratorError, Unavailable
+from orchestrator.domain.errors import OrchestratorError, Unavailable
 from orchestrator.domain.fleets import Registration
 from orchestrator.domain.forgotten import ahead
 from orchestrator.domain.inventories import REMEMBERED_SECONDS, Inventory
@@ -26,6 +26,7 @@ from orchestrator.ports import ManagedSchema, Transaction
 from orchestrator.services import importing, looking
 from orchestrator.services.context import Context, event, standing_of, view_of
 from orchestrator.services.copying import copy_of, is_behind
+from orchestrator.services.leadership import check_leader, not_leader, outgrow
 from orchestrator.services.recording import DAEMON, record
 from orchestrator.services.role_locks import RoleLocks
 
@@ -139,17 +140,21 @@ class Advancing:
         Whoever joined there without a daemon is imported before anything is decided on these facts.
         """
         upgrade, copy = look.upgrade, look.copy
+        known = {
+            reading.database: reading.facts
+            for reading in self._context.store.read(lambda tx: tx.readings(managed.name))
+        }
 
         def read(database: str) -> DatabaseFacts:
             release = managed.releases[upgrade.to_release] if upgrade is not None and not look.at_rest else None
-            facts = managed.observe(database, release, verify=look.verify)
+            facts = managed.observe(database, release, verify=look.verify).after(known.get(database))
             keeps_it = upgrade is not None and is_kept(upgrade, facts)
             if copy is not None and facts.error is None and is_behind(facts, copy) and not keeps_it:
                 try:
                     managed.write_copy(database, replace(copy, incarnation=facts.incarnation or ""))
                 except OrchestratorError as error:
                     return replace(facts, error=error.message, remedy=error.remedy)
-                facts = managed.observe(database, release)
+                facts = managed.observe(database, release).after(known.get(database))
             if upgrade is not None and facts.error is None:
                 leads = partial(check_leader, leader_epoch=leader_epoch)
                 facts = self._role_locks.settle(managed, facts, upgrade, leads, now=look.now)
@@ -157,13 +162,9 @@ class Advancing:
 
         fresh = looking.Looks(self._parallel, looking.unanswered, patience_seconds=self._patience_seconds)
         looks = self._looks.setdefault(managed.name, fresh)
-        databases = looks.at(managed.databases, (upgrade, copy, look.verify), read)
-        databases = self._import(managed, databases, leader_epoch)
-
-        known = {
-            reading.database: reading.facts
-            for reading in self._context.store.read(lambda tx: tx.readings(managed.name))
-        }
+        found = looks.at(managed.databases, (upgrade, copy, look.verify), read)
+        seen = tuple(facts.after(known.get(facts.name)) for facts in found)
+        databases = self._import(managed, seen, leader_epoch)
         news = [facts for facts in databases if known.get(facts.name) != facts]
 
         def keep(tx: Transaction) -> None:
@@ -287,9 +288,12 @@ class Advancing:
                     watch=_Watch(self._context, upgrade, record),
                 )
             except OrchestratorError as error:
-                waits = isinstance(error, Unavailable) or error.code == "lock_busy"
+                waits = isinstance(error, Unavailable) or error.code in ("lock_busy", "owner_epoch_passed")
                 state, wrong = (StepState.PENDING if waits else StepState.FAILED), error
             self._end_step(record, state, upgrade, leader_epoch, wrong)
+            if wrong is not None and wrong.code == "owner_epoch_passed":
+                passed: int = wrong.fields["newest_epoch"]
+                self._context.store.run(lambda tx: outgrow(tx, leader_epoch, passed))
             return state
 
         with ThreadPoolExecutor(self._parallel, thread_name_prefix=f"step-{managed.name}") as pool:
@@ -357,7 +361,7 @@ class Advancing:
                 finished_at=tx.now,
             )
             if not tx.end_step(ended):  # between the look at who leads and this, somebody else took the step over
-                raise _not_leader()
+                raise not_leader()
             what = f"{upgrade.step.value} step of {upgrade.to_release} in {record.database}"
             sentence = f"{what} is done" if error is None else f"{what} did not end: {error.message}"
             action = "step.done" if error is None else f"step.{'waiting' if state is StepState.PENDING else 'failed'}"
@@ -386,7 +390,7 @@ class _Watch:
         def work(tx: Transaction) -> None:
             check_leader(tx, self._record.owner_epoch)
             if news is not None and not tx.end_step(news):
-                raise _not_leader()
+                raise not_leader()
             if action:
                 event(
                     tx, action, sentence, actor=DAEMON, schema=self._upgrade.schema, upgrade_id=self._upgrade.id,
@@ -394,14 +398,3 @@ class _Watch:
                 )  # fmt: skip
 
         self._context.store.run(work)
-
-
-def check_leader(tx: Transaction, leader_epoch: int) -> None:
-    """Refuse to write for a daemon that does not lead any more. Raises `Conflict` (code `not_leader`)."""
-    leadership = tx.leadership()
-    if leadership is None or leadership.epoch != leader_epoch:
-        raise _not_leader()
-
-
-def _not_leader() -> Conflict:
-    return Conflict("not_leader", "another daemon leads by now", remedy="Nothing to do: it goes on there.")

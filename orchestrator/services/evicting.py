@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 from orchestrator.domain.errors import OrchestratorError, Unavailable
 from orchestrator.domain.fleets import Instance, InstanceState
 from orchestrator.ports import ManagedSchema, Transaction
-from orchestrator.services.advancing import check_leader
 from orchestrator.services.context import Context, event
+from orchestrator.services.leadership import check_leader
 from orchestrator.services.looking import PATIENCE_SECONDS, Looks
 from orchestrator.services.recording import DAEMON
 

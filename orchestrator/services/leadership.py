@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from orchestrator.domain.errors import Conflict
 from orchestrator.domain.losses import frozen_seconds
 from orchestrator.domain.records import Leadership
 from orchestrator.ports import Store, Transaction
@@ -115,6 +116,35 @@ class Elections:
         else:
             self._watch.unrecorded(lease.clock_steps)
         self._seen = _Seen(lease.revision, now, now)
+
+
+def check_leader(tx: Transaction, leader_epoch: int) -> None:
+    """Refuse to write for a daemon that does not lead any more. Raises `Conflict` (code `not_leader`)."""
+    leadership = tx.leadership()
+    if leadership is None or leadership.epoch != leader_epoch:
+        raise not_leader()
+
+
+def not_leader() -> Conflict:
+    """What a daemon is told whose leadership is over."""
+    return Conflict("not_leader", "another daemon leads by now", remedy="Nothing to do: it goes on there.")
+
+
+def outgrow(tx: Transaction, leader_epoch: int, passed: int) -> None:
+    """Give whoever leads with that epoch one above `passed`, which a managed database knows. Repeatable; audited.
+
+    A state that was restored counts epochs again that were given before. The leader learns of its new one when it
+    renews; until then it does nothing.
+    """
+    found = tx.leadership()
+    if found is None or found.epoch != leader_epoch or passed < leader_epoch:
+        return
+    if tx.save_leadership(replace(found, epoch=passed + 1), expected=found):
+        event(
+            tx, "leader.outgrow",
+            f"the leader's epoch {leader_epoch} was given before, as the databases know: {passed + 1} follows",
+            actor=DAEMON, schema=None,
+        )  # fmt: skip
 
 
 def note_loss(tx: Transaction, *, actor: str, until: float) -> None:

@@ -246,7 +246,8 @@ class Leases:
 
         With somebody's word that its process is gone it is evicted at once. Without, it gets no renewal from now on,
         and `Evicting` proves the rest, which needs an instance whose sessions can be told. Raises `Invalid` without a
-        reason, and where only the word would do: expiry alone proves nothing.
+        reason, and where only the word would do: expiry alone proves nothing. Somebody's word holds for every process
+        under that id, also for one that joined in a database after this one had left.
         """
         self._context.managed(schema)
         check_reason(reason)
@@ -254,10 +255,13 @@ class Leases:
         def work(tx: Transaction) -> Instance:
             tx.lock_schema(schema)
             instance = _known(tx, schema, fleet, instance_id)
-            if not instance.is_possibly_alive:
+            places = _other_processes(tx, instance)
+            if not instance.is_possibly_alive and not (attested_dead and places):
                 return instance
             if attested_dead:
                 sentence = f"{fleet} {instance.label} was evicted; {actor} attests that it is dead"
+                if places:
+                    sentence += f", and so is another process under its id in {', '.join(places)}"
                 ended = replace(
                     instance, state=InstanceState.EVICTED, ended_at=tx.now, ended_by=actor, end_reason=reason,
                     unproven=None, remedy=None, is_refused=False,
@@ -393,6 +397,17 @@ def _known(tx: Transaction, schema: str, fleet: str, instance_id: str) -> Instan
             remedy=f"orchestrator instance list {schema}",
         )
     return instance
+
+
+def _other_processes(tx: Transaction, instance: Instance) -> tuple[str, ...]:
+    """The databases in which another process than that one has written itself down under its id."""
+    return tuple(
+        reading.database
+        for reading in tx.readings(instance.schema)
+        for each in reading.facts.registrations
+        if (each.fleet, each.id, each.state) == (instance.fleet, instance.id, InstanceState.ALIVE)
+        and each.tag != instance.tag
+    )
 
 
 def _owned(tx: Transaction, schema: str, fleet: str, instance_id: str, epoch: str) -> Instance:

@@ -104,7 +104,7 @@ def _change_beside_the_ladder(
             until = tx.now + frozen_seconds(terms.ttl_seconds)
             frozen = upgrade.with_lost_commits(
                 loss.why, until=until, revision=loss.revision, phase=loss.phase, removing=loss.removing,
-                incarnation=tx.incarnation,
+                of_state=loss.of_state, incarnation=tx.incarnation,
             )  # fmt: skip
             sentence = f"{loss.why}: commits may be lost, so nothing moves until everybody was heard of again"
             return _Change(frozen, "upgrade.freeze", sentence)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.domain import planner
-from orchestrator.domain.ladder import Phase, Step
+from orchestrator.domain.ladder import InStepBy, Phase, Step
 from orchestrator.domain.losses import loss_in
 from orchestrator.domain.lost_shapes import shape_lost
 from orchestrator.domain.upgrades import Move, Status, Upgrade
@@ -360,6 +360,37 @@ def test_another_incarnation_freezes_the_upgrade_once() -> None:
     assert isinstance(planner.decide(held(upgrade, incarnation="i0")), planner.Freeze)
     frozen = upgrade.with_lost_commits("main was restored", until=NOW + 70, revision=0)
     assert isinstance(planner.decide(held(frozen, incarnation="i0")), planner.Refusal)
+
+
+@pytest.mark.parametrize(
+    ("in_step_by", "phase", "of_state", "stays"),
+    [
+        (InStepBy.CLIENT, Phase.BASE, True, True),
+        (InStepBy.CLIENT, Phase.BACKFILL, True, True),
+        (InStepBy.CLIENT, Phase.READ_NEW, True, False),  # write_new may have been published, and forgotten
+        (InStepBy.CLIENT, Phase.READ_NEW, False, True),
+        (InStepBy.TRIGGERS, Phase.READ_NEW, True, True),
+        (InStepBy.TRIGGERS, Phase.WRITE_NEW, True, False),  # they may have been dropped
+    ],
+)
+def test_the_old_shape_stays_valid_where_nothing_that_was_lost_can_have_let_it_go_stale(
+    in_step_by: InStepBy, phase: Phase, of_state: bool, stays: bool
+) -> None:
+    upgrade = an_upgrade(phase)
+    upgrade = replace(upgrade, profile=replace(upgrade.profile, in_step_by=in_step_by, seals=True))
+    assert upgrade.with_lost_commits("", until=NOW, revision=0, of_state=of_state).old_valid is stays
+    moved_back = replace(upgrade, profile=replace(upgrade.profile, reverses=True))
+    assert not moved_back.with_lost_commits("", until=NOW, revision=0, of_state=of_state).old_valid
+
+
+def test_rows_are_not_moved_back_from_where_they_never_were() -> None:
+    release = replace(NEW, reverse_data_migrations=("join_name",))
+    upgrade = replace(an_upgrade(Phase.READ_NEW, goal=Phase.BASE, old_valid=False), profile=replace(release.profile))
+    view = a_view(upgrade, new=release)
+    running = tuple(MigrationFacts(name, MigrationState.RUNNING, 5, 9) for name in NEW.data_migrations)
+    decision = planner.decide(replace(view, databases=(replace(view.databases[0], migrations=running),)))
+    assert isinstance(decision, planner.Refusal)
+    assert {each.code for each in decision.blockers} == {"data_migration_running"}
 
 
 def test_what_is_frozen_goes_on_when_the_time_is_over_and_everybody_was_heard_of() -> None:

@@ -473,13 +473,9 @@ class LosingWorld(World):
             copy_publication=held.publication, copy_age=age,
             copy_incarnation=database.incarnation,
         )  # fmt: skip
-        if held.phase < Phase.BACKFILL or (held.frozen and self.withdraws(held.phase)):
+        if not self.keeps_proof(held.phase, frozen=held.frozen):
             written = written._replace(witness=Witness.NONE, witness_incarnation=NEVER)
         return written
-
-    def withdraws(self, phase: Phase) -> bool:
-        """Whether a copy that says that commits may be lost ends what was proven."""
-        return phase in (Phase.BACKFILL, Phase.READ_NEW)
 
     # -- daemons -----------------------------------------------------------------------------------------------------
 
@@ -549,8 +545,9 @@ class LosingWorld(World):
     def frozen(upgrade: Upgrade, loss: losses.Loss) -> Upgrade:
         """As the services write it."""
         return upgrade.with_lost_commits(
-            loss.why, until=1.0, revision=loss.revision, phase=loss.phase, removing=loss.removing, incarnation="now"
-        )
+            loss.why, until=1.0, revision=loss.revision, phase=loss.phase, removing=loss.removing,
+            of_state=loss.of_state, incarnation="now",
+        )  # fmt: skip
 
     def _looks(self, up: Any, database: Any, members: Any, daemon: Daemon) -> Iterator[Any]:
         seen: Any = daemon.seen or self.content(up)

@@ -100,12 +100,8 @@ class ReversingWorld(SealingWorld):
 
     def with_copy(self, database: Any, phase: Phase, fence: Phase, reversing: bool = False) -> Any:
         written: Any = super().with_copy(database, phase, fence)
-        return written._replace(copy_reversing=reversing, back=self.back_after(database, phase))
-
-    def back_after(self, database: Any, phase: Phase) -> Witness:
-        """What writing a copy of that phase leaves of the proof: nothing where the old shape may go stale."""
-        found: Witness = database.back
-        return Witness.NONE if phase < Phase.BACKFILL or phase >= Phase.WRITE_NEW else found
+        back = database.back if self.keeps_proof(phase, is_reverse=True) else Witness.NONE
+        return written._replace(copy_reversing=reversing, back=back)
 
     def may_move_back(self, database: Any) -> bool:
         """By the copy alone, in the transaction that moves the rows."""

@@ -24,6 +24,7 @@ from tests.protocol.explorer import Counterexample
 from tests.protocol.going_back import LosingExplorer
 from tests.protocol.joining import JoiningWorld
 from tests.protocol.losing import LosingWorld, RestoredWorld
+from tests.protocol.world import IDLE, Daemon
 
 TO_BASE = (Phase.BASE,)
 AROUND = (Phase.BASE, Phase.READ_NEW)
@@ -46,6 +47,29 @@ class LosesMore(LosingWorld):
     """Up to two commits of the state are lost."""
 
     depth = 2
+
+
+class LosesWork(LosesDatabase):
+    """The managed database goes back to before its rows were moved, while the old shape still holds every value.
+
+    What is under way there when that happens ends with it, and what is read before everybody has heard of it is not
+    claimed. A daemon has decided on what it read before, or looks anew.
+    """
+
+    database_depth = 8
+
+    def _losses(self, up: Any, database: Any, daemon: Daemon) -> Iterator[Any]:
+        for action, hand, state, managed, change in super()._losses(up, database, daemon):
+            is_early = up.old_valid and up.phase < Phase.WRITE_NEW and daemon == IDLE
+            if change is not losing.Change.DATABASE_LOSS or is_early:
+                yield action, hand, state, managed, change
+
+    def process_moves(self, up: Any, database: Any, process: Any) -> Iterator[tuple[str, Any, Any]]:
+        return iter(()) if database.has_unnoticed_loss else super().process_moves(up, database, process)
+
+    def _committed(self, database: Any, process: Any) -> Any:
+        is_rolled_back = database.has_unnoticed_loss or database.copy_frozen
+        return database if is_rolled_back else super()._committed(database, process)
 
 
 class JoinsAndLosesState(JoiningWorld):
@@ -118,6 +142,13 @@ def test_both_databases_that_fail_over_break_no_invariant() -> None:
 
 
 @pytest.mark.protocol
+def test_a_database_put_back_to_before_its_rows_were_moved_breaks_no_invariant() -> None:
+    found = LosingExplorer(LosesWork(starts_at=Phase.EXPANDED, steers_to=AROUND), processes=1, daemons=1).explore()
+    assert found.counterexample is None, str(found.counterexample)
+    assert found.ends == {Status.RUNNING, Status.COMPLETED, Status.CANCELLED}
+
+
+@pytest.mark.protocol
 def test_two_daemons_that_sleep_through_a_failover_break_no_invariant() -> None:
     explored(LosingWorld(has_data_migrations=False, steers_to=TO_BASE), daemons=2)
 
@@ -160,6 +191,11 @@ def deaf_renewals(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(losses, "loss_heard", lambda upgrade, follows, who: None)
 
 
+def rows_count_as_moved(patch: pytest.MonkeyPatch) -> None:
+    """Nobody looks whether the database still has all rows in the new shape."""
+    patch.setattr(losses, "_has_moved_all", lambda facts, data_migrations: True)
+
+
 def numbers_alone(patch: pytest.MonkeyPatch) -> None:
     """A copy shows a loss only by a revision that the state does not have."""
     patch.setattr(losses, "_says_otherwise", lambda copy, upgrade: False)
@@ -187,8 +223,8 @@ class AdmitsWhileFrozen(LosingWorld):
 
 
 class KeepsTheWitness(LosingWorld):
-    def withdraws(self, phase: Phase) -> bool:
-        return False
+    def keeps_proof(self, phase: Phase, *, frozen: bool = False, is_reverse: bool = False) -> bool:
+        return super().keeps_proof(phase)
 
 
 class AdmitsByAnotherIncarnation(JoinsAndLosesDatabase):
@@ -252,6 +288,8 @@ MISSED = (
             steers_to=TO_BASE, is_slow=True),
     Without("failover without resetting new_valid", rules.S4, KeepsTheWitness, nothing, Phase.BACKFILL,
             steers_to=(Phase.EXPANDED,), is_slow=True),
+    Without("a database that lost its moved rows is read as before", rules.S5, LosesWork, rows_count_as_moved,
+            is_slow=True),
     Without("renewals do not repair forward", rules.S1, RestoredWorld, deaf_renewals, Phase.BACKFILL, TO_BASE,
             has_data_migrations=False, is_slow=True),
     Without("neither another revision under a number given again is a sign, nor the intent of contracted",

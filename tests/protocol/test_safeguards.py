@@ -159,8 +159,8 @@ class SteersAnywhere(World):
 
 
 class KeepsTheWitness(World):
-    def witness_below_backfill(self, database: Database) -> Witness:
-        return database.witness
+    def keeps_proof(self, phase: Phase, *, frozen: bool = False, is_reverse: bool = False) -> bool:
+        return True
 
 
 class KeepsTheWitnessUnchecked(KeepsTheWitness):

@@ -26,7 +26,7 @@ from tests.protocol.lingering import CutOffWorld, ForgottenWorld, RolesWorld, Un
 from tests.protocol.reversing import ReversingWorld
 from tests.protocol.sealing import SealingWorld
 from tests.protocol.test_explorer import explored
-from tests.protocol.world import Daemon, Up, Witness
+from tests.protocol.world import Daemon, Up
 
 CLIENT, TRIGGERS, SERVICE = InStepBy.CLIENT, InStepBy.TRIGGERS, InStepBy.SERVICE
 TO_BASE = (Phase.BASE,)
@@ -258,9 +258,8 @@ class TrustsUnchecked(ReversingWorld):
 
 
 class KeepsTheProofBack(ReversingWorld):
-    def back_after(self, database: Any, phase: Phase) -> Witness:
-        found: Witness = database.back
-        return found
+    def keeps_proof(self, phase: Phase, *, frozen: bool = False, is_reverse: bool = False) -> bool:
+        return is_reverse or super().keeps_proof(phase, frozen=frozen)
 
 
 class KeepsTheProofBackUnchecked(KeepsTheProofBack, TrustsUnchecked):

@@ -23,6 +23,7 @@ from orchestrator.domain.admission import Standing, may_join
 from orchestrator.domain.errors import Conflict
 from orchestrator.domain.fleets import Instance, InstanceState, Report
 from orchestrator.domain.ladder import RUNG_OF, Behaviour, InStepBy, Phase, Profile, Side, Step
+from orchestrator.domain.proofs import Left, left_of_proof
 from orchestrator.domain.releases import Release, Releases
 from orchestrator.domain.upgrades import Move, Status, Upgrade, check_way_back
 from orchestrator.domain.view import (
@@ -380,9 +381,9 @@ class World:
         """The cursor's revision: a copy that leaves backfill has taken the cursor away."""
         return self.may_batch(database)
 
-    def witness_below_backfill(self, database: Database) -> Witness:
-        """What writing a copy of a phase below backfill leaves of the witness."""
-        return Witness.NONE
+    def keeps_proof(self, phase: Phase, *, frozen: bool = False, is_reverse: bool = False) -> bool:
+        """Whether writing a copy of that phase leaves the witness."""
+        return left_of_proof(phase, frozen=frozen, is_reverse=is_reverse) is Left.ALL
 
     # -- processes ---------------------------------------------------------------------------------------------------
 
@@ -565,8 +566,8 @@ class World:
             yield "a daemon reads the database", Daemon(Hand.FACTS, facts=facts), up, database, Change.NONE
         elif self.may_write_copy(daemon.age, database):
             written = self.with_copy(database, *seen)._replace(copy_age=daemon.age)
-            if phase < Phase.BACKFILL:
-                written = written._replace(witness=self.witness_below_backfill(database))
+            if not self.keeps_proof(phase):
+                written = written._replace(witness=Witness.NONE)
             action = f"a daemon writes the copy ({phase.word}, fence {fence.word})"
             yield action, daemon, up, written, Change.NONE
             if self.databases_fail and self.may_record(daemon.age):

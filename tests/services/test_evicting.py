@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.domain.errors import Conflict, Forbidden, Invalid, Never
-from orchestrator.domain.fleets import Instance, InstanceState, Sessions
+from orchestrator.domain.fleets import Instance, InstanceState, Sessions, hashed
 from orchestrator.domain.ladder import Phase
 from tests.services.conftest import MakeSite
 from tests.services.site import API, SCHEMA, Daemon, Process, Site
+from tests.services.test_importing import wrote_itself_down
 from tests.services.test_leases import refusal_of
 
 STAYS = Forbidden("session_stays", "session 812 of database two stays", remedy="GRANT pg_signal_backend TO x;")
@@ -224,3 +225,28 @@ def test_a_daemon_that_does_not_lead_any_more_counts_nobody_out(site: Site) -> N
         first.evict()
     assert caught.value.code == "not_leader"
     assert process.instance.state is InstanceState.EVICTING
+
+
+@pytest.mark.parametrize("ended", ["left", "evicted"])
+def test_the_word_holds_for_a_second_process_under_the_id_of_one_that_has_ended(stored_site: Site, ended: str) -> None:
+    site = stored_site.nobody_runs().begin().rest_at(Phase.EXPANDED)
+    first = tagged(site)
+    if ended == "left":
+        first.leave()
+    else:
+        evict(site, attested=True)
+        site.daemon("evicting").evict()
+    second = wrote_itself_down(site, "web-1", tag=hashed("another"), nonce=hashed("another"))
+    site.go_on().daemon("early").cycle()
+    assert "instance_not_imported" in site.codes
+    assert evict(site).state is first.instance.state, "only somebody's word ends what is not counted"
+    assert evict(site, attested=True).state is InstanceState.EVICTED
+    events = [each for each in site.board.events(schema=SCHEMA, after=0, limit=100) if each.action == "instance.evict"]
+    assert "another process under its id in two" in events[-1].sentence
+    daemon = site.daemon("late")
+    daemon.evict()
+    daemon.cycle()
+    assert second not in site.managed.on["two"].registrations.values()
+    assert "instance_not_imported" not in site.codes
+    assert evict(site, attested=True).state is InstanceState.EVICTED
+    assert len([each for each in site.actions() if each == "instance.evict"]) == len(events), "nothing is left to do"

@@ -9,7 +9,7 @@ import pytest
 from orchestrator.domain.errors import Conflict, Invalid, NotYet, StepFailed
 from orchestrator.domain.ladder import Phase, Step
 from orchestrator.domain.upgrades import Move, Status, Upgrade
-from orchestrator.domain.view import Copy, MigrationState, Policy
+from orchestrator.domain.view import Copy, MigrationFacts, MigrationState, Policy
 from orchestrator.store.memory import MemoryStore
 from tests.services.conftest import MakeSite
 from tests.services.site import SCHEMA, Process, Site
@@ -44,7 +44,6 @@ def test_what_the_databases_know_of_the_upgrade_is_taken_over(site: Site) -> Non
     assert (found.phase, found.fence) == (Phase.BACKFILL, Phase.BACKFILL)
     assert found.revision > lost.revision, "revisions never repeat"
     assert found.publication == found.revision, "what was acked counts no more"
-    assert not found.old_valid
     assert "commits_lost" in site.codes
     assert "upgrade.freeze" in site.actions()
 
@@ -121,6 +120,85 @@ def test_what_cannot_be_moved_any_more_is_proven_anew_where_it_is_read(site: Sit
     assert site.codes == ["data_migration_running", "data_migration_running"]
     daemon.work()
     assert site.upgrade.phase is Phase.CONTRACTED
+
+
+@pytest.mark.parametrize("identity", ["incarnation-1", "restored"])
+@pytest.mark.parametrize("rows_done", [0, 40])
+def test_a_database_put_back_to_before_its_rows_were_moved_sends_everybody_back_to_backfill(
+    site: Site, identity: str, rows_done: int
+) -> None:
+    one = site.managed.on["one"]
+    site.rest_at(Phase.BACKFILL)
+    earlier = one.copy
+    site.rest_at(Phase.READ_NEW)
+    member = Process(site, "a1", "2")
+    one.copy, one.incarnation = earlier, identity
+    state = MigrationState.RUNNING if rows_done else MigrationState.PENDING
+    one.migrations["split_name"] = MigrationFacts("split_name", state, rows_done=rows_done, rows_total=one.rows)
+    site.go_on().daemon("after").cycle()
+    assert site.phase() is Phase.BACKFILL
+    assert site.upgrade.old_valid
+    assert site.upgrade.frozen is not None and "database one" in site.upgrade.frozen
+    assert member.hear().stance.phase is Phase.BACKFILL
+    member.hear()
+    site.clock.advance(FROZEN_SECONDS)
+    member.hear()
+    daemon = site.daemon("later")
+    daemon.work()
+    for _ in range(4):
+        member.follow()
+        daemon.work()
+    assert one.migrations["split_name"].witness == identity
+    assert site.phase() is Phase.CONTRACTED
+
+
+@pytest.mark.parametrize("copy_is_left", [True, False])
+def test_a_database_that_knows_less_than_it_did_lost_commits_whatever_its_identity(
+    site: Site, copy_is_left: bool
+) -> None:
+    one = site.managed.on["one"]
+    site.rest_at(Phase.EXPANDED)
+    earlier = one.copy if copy_is_left else None
+    site.rest_at(Phase.BACKFILL)
+    one.error = "it is being restored"
+    site.daemon("meanwhile").cycle()
+    one.error, one.copy = None, earlier
+    site.daemon("after").cycle()
+    frozen = site.upgrade
+    assert frozen.frozen is not None and "knows less" in frozen.frozen
+    site.clock.advance(FROZEN_SECONDS)
+    site.go_on().daemon("later").work()
+    assert site.upgrade.frozen is None
+    assert site.upgrade.publication > frozen.revision
+    assert site.actions().count("upgrade.freeze") == 1
+    assert site.phase() is Phase.CONTRACTED
+
+
+def test_a_database_put_back_at_rest_is_told_again_and_freezes_nothing(site: Site) -> None:
+    one = site.managed.on["one"]
+    site.rest_at(Phase.EXPANDED)
+    earlier = one.copy
+    site.go_on().daemon("first").work()
+    assert site.upgrade.status is Status.COMPLETED
+    one.copy = earlier
+    site.clock.advance(FROZEN_SECONDS)
+    site.daemon("after").cycle()
+    assert one.copy == site.managed.on["two"].copy
+    site.begin("3").daemon("later").work()
+    assert "upgrade.freeze" not in site.actions()
+
+
+def test_the_way_back_to_the_old_shape_stays_open_where_it_cannot_have_gone_stale(site: Site) -> None:
+    site.rest_at(Phase.EXPANDED)
+    site.managed.on["one"].incarnation = "promoted"
+    site.daemon("after").cycle()
+    assert site.upgrade.frozen is not None
+    site.clock.advance(FROZEN_SECONDS)
+    site.daemon("later").work()
+    site.rest_at(Phase.READ_NEW)
+    site.upgrades.cancel(SCHEMA, actor="alice", reason="enough")
+    site.daemon("last").work()
+    assert site.upgrade.status is Status.CANCELLED
 
 
 def test_a_database_that_knows_that_contract_began_is_believed_whatever_was_decided_since(site: Site) -> None:

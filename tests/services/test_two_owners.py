@@ -16,12 +16,14 @@ from orchestrator.domain.view import StepState
 from orchestrator.ports import StepWatch
 from orchestrator.services.advancing import Advancing
 from orchestrator.services.context import Context
-from orchestrator.services.leadership import Elections
+from orchestrator.services.leadership import Elections, outgrow
 from orchestrator.services.leases import Leases
 from orchestrator.services.upgrades import Upgrades
 from orchestrator.store import tables
 from orchestrator.store.sql import SqlStore
 from tests.fakes import FLEETS, Clock, FakeSchema
+from tests.services.conftest import MakeSite
+from tests.services.site import Daemon, Pauses, Site
 
 
 class HookedSchema(FakeSchema):
@@ -91,3 +93,35 @@ def test_an_attempt_that_was_taken_over_does_not_say_how_the_step_ended(
     upgrade = store.read(lambda tx: tx.upgrades("inventory", limit=1))[0]
     records = store.read(lambda tx: tx.steps(upgrade.id, Phase.EXPANDED))
     assert [(record.state, record.owner_epoch) for record in records] == [(StepState.DONE, first + 1)]
+
+
+def test_a_leader_whose_epoch_was_given_before_gets_a_higher_one(make_stored_site: MakeSite) -> None:
+    """The state was restored to before several changes of leader, and the journal of a database knows of them."""
+    site = make_stored_site(databases=("one",)).nobody_runs().begin()
+    one = site.managed.on["one"]
+    daemon = site.daemon()
+    one.fails[Step.EXPAND] = Conflict(
+        "owner_epoch_passed", "epoch 1 was passed", remedy="Nothing to do.", newest_epoch=daemon.epoch + 6
+    )
+    daemon.cycle()
+    with pytest.raises(Conflict) as refused:
+        daemon.cycle()
+    assert refused.value.code == "not_leader", "it learns of its epoch when it renews"
+    (record,) = site.store.read(lambda tx: tx.steps(site.upgrade.id, Phase.EXPANDED))
+    assert record.state is StepState.PENDING, "nobody has to retry anything"
+    one.fails.clear()
+    renewed = Daemon(site, "first", Pauses())
+    assert renewed.epoch == daemon.epoch + 7
+    assert site.actions().count("leader.outgrow") == 0, "it concerns no schema alone"
+    assert "leader.outgrow" in [each.action for each in site.board.events(schema=None, after=0, limit=100)]
+    renewed.work()
+    assert site.phase() is Phase.CONTRACTED
+
+
+def test_an_epoch_that_was_given_to_another_leader_meanwhile_stays(site: Site) -> None:
+    daemon = site.daemon("first")
+    later = site.daemon("second")
+    for passed in (daemon.epoch, later.epoch + 5):
+        site.store.run(lambda tx, passed=passed: outgrow(tx, daemon.epoch, passed))  # type: ignore[misc]
+    found = site.store.read(lambda tx: tx.leadership())
+    assert found is not None and found.epoch == later.epoch
