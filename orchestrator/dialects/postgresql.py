@@ -23,7 +23,7 @@ from orchestrator.dialects.driver_errors import layers, says_disconnected
 from orchestrator.dialects.endpoints import ReadOnly
 from orchestrator.dialects.holders import Holder
 from orchestrator.dialects.postgresql_roles import PostgreSQLRoles
-from orchestrator.dialects.postgresql_sessions import PostgreSQLTagged
+from orchestrator.dialects.postgresql_tagged import PostgreSQLTagged
 from orchestrator.dialects.postgresql_triggers import PostgreSQLTriggers
 from orchestrator.dialects.row_order import whole
 from orchestrator.dialects.triggers import Triggers
