@@ -19,8 +19,8 @@ from sqlalchemy.types import NULLTYPE, TypeEngine
 
 from orchestrator.dialects import dead_servers, mysql_holders
 from orchestrator.dialects.consulting import consulting_mysql
+from orchestrator.dialects.dialect import ReadOnly
 from orchestrator.dialects.driver_errors import layers, says_disconnected
-from orchestrator.dialects.endpoints import ReadOnly
 from orchestrator.dialects.holders import Holder
 from orchestrator.dialects.mysql_roles import MySQLRoles
 from orchestrator.dialects.mysql_server import code_of, is_mariadb

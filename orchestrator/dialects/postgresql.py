@@ -19,8 +19,8 @@ from sqlalchemy.types import NULLTYPE, TypeEngine
 from orchestrator.dialects import postgresql_holders
 from orchestrator.dialects.consulting import consulting_postgresql
 from orchestrator.dialects.dead_servers import LIBPQ_OPTIONS
+from orchestrator.dialects.dialect import ReadOnly
 from orchestrator.dialects.driver_errors import layers, says_disconnected
-from orchestrator.dialects.endpoints import ReadOnly
 from orchestrator.dialects.holders import Holder
 from orchestrator.dialects.postgresql_roles import PostgreSQLRoles
 from orchestrator.dialects.postgresql_tagged import PostgreSQLTagged
