@@ -1,4 +1,4 @@
-"""The house as stated in pyproject.toml: who may import whom, and who needs the standard library only."""
+"""The house: who may import whom, as stated in pyproject.toml, and who needs the standard library only."""
 
 import ast
 import subprocess
