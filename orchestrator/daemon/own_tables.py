@@ -68,8 +68,8 @@ class OwnTables:
 
     def _bring(self, tree: OwnTree, database: Database, may_contract: MayContract) -> None:
         with explained(database):
-            brought = bring_to_newest(
+            waits_for = bring_to_newest(
                 self._drivers[tree], database, may_contract=lambda release: may_contract(tree, release)
             )
-        if brought.waits_for is None:
+        if waits_for is None:
             self._contracted.add((tree, database.place))
