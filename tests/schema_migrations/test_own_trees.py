@@ -8,7 +8,7 @@ import pytest
 from orchestrator.dialects import Database
 from orchestrator.domain.errors import MigrationRefused, Never, NotYet
 from orchestrator.schema_migrations.alembic_driver import AlembicDriver
-from orchestrator.schema_migrations.bookkeeping_schema import begin, bring_to_newest
+from orchestrator.schema_migrations.own_tables import begin, bring_to_newest
 from tests.schema_migrations.trees import TreeWriter, execute, watched
 
 

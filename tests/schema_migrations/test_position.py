@@ -9,7 +9,7 @@ import pytest
 from orchestrator.dialects import Database
 from orchestrator.domain.errors import Conflict
 from orchestrator.domain.ladder import Step
-from orchestrator.schema_migrations.bookkeeping_schema import BOOKKEEPING_SCHEMA, bring_to_newest, prepare
+from orchestrator.schema_migrations.own_tables import BOOKKEEPING_SCHEMA, bring_to_newest, prepare
 from tests.schema_migrations.trees import TreeWriter, columns, execute, scalar, watched
 
 
