@@ -8,6 +8,7 @@ from orchestrator.domain.ladder import Stage
 from orchestrator.domain.releases import Release
 from orchestrator.schema_migrations.changes import Act
 from orchestrator.schema_migrations.expectations import ExpectedCatalog
+from orchestrator.schema_migrations.old_shape import OldThing
 from orchestrator.schema_migrations.phase_guard import Novelty, Warning_, judge_revision
 from orchestrator.schema_migrations.places import refused
 from orchestrator.schema_migrations.recording import Recordings
@@ -50,15 +51,15 @@ def _refuse_tight_old_shape(tree: Tree, recordings: Recordings, release: Release
     head = tree.head(release, Stage.EXPAND)
     for revision in tree.closure([head] if head is not None else []):
         catalog.add(revision.id, recordings.of(revision).changes)
-    for shape in release.old_shape:
-        table, _, column = shape.partition(".")
-        expected = catalog.column(table, column) if column else None
+    for written in release.old_shape:
+        thing = OldThing.read(written)
+        expected = catalog.column(thing.schema, thing.table, thing.column) if thing.column else None
         if expected is None or not expected.present or expected.nullable is not False or expected.has_default:
             continue
         raise refused(
             "old_shape_not_loosened",
             tree.manifest.place(release.name, "old_shape"),
-            f"release {release.name} stops writing {shape}, which is NOT NULL without a default "
+            f"release {release.name} stops writing {written}, which is NOT NULL without a default "
             f"({expected.place}): its INSERTs would fail",
             remedy=f"Let an expand revision of release {release.name} make it nullable or give it a default.",
             release=release.name,
@@ -66,10 +67,11 @@ def _refuse_tight_old_shape(tree: Tree, recordings: Recordings, release: Release
 
 
 def _undeclared_drops(tree: Tree, recordings: Recordings, release: Release) -> Iterator[Warning_]:
-    declared = set(release.old_shape)
+    declared = set(map(OldThing.read, release.old_shape))
     for revision in tree.own(release, Stage.CONTRACT):
         for change in recordings.of(revision).changes:
-            known = {change.table, change.subject, f"{change.table}.{change.name}"}
+            schemas, columns = (None, change.schema), (None, change.name or None)
+            known = {OldThing(schema, change.table, column) for schema in schemas for column in columns}
             if declared and change.act in (Act.DROP_TABLE, Act.DROP_COLUMN) and not declared & known:
                 yield Warning_(
                     revision.id,
