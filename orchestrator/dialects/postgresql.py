@@ -8,7 +8,6 @@ from contextlib import ExitStack, contextmanager
 from decimal import Decimal
 from typing import Any
 
-import psycopg
 import sqlalchemy as sa
 from oslo_db.exception import DBError
 from sqlalchemy import URL, Column, ColumnElement, Connection, Engine, Table, event, text
@@ -408,5 +407,7 @@ def _says_away(error: BaseException) -> bool:
     state = getattr(error, "sqlstate", None)
     if isinstance(state, str):
         return state.startswith("08") or state in _DISCONNECTED_STATES
-    # psycopg raises its connection failures (refused, wrong password, unknown host) without a state.
+    import psycopg  # slow to import: where there is no PostgreSQL, nobody needs it
+
+    # It raises its connection failures (refused, wrong password, unknown host) without a state.
     return type(error) in (psycopg.OperationalError, psycopg.errors.ConnectionTimeout)
