@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 
 from orchestrator.dialects import Database
-from orchestrator.schema_migrations import bookkeeping_schema
+from orchestrator.schema_migrations import own_tables
 
 _CHANGES = ("CREATE", "ALTER", "DROP", "INSERT", "UPDATE", "DELETE")
 
@@ -19,11 +19,11 @@ _sent: dict[str, list[tuple[str, Any]]] = {}
 
 
 def prepare(database: Database) -> None:
-    """What `bookkeeping_schema.prepare` does to an empty database; from the second one on its statements repeated."""
+    """What `own_tables.prepare` does to an empty database; from the second one on its statements repeated."""
     kind = database.dialect.name
     if kind not in _sent:
         with _recording(database.engine) as sent:
-            bookkeeping_schema.prepare(database)
+            own_tables.prepare(database)
         _sent[kind] = sent
         return
     with database.writing() as connection:

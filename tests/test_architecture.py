@@ -1,4 +1,4 @@
-"""The house as stated in pyproject.toml: who may import whom, and who needs the standard library only."""
+"""The house: who may import whom, as stated in pyproject.toml, and who needs the standard library only."""
 
 import ast
 import subprocess
@@ -41,13 +41,25 @@ def test_room_imports_only_itself_and_the_standard_library(room: str) -> None:
     assert [f"{file.relative_to(ROOT)}: {module}" for file, module in imports if is_foreign(file, module)] == []
 
 
+def printed(code: str) -> str:
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    return ran.stdout.strip()
+
+
 def test_importing_the_client_loads_nothing_else_of_the_program() -> None:
     code = (
         "import sys, orchestrator.client; "
         "print([m for m in sys.modules if m.startswith('orchestrator.') and not m.startswith('orchestrator.client')])"
     )
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert ran.stdout.strip() == "[]"
+    assert printed(code) == "[]"
+
+
+def test_the_driver_of_postgresql_is_loaded_with_the_first_database_of_that_kind() -> None:
+    code = (
+        "import sys; from orchestrator.dialects import open_database; print('psycopg' in sys.modules); "
+        "open_database('cell', 'postgresql://db/cell'); print('psycopg' in sys.modules)"
+    )
+    assert printed(code).split() == ["False", "True"]
 
 
 def test_imports_go_downwards_only() -> None:

@@ -32,6 +32,14 @@ def test_module_says_its_subject_first(path: Path) -> None:
     assert first.startswith(('"""', "'''", 'r"""')), f"{path}: the first line names the module's subject"
 
 
+def test_every_module_of_the_glossary_exists() -> None:
+    named = re.findall(r"`(orchestrator(?:\.\w+)+)` \|$", (ROOT / "docs" / "glossary.md").read_text(), re.MULTILINE)
+    paths = {name: ROOT.joinpath(*name.split(".")) for name in named}
+    assert named
+    gone = [name for name, path in paths.items() if not (path.is_dir() or path.with_suffix(".py").is_file())]
+    assert gone == []
+
+
 def test_every_dependency_is_explained_to_contributors() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"].values()

@@ -11,7 +11,8 @@ import sqlalchemy as sa
 from oslo_db.exception import DBError
 from sqlalchemy.exc import SQLAlchemyError
 
-from orchestrator.dialects import Database, Holder
+from orchestrator.dialects import Database
+from orchestrator.dialects.holders import Holder
 from tests.daemon.daemons import until
 
 

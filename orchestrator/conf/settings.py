@@ -84,10 +84,3 @@ class Settings:
     leadership_ttl_seconds: float
     batch_rows: int
     batch_pause_seconds: float
-
-    def schema(self, name: str) -> SchemaSettings:
-        """The schema of that name. Raises KeyError."""
-        for schema in self.schemas:
-            if schema.name == name:
-                return schema
-        raise KeyError(name)

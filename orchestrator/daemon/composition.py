@@ -28,8 +28,8 @@ from orchestrator.domain.releases import Releases
 from orchestrator.domain.view import Policy
 from orchestrator.inventory_sources.sql_query import SqlQuery
 from orchestrator.schema_migrations.alembic_driver import AlembicDriver
-from orchestrator.schema_migrations.bookkeeping_schema import MayContract
 from orchestrator.schema_migrations.command_driver import CommandDriver
+from orchestrator.schema_migrations.own_tables import MayContract
 from orchestrator.schema_migrations.waiting import Patience
 from orchestrator.services.advancing import Advancing
 from orchestrator.services.clocks import ClockWatch

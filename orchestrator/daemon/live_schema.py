@@ -32,7 +32,7 @@ from orchestrator.domain.upgrades import Moving
 from orchestrator.domain.view import Copy, DatabaseFacts, MigrationFacts
 from orchestrator.inventory_sources import InventorySource
 from orchestrator.ports import StepWatch
-from orchestrator.schema_migrations.bookkeeping_schema import MayContract, nobody_asked, prepare
+from orchestrator.schema_migrations.own_tables import MayContract, nobody_asked, prepare
 from orchestrator.schema_migrations.runner import PlannedRevision, Position
 from orchestrator.schema_migrations.sealing import PlannedTrigger
 

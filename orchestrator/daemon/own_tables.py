@@ -11,7 +11,7 @@ from orchestrator.domain.errors import Unavailable
 from orchestrator.domain.releases import Releases
 from orchestrator.resources import state_migrations_directory
 from orchestrator.schema_migrations.alembic_driver import AlembicDriver
-from orchestrator.schema_migrations.bookkeeping_schema import begin, bookkeeping_driver, bring_to_newest
+from orchestrator.schema_migrations.own_tables import begin, bookkeeping_driver, bring_to_newest
 
 STATE_SCHEMA = "orchestrator_state"
 STATE_VERSION_TABLE = "orchestrator_state_version"
@@ -68,8 +68,8 @@ class OwnTables:
 
     def _bring(self, tree: OwnTree, database: Database, may_contract: MayContract) -> None:
         with explained(database):
-            brought = bring_to_newest(
+            waits_for = bring_to_newest(
                 self._drivers[tree], database, may_contract=lambda release: may_contract(tree, release)
             )
-        if brought.waits_for is None:
+        if waits_for is None:
             self._contracted.add((tree, database.place))

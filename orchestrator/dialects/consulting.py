@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from sqlalchemy import Connection, Engine
 
-from orchestrator.dialects.mysql_sessions import is_mariadb
+from orchestrator.dialects.mysql_server import is_mariadb
 
 
 @contextmanager

@@ -17,13 +17,13 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import NULLTYPE, TypeEngine
 
-from orchestrator.dialects import dead_servers, mysql_sessions
+from orchestrator.dialects import dead_servers, mysql_holders
 from orchestrator.dialects.consulting import consulting_mysql
+from orchestrator.dialects.dialect import ReadOnly
 from orchestrator.dialects.driver_errors import layers, says_disconnected
-from orchestrator.dialects.endpoints import ReadOnly
 from orchestrator.dialects.holders import Holder
 from orchestrator.dialects.mysql_roles import MySQLRoles
-from orchestrator.dialects.mysql_sessions import code_of, is_mariadb
+from orchestrator.dialects.mysql_server import code_of, is_mariadb
 from orchestrator.dialects.mysql_tagged import MySQLTagged
 from orchestrator.dialects.mysql_triggers import MySQLTriggers
 from orchestrator.dialects.mysql_values import as_bytes, as_stored, differ
@@ -270,11 +270,11 @@ class MySQL:
         """By table where the server tells (MySQL; MariaDB with its plugin metadata_lock_info), else every session of
         this database with an open transaction, any of which may be it. Without the PROCESS privilege only our own
         user's sessions are seen."""
-        return mysql_sessions.lock_holders(connection, tables, waiting=waiting)
+        return mysql_holders.lock_holders(connection, tables, waiting=waiting)
 
     def end_idle_session(self, connection: Connection, holder: Holder, idle_seconds: float) -> bool:
         """The server has no way to end a session only if it idles: between the last look and the end it may go on."""
-        return mysql_sessions.end_idle(connection, holder, idle_seconds)
+        return mysql_holders.end_idle(connection, holder, idle_seconds)
 
     @contextmanager
     def writing(self, engine: Engine) -> Iterator[Connection]:

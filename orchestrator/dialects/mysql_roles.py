@@ -11,7 +11,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.dialects.driver_errors import layers
-from orchestrator.dialects.mysql_sessions import code_of, is_mariadb
+from orchestrator.dialects.mysql_server import code_of, is_mariadb
 from orchestrator.dialects.roles import SeenRole, own_role
 from orchestrator.domain.errors import Forbidden
 from orchestrator.domain.roles import RoleSession

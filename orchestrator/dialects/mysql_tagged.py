@@ -10,10 +10,12 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.dialects.driver_errors import layers
-from orchestrator.dialects.mysql_sessions import code_of, may_not_end
+from orchestrator.dialects.mysql_server import code_of, is_mariadb
 from orchestrator.dialects.tagged import TaggedSession
+from orchestrator.domain.errors import Forbidden
 
 _NO_SUCH_SESSION = 1094
+_MAY_NOT_END = frozenset({1095, 1227})
 _CLOCK_SECONDS = 2.0
 """A server tells since when it is up in whole seconds."""
 
@@ -51,18 +53,35 @@ class MySQLTagged:
     def end(self, connection: Connection, session: TaggedSession) -> bool:
         """Only the server's word that there is no session of that number counts as its end: others' sessions may be
         hidden from us."""
-        if not _is_anothers(connection, session):
-            try:
-                connection.exec_driver_sql(f"KILL {int(session.number)}")
-                return True
-            except (SQLAlchemyError, DBError) as error:
-                if not any(code_of(layer) == _NO_SUCH_SESSION for layer in layers(error)):
-                    refusal = may_not_end(connection, error, session.number)
-                    if refusal is None:
-                        raise
-                    raise refusal from error
+        if not _is_anothers(connection, session) and kill(connection, session.number):
+            return True
         connection.execute(_FORGET, {"member": session.member, "session": session.number, "tag": session.tag})
         return False
+
+
+def kill(connection: Connection, session: int) -> bool:
+    """End the session of that number. Returns whether there was one.
+
+    Raises `Forbidden` (code `session_stays`) where the user may not.
+    """
+    try:
+        connection.exec_driver_sql(f"KILL {int(session)}")
+    except (SQLAlchemyError, DBError) as error:
+        codes = {code_of(layer) for layer in layers(error)}
+        if _NO_SUCH_SESSION in codes:
+            return False
+        if not codes & _MAY_NOT_END:
+            raise
+        user = connection.execute(text("SELECT CURRENT_USER()")).scalar_one()
+        name, _, host = str(user).rpartition("@")
+        right = "CONNECTION ADMIN" if is_mariadb(connection) else "CONNECTION_ADMIN"
+        raise Forbidden(
+            "session_stays",
+            f"user {user} may not end it",
+            remedy=f"To let it: GRANT {right} ON *.* TO '{name}'@'{host}';",
+            session=session,
+        ) from error
+    return True
 
 
 def _is_anothers(connection: Connection, session: TaggedSession) -> bool:

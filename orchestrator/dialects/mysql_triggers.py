@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from orchestrator.dialects.mysql_sessions import is_mariadb
+from orchestrator.dialects.mysql_server import is_mariadb
 from orchestrator.dialects.triggers import (
     ColumnFacts,
     DefaultKind,

@@ -8,7 +8,6 @@ from contextlib import ExitStack, contextmanager
 from decimal import Decimal
 from typing import Any
 
-import psycopg
 import sqlalchemy as sa
 from oslo_db.exception import DBError
 from sqlalchemy import URL, Column, ColumnElement, Connection, Engine, Table, event, text
@@ -19,11 +18,11 @@ from sqlalchemy.types import NULLTYPE, TypeEngine
 from orchestrator.dialects import postgresql_holders
 from orchestrator.dialects.consulting import consulting_postgresql
 from orchestrator.dialects.dead_servers import LIBPQ_OPTIONS
+from orchestrator.dialects.dialect import ReadOnly
 from orchestrator.dialects.driver_errors import layers, says_disconnected
-from orchestrator.dialects.endpoints import ReadOnly
 from orchestrator.dialects.holders import Holder
 from orchestrator.dialects.postgresql_roles import PostgreSQLRoles
-from orchestrator.dialects.postgresql_sessions import PostgreSQLTagged
+from orchestrator.dialects.postgresql_tagged import PostgreSQLTagged
 from orchestrator.dialects.postgresql_triggers import PostgreSQLTriggers
 from orchestrator.dialects.row_order import whole
 from orchestrator.dialects.triggers import Triggers
@@ -408,5 +407,7 @@ def _says_away(error: BaseException) -> bool:
     state = getattr(error, "sqlstate", None)
     if isinstance(state, str):
         return state.startswith("08") or state in _DISCONNECTED_STATES
-    # psycopg raises its connection failures (refused, wrong password, unknown host) without a state.
+    import psycopg  # slow to import: where there is no PostgreSQL, nobody needs it
+
+    # It raises its connection failures (refused, wrong password, unknown host) without a state.
     return type(error) in (psycopg.OperationalError, psycopg.errors.ConnectionTimeout)

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from orchestrator.dialects.holders import RUNNING, Holder, describe, shortened
-from orchestrator.dialects.postgresql_sessions import may_not_end
+from orchestrator.dialects.postgresql_tagged import may_not_end
 
 # Who waits behind somebody else who waits is not to blame: the blockers of blockers are asked for too.
 _BLOCKERS = """

@@ -12,7 +12,7 @@ from orchestrator.domain.errors import Invalid, Unavailable
 from orchestrator.domain.roles import RoleSession
 
 if TYPE_CHECKING:
-    from orchestrator.dialects import Database
+    from orchestrator.dialects.database import Database
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,8 @@ import sqlalchemy as sa
 from sqlalchemy import URL, Column, ColumnElement, Connection, Engine, Table, event, text
 from sqlalchemy.types import NULLTYPE
 
+from orchestrator.dialects.dialect import ReadOnly
 from orchestrator.dialects.driver_errors import layers, says_disconnected
-from orchestrator.dialects.endpoints import ReadOnly
 from orchestrator.dialects.holders import Holder
 from orchestrator.dialects.roles import NoRoles
 from orchestrator.dialects.row_order import whole

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from orchestrator.domain.errors import Forbidden, OrchestratorError, Unavailable
 
 if TYPE_CHECKING:
-    from orchestrator.dialects import Database
+    from orchestrator.dialects.database import Database
 
 MARK_LENGTH = 32
 """So many digits of a tag tell its sessions: as many as an epoch has bits, and few enough for a session's name."""

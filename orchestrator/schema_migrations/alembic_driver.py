@@ -24,9 +24,9 @@ from orchestrator.schema_migrations.manifest import MANIFEST_NAME, load_manifest
 from orchestrator.schema_migrations.mending import gone, losses
 from orchestrator.schema_migrations.old_shape import OldThing, refuse_missing_rights, refuse_unsealable
 from orchestrator.schema_migrations.online_context import commits_alone
-from orchestrator.schema_migrations.phase_guard import Novelty, Warning_, judge_revision
-from orchestrator.schema_migrations.places import refused
-from orchestrator.schema_migrations.recording import GUARD_DIALECT, Recording, record, untold
+from orchestrator.schema_migrations.phase_guard import Novelty, Warning_
+from orchestrator.schema_migrations.recording import Recordings, untold
+from orchestrator.schema_migrations.release_guard import judge_release
 from orchestrator.schema_migrations.runner import PlannedRevision, Position, Runner
 from orchestrator.schema_migrations.sealing import NO_TRIGGERS, PlannedTrigger, Sealing, seal_state
 from orchestrator.schema_migrations.step_plan import (
@@ -37,10 +37,8 @@ from orchestrator.schema_migrations.step_plan import (
     plan_adoption,
     plan_install,
     plan_step,
-    refuse_other_stage,
 )
 from orchestrator.schema_migrations.sync_definitions import left_standing
-from orchestrator.schema_migrations.sync_rules import refuse_sync_triggers
 from orchestrator.schema_migrations.tree import STAGES, Revision, Tree
 from orchestrator.schema_migrations.waiting import Patience
 
@@ -69,7 +67,7 @@ class AlembicDriver:
         patience = patience or Patience()
         self._runner = Runner(self.tree, version_table=version_table, patience=patience, sleep=sleep)
         self._sealing = Sealing(schema, patience, sleep=sleep)
-        self._recordings: dict[tuple[str, str], Recording] = {}
+        self._recordings = Recordings(self.tree)
         self._judged: dict[str, tuple[Warning_, ...]] = {}
 
     def check(self, release: str) -> tuple[Warning_, ...]:
@@ -78,7 +76,7 @@ class AlembicDriver:
         Raises `MigrationRefused` with file, line and remedy for the first change that breaks a rule of its stage.
         """
         if release not in self._judged:
-            self._judged[release] = tuple(self._judge(self.releases[release]))
+            self._judged[release] = tuple(judge_release(self.tree, self._recordings, self.releases[release]))
         return self._judged[release]
 
     def check_database(self, database: Database, release: str) -> None:
@@ -191,7 +189,7 @@ class AlembicDriver:
         revision: Revision,
     ) -> None:
         if step is Step.CONTRACT:
-            recording = self._recording(revision, database.dialect.name)
+            recording = self._recordings.of(revision, database.dialect.name)
             self._sealing.make_way(connection, database, release, recording, owner_epoch)
 
     def _settle(
@@ -288,7 +286,7 @@ class AlembicDriver:
 
     def _refuse_untold(self, todo: tuple[Revision, ...], database: Database) -> None:
         for revision in todo:
-            recording = self._recording(revision, database.dialect.name)
+            recording = self._recordings.of(revision, database.dialect.name)
             if recording.control is not None:
                 raise recording.control
             for raw in recording.untold:
@@ -303,7 +301,7 @@ class AlembicDriver:
             applied = self.tree.applied(self._read(database, connection).versions).ids
             expected = self._expectations(release, applied, database)
             dialect = database.dialect.name
-            found = losses(connection, expected, lambda revision: self._recording(self.tree[revision], dialect))
+            found = losses(connection, expected, lambda revision: self._recordings.of(self.tree[revision], dialect))
         if found:
             raise gone(database.name, found, lambda revision: self.tree[revision])
 
@@ -311,7 +309,7 @@ class AlembicDriver:
         creates_it = any(
             change.act is Act.CREATE_TABLE and change.table == tables.steps.name
             for revision in todo[:1]
-            for change in self._recording(revision).changes
+            for change in self._recordings.of(revision).changes
         )
         if reading.journal is None and not creates_it and todo:
             raise Conflict(
@@ -343,7 +341,7 @@ class AlembicDriver:
     def _syncs(self, release: Release, database: Database) -> tuple[SyncTrigger, ...]:
         """The sync triggers that the release's expand revisions leave behind."""
         own = self.tree.own(release, Stage.EXPAND)
-        changes = (each for revision in own for each in self._recording(revision, database.dialect.name).changes)
+        changes = (each for revision in own for each in self._recordings.of(revision, database.dialect.name).changes)
         return tuple(change.sync for change in left_standing(changes).values() if change.sync is not None)
 
     def _there(self, release: Release, stage: Stage, applied: frozenset[str], reading: Reading) -> bool:
@@ -353,16 +351,10 @@ class AlembicDriver:
 
     # -- what revisions do ---------------------------------------------------------------------------------------------
 
-    def _recording(self, revision: Revision, dialect: str = GUARD_DIALECT) -> Recording:
-        key = (revision.id, dialect)
-        if key not in self._recordings:
-            self._recordings[key] = record(self.tree, revision, dialect=dialect)
-        return self._recordings[key]
-
     def _folded(self, revisions: Iterable[Revision], database: Database) -> ExpectedCatalog:
         catalog = ExpectedCatalog()
         for revision in revisions:
-            catalog.add(revision.id, self._recording(revision, database.dialect.name).changes)
+            catalog.add(revision.id, self._recordings.of(revision, database.dialect.name).changes)
         return catalog
 
     def _expectations(self, release: Release, applied: frozenset[str], database: Database) -> tuple[Expectation, ...]:
@@ -386,7 +378,7 @@ class AlembicDriver:
 
     def _leaving(self, revisions: Iterable[Revision]) -> frozenset[str]:
         """Those that leave their transaction, and those of which it is not known."""
-        recordings = ((each.id, self._recording(each)) for each in revisions)
+        recordings = ((each.id, self._recordings.of(each)) for each in revisions)
         return frozenset(id for id, each in recordings if each.leaves_transaction or each.stop is not None)
 
     def _planned(self, revision: Revision, todo: tuple[Revision, ...]) -> PlannedRevision:
@@ -396,7 +388,7 @@ class AlembicDriver:
             stage=revision.stage.value,
             file=str(revision.file),
             summary=revision.summary,
-            changes=tuple(change.sentence for change in self._recording(revision).changes),
+            changes=tuple(change.sentence for change in self._recordings.of(revision).changes),
             pulled_in_by=puller,
             acknowledged=revision.acknowledged,
         )
@@ -413,78 +405,11 @@ class AlembicDriver:
             finished_at=now,
         )
 
-    # -- judging -------------------------------------------------------------------------------------------------------
-
-    def _judge(self, release: Release) -> Iterable[Warning_]:
-        self._refuse_crossing(release)
-        novelty = Novelty()
-        for stage in STAGES:
-            for revision in self.tree.own(release, stage):
-                recording = self._recording(revision)
-                if recording.control is not None:
-                    raise recording.control
-                yield from judge_revision(recording, novelty)
-        self._refuse_tight_old_shape(release)
-        self._refuse_sync_triggers(release)
-        yield from self._undeclared_drops(release)
-
-    def _refuse_crossing(self, release: Release) -> None:
-        """A step of a release that would pull in revisions of the other stage can never run; say so at once."""
-        earlier = self.tree.earlier(release)
-        done = self.tree.ids(self.tree.heads(earlier)) if earlier is not None else frozenset()
-        for stage in STAGES:
-            head = self.tree.head(release, stage)
-            if head is not None:
-                todo = tuple(each for each in self.tree.closure([head]) if each.id not in done)
-                refuse_other_stage(todo, stage, release)
-                done |= frozenset(each.id for each in todo)
-
-    def _refuse_tight_old_shape(self, release: Release) -> None:
-        """New code ends up writing only the new shape: its INSERTs leave the old columns out."""
-        catalog = ExpectedCatalog()
-        head = self.tree.head(release, Stage.EXPAND)
-        for revision in self.tree.closure([head] if head is not None else []):
-            catalog.add(revision.id, self._recording(revision).changes)
-        for shape in release.old_shape:
-            table, _, column = shape.partition(".")
-            expected = catalog.column(table, column) if column else None
-            if expected is None or not expected.present or expected.nullable is not False or expected.has_default:
-                continue
-            raise refused(
-                "old_shape_not_loosened",
-                self.tree.manifest.place(release.name, "old_shape"),
-                f"release {release.name} stops writing {shape}, which is NOT NULL without a default "
-                f"({expected.place}): its INSERTs would fail",
-                remedy=f"Let an expand revision of release {release.name} make it nullable or give it a default.",
-                release=release.name,
-            )
-
-    def _refuse_sync_triggers(self, release: Release) -> None:
-        own = [
-            (revision, change)
-            for revision in self.tree.own(release, Stage.EXPAND)
-            for change in self._recording(revision).changes
-        ]
-        refuse_sync_triggers(self.tree.manifest, release, own)
-
-    def _undeclared_drops(self, release: Release) -> Iterable[Warning_]:
-        declared = set(release.old_shape)
-        for revision in self.tree.own(release, Stage.CONTRACT):
-            for change in self._recording(revision).changes:
-                known = {change.table, change.subject, f"{change.table}.{change.name}"}
-                if declared and change.act in (Act.DROP_TABLE, Act.DROP_COLUMN) and not declared & known:
-                    yield Warning_(
-                        revision.id,
-                        change.place,
-                        f"{change.sentence}: old_shape of release {release.name} does not list it",
-                        f"Add it to old_shape ({self.tree.manifest.place(release.name, 'old_shape')}).",
-                    )
-
     def _novelty_before(self, release: Release, todo: tuple[Revision, ...], database: Database) -> Novelty:
         """What the release had added before these revisions run."""
         novelty = Novelty()
         running = {revision.id for revision in todo}
         for revision in self.tree.own(release, Stage.EXPAND):
             if revision.id not in running:
-                novelty.note(self._recording(revision, database.dialect.name).changes)
+                novelty.note(self._recordings.of(revision, database.dialect.name).changes)
         return novelty

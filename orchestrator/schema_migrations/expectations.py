@@ -63,9 +63,9 @@ class ExpectedCatalog:
         wanted = None if revisions is None else set(revisions)
         return tuple(each for each in self._expected.values() if wanted is None or each.revision in wanted)
 
-    def column(self, table: str, column: str) -> Expectation | None:
-        """What is expected of a column in the default schema, None if nothing was ever said."""
-        return self._expected.get((Thing.COLUMN, None, table, column, ()))
+    def column(self, schema: str | None, table: str, column: str) -> Expectation | None:
+        """What is expected of a column, None if nothing was ever said. `schema` None is the default one."""
+        return self._expected.get((Thing.COLUMN, schema, table, column, ()))
 
     def _add(self, revision: str, change: Change) -> None:  # noqa: PLR0912  # one case per kind of change
         match change.act:

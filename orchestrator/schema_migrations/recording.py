@@ -130,6 +130,21 @@ def record(tree: Tree, revision: Revision, *, dialect: str = GUARD_DIALECT) -> R
     )
 
 
+class Recordings:
+    """The recordings of a tree's revisions, each made once for each kind of database."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+        self._made: dict[tuple[str, str], Recording] = {}
+
+    def of(self, revision: Revision, dialect: str = GUARD_DIALECT) -> Recording:
+        """What this revision does on that kind."""
+        key = (revision.id, dialect)
+        if key not in self._made:
+            self._made[key] = record(self._tree, revision, dialect=dialect)
+        return self._made[key]
+
+
 def untold(revision: Revision, place: Place, text: str) -> MigrationRefused:
     """The refusal of a statement of which nobody could tell whether it took effect, if its sender died."""
     return refused(

@@ -18,8 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from orchestrator.bookkeeping import journal
 from orchestrator.bookkeeping.journal import JournalEntry, JournalState
 from orchestrator.bookkeeping.tables import steps as journal_table
-from orchestrator.dialects import Database
-from orchestrator.dialects.driver_errors import reason
+from orchestrator.dialects import Database, reason
 from orchestrator.dialects.triggers import Standing, standing
 from orchestrator.domain.errors import Conflict, OrchestratorError, StepFailed
 from orchestrator.ports import StepWatch

@@ -12,7 +12,6 @@ from orchestrator.schema_migrations.manifest import Manifest
 from orchestrator.schema_migrations.old_shape import OldThing
 from orchestrator.schema_migrations.places import refused
 from orchestrator.schema_migrations.sync_definitions import left_standing
-from orchestrator.schema_migrations.tree import Revision
 
 _HARMLESS = (
     Act.CREATE_SYNC_TRIGGER,
@@ -24,12 +23,11 @@ _HARMLESS = (
 )
 
 
-def refuse_sync_triggers(manifest: Manifest, release: Release, own: Sequence[tuple[Revision, Change]]) -> None:
+def refuse_sync_triggers(manifest: Manifest, release: Release, changes: Sequence[Change]) -> None:
     """Raise `MigrationRefused`, with file and line, where the release and its sync triggers do not fit together.
 
-    `own` are the changes that its expand revisions make, in their order.
+    `changes` are those that its expand revisions make, in their order.
     """
-    changes = [change for _, change in own]
     standing = left_standing(changes)
     if release.in_step_by is InStepBy.TRIGGERS and not standing:
         raise refused(

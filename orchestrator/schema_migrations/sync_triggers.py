@@ -11,7 +11,8 @@ from oslo_db.exception import DBError
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from orchestrator.dialects import reason, triggers_of
+from orchestrator.dialects import reason
+from orchestrator.dialects.database import triggers_of
 from orchestrator.dialects.triggers import (
     Piece,
     PieceKind,

@@ -13,7 +13,8 @@ import sqlalchemy as sa
 from oslo_db.exception import DBError
 from sqlalchemy.exc import SQLAlchemyError
 
-from orchestrator.dialects import Database, Holder, reason
+from orchestrator.dialects import Database, reason
+from orchestrator.dialects.holders import Holder
 from orchestrator.domain.errors import OrchestratorError, StepFailed, Unavailable
 from orchestrator.ports import StepWatch
 

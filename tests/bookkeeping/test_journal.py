@@ -4,7 +4,7 @@ from orchestrator.bookkeeping import journal
 from orchestrator.bookkeeping.journal import JournalEntry, JournalState
 from orchestrator.bookkeeping.tables import steps
 from orchestrator.dialects import Database
-from orchestrator.schema_migrations.bookkeeping_schema import prepare
+from orchestrator.schema_migrations.own_tables import prepare
 
 
 def test_each_claim_changes_the_row(database: Database) -> None:

@@ -31,7 +31,7 @@ def loaded(tmp_path: Path, text: str) -> tuple[InventorySettings, ...]:
     (tmp_path / "migrations").mkdir(exist_ok=True)
     file = tmp_path / "orchestrator.conf"
     file.write_text(PLACE + text)
-    return load([file]).schema("nova_cell").inventories
+    return load([file]).schemas[0].inventories
 
 
 def test_section_is_read(tmp_path: Path) -> None:

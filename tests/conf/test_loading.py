@@ -54,7 +54,7 @@ def test_a_minimal_configuration_has_every_default(write: Write, tmp_path: Path)
     assert (settings.cycle_seconds, settings.parallel, settings.leadership_ttl_seconds) == (1.0, 8, 10.0)
     assert (settings.batch_rows, settings.batch_pause_seconds) == (1000, 0.0)
     (schema,) = settings.schemas
-    assert schema is settings.schema("inventory")
+    assert schema.name == "inventory"
     assert [(each.name, each.connection) for each in schema.databases] == [
         ("inventory", "sqlite:////tmp/inventory.sqlite")
     ]
@@ -68,7 +68,7 @@ def test_a_minimal_configuration_has_every_default(write: Write, tmp_path: Path)
 
 def test_relative_paths_count_from_the_file_that_names_them(write: Write, tmp_path: Path) -> None:
     settings = load([write(MINIMAL)])
-    assert settings.schema("inventory").migrations == tmp_path / "migrations"
+    assert settings.schemas[0].migrations == tmp_path / "migrations"
     assert settings.state_dir == tmp_path / "state"
 
 
@@ -90,27 +90,27 @@ def test_databases_keep_the_order_of_the_configuration(write: Write) -> None:
             )
         ]
     )
-    assert [each.name for each in settings.schema("nova_cell").databases] == ["b", "a"]
+    assert [each.name for each in settings.schemas[0].databases] == ["b", "a"]
 
 
 def test_a_schema_overrides_the_sites_policy(write: Write) -> None:
     text = MINIMAL + "approve = contracted, write_new\nsoak_seconds = 5\n[policy]\napprove =\nsoak_seconds = 9\n"
-    assert load([write(text)]).schema("inventory").end_idle_blockers_after_seconds is None
+    assert load([write(text)]).schemas[0].end_idle_blockers_after_seconds is None
     text += "end_idle_blockers_after_seconds = 300\n"
-    assert load([write(text)]).schema("inventory").end_idle_blockers_after_seconds == 300
-    schema = load([write(text)]).schema("inventory")
+    assert load([write(text)]).schemas[0].end_idle_blockers_after_seconds == 300
+    schema = load([write(text)]).schemas[0]
     assert (schema.approve, schema.soak_seconds) == ((Phase.WRITE_NEW, Phase.CONTRACTED), 5.0)
-    schema = load([write(MINIMAL + "[policy]\napprove =\nsoak_seconds = 9\n")]).schema("inventory")
+    schema = load([write(MINIMAL + "[policy]\napprove =\nsoak_seconds = 9\n")]).schemas[0]
     assert (schema.approve, schema.soak_seconds) == ((), 9.0)
 
 
 def test_waves_are_the_schemas_or_else_the_sites(write: Write) -> None:
-    assert load([write(MINIMAL)]).schema("inventory").waves == EVERYBODY_AT_ONCE
+    assert load([write(MINIMAL)]).schemas[0].waves == EVERYBODY_AT_ONCE
     site = "[policy]\nwaves = api; worker\ncanary = 10%\nwave_soak_seconds = 60\n"
-    schema = load([write(MINIMAL + site)]).schema("inventory")
+    schema = load([write(MINIMAL + site)]).schemas[0]
     assert schema.waves == Waves((("api",), ("worker",)), Canary(percent=10.0), 60.0)
     own = MINIMAL + "waves = worker; api, mailer\ncanary = 2\nwave_soak_seconds = 0\n" + site
-    assert load([write(own)]).schema("inventory").waves == Waves((("worker",), ("api", "mailer")), Canary(2), 0.0)
+    assert load([write(own)]).schemas[0].waves == Waves((("worker",), ("api", "mailer")), Canary(2), 0.0)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_a_command_schema_carries_what_its_tool_needs(write: Write, tmp_path: Pa
         "driver = command\npreset = keystone\ncommand_prefix = docker exec 'key stone'\n"
         "config_file = keystone.conf\nenvironment = LANG=C\nenvironment = OPTS=a=b\n"
     )
-    schema = load([write(text)]).schema("inventory")
+    schema = load([write(text)]).schemas[0]
     assert (schema.driver, schema.preset) == ("command", "keystone")
     assert schema.command_prefix == ("docker", "exec", "key stone")
     assert schema.config_file == tmp_path / "keystone.conf"
@@ -297,7 +297,7 @@ def test_another_address_is_fine_with_tokens(write: Write, tmp_path: Path) -> No
 
 def test_members_of_a_cluster_belong_to_one_database(write: Write) -> None:
     one = MINIMAL + "members = mysql://a/x\nmembers = mysql://b/x\n"
-    (database,) = load([write(one)]).schema("inventory").databases
+    (database,) = load([write(one)]).schemas[0].databases
     assert database.members == ("mysql://a/x", "mysql://b/x")
     assert "mysql" not in repr(database)
     several = MINIMAL.replace("connection = sqlite:////tmp/inventory.sqlite", "databases = one") + (
@@ -305,5 +305,5 @@ def test_members_of_a_cluster_belong_to_one_database(write: Write) -> None:
     )
     assert refusal(write(several)).code == "option_ambiguous"
     several = several.replace("members = mysql://a/x\n", "", 1)
-    (database,) = load([write(several)]).schema("inventory").databases
+    (database,) = load([write(several)]).schemas[0].databases
     assert database.members == ("mysql://b/x",)

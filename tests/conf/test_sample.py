@@ -66,7 +66,7 @@ def test_the_documented_example_is_one_that_loads(tmp_path: Path) -> None:
     settings = load([file])
     assert [schema.name for schema in settings.schemas] == ["inventory", "nova_cell", "keystone"]
     assert [len(schema.databases) for schema in settings.schemas] == [1, 2, 1]
-    assert settings.schema("keystone").command_prefix == ("docker", "exec", "keystone")
+    assert settings.schemas[2].command_prefix == ("docker", "exec", "keystone")
 
 
 def test_every_option_says_what_it_is_for() -> None:

@@ -8,8 +8,8 @@ from typing import cast
 import pytest
 import sqlalchemy as sa
 
-from orchestrator.dialects import Database, Holder
-from orchestrator.dialects.holders import describe, lasting, shortened
+from orchestrator.dialects import Database
+from orchestrator.dialects.holders import Holder, describe, lasting, shortened
 from orchestrator.domain.errors import Forbidden
 from tests.daemon.daemons import until
 from tests.waiting_rooms import until_idle

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import sqlalchemy as sa
 
-from orchestrator.dialects import Database, mysql_sessions
+from orchestrator.dialects import Database, mysql_holders
 from orchestrator.domain.errors import Unavailable
 from tests.waiting_rooms import until_idle
 
@@ -65,8 +65,8 @@ def test_table_that_is_in_use_is_transient_and_its_user_is_named(
         assert caught.value.code == "database_busy"
         assert "Lock wait timeout exceeded" in caught.value.message
         # A server without the plugin knows transactions, not their tables.
-        unknown = mysql_sessions._HOLDERS_MARIADB.replace("lock_info", "unknown")
-        monkeypatch.setattr(mysql_sessions, "_HOLDERS_MARIADB", unknown)
+        unknown = mysql_holders._HOLDERS_MARIADB.replace("lock_info", "unknown")
+        monkeypatch.setattr(mysql_holders, "_HOLDERS_MARIADB", unknown)
         (found,) = until_idle(lambda: database.dialect.lock_holders(asker, ["customers"]))
         assert found.sentence.startswith(f"session {number} idle in transaction for ")
         assert "(user root from localhost; its transaction began " in found.sentence

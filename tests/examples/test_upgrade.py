@@ -14,7 +14,7 @@ from orchestrator.dialects import Database
 from orchestrator.domain.ladder import Phase, Step
 from orchestrator.domain.view import Copy, MigrationState
 from orchestrator.schema_migrations.alembic_driver import AlembicDriver
-from orchestrator.schema_migrations.bookkeeping_schema import prepare
+from orchestrator.schema_migrations.own_tables import prepare
 
 UPGRADE = 1
 

@@ -15,8 +15,8 @@ from orchestrator.dialects import Database
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.domain.ladder import Step
 from orchestrator.schema_migrations.alembic_driver import AlembicDriver
-from orchestrator.schema_migrations.bookkeeping_schema import prepare
 from orchestrator.schema_migrations.last_words import LastWords
+from orchestrator.schema_migrations.own_tables import prepare
 from tests.dying import when_free
 from tests.galera.cluster import Cluster, Node
 from tests.galera.test_steps import Stopped, rows

@@ -15,7 +15,7 @@ from orchestrator.dialects import Database
 from orchestrator.domain.errors import Conflict, OrchestratorError
 from orchestrator.domain.ladder import Step
 from orchestrator.schema_migrations.alembic_driver import AlembicDriver
-from orchestrator.schema_migrations.bookkeeping_schema import prepare
+from orchestrator.schema_migrations.own_tables import prepare
 from orchestrator.store.tables import metadata as state
 from tests.galera.cluster import Cluster, Node
 

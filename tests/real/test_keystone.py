@@ -11,8 +11,8 @@ from orchestrator.conf.settings import SchemaSettings
 from orchestrator.dialects import Database
 from orchestrator.domain.errors import Conflict
 from orchestrator.domain.ladder import Step
-from orchestrator.schema_migrations.bookkeeping_schema import prepare
 from orchestrator.schema_migrations.command_driver import CommandDriver
+from orchestrator.schema_migrations.own_tables import prepare
 from tests.real.conftest import KeystoneManage
 from tests.real.daemon import Daemon
 

@@ -12,7 +12,7 @@ from orchestrator.bookkeeping import journal, operations
 from orchestrator.dialects import Database
 from orchestrator.domain.errors import Conflict, MigrationRefused, StepFailed
 from orchestrator.domain.ladder import Step
-from orchestrator.schema_migrations import bookkeeping_schema
+from orchestrator.schema_migrations import own_tables
 from orchestrator.schema_migrations.alembic_driver import AlembicDriver
 from tests.dying import Killed, dying, when_free
 from tests.prepared import prepare
@@ -534,8 +534,8 @@ def test_own_tables_are_completed_by_the_next_start(
         moment += 1
         database = open_database("test", new_mysql_url())
         with dying(database, moment, every=False) as life:
-            bookkeeping_schema.prepare(database)
-        when_free(partial(bookkeeping_schema.prepare, database))
+            own_tables.prepare(database)
+        when_free(partial(own_tables.prepare, database))
         with database.reading() as connection:
             (entry,) = journal.entries(connection, "orchestrator_bookkeeping")
         assert entry.state is journal.JournalState.DONE

@@ -8,8 +8,8 @@ import pytest
 from orchestrator.dialects import Database
 from orchestrator.domain.errors import MigrationRefused, Never, NotYet
 from orchestrator.schema_migrations.alembic_driver import AlembicDriver
-from orchestrator.schema_migrations.bookkeeping_schema import Brought, begin, bring_to_newest
-from tests.schema_migrations.trees import TreeWriter, execute
+from orchestrator.schema_migrations.own_tables import begin, bring_to_newest
+from tests.schema_migrations.trees import TreeWriter, execute, watched
 
 
 def anything(release: str) -> bool:
@@ -30,16 +30,22 @@ def older_driver(shop: TreeWriter) -> AlembicDriver:
 
 
 def test_contract_of_our_own_tables_waits_until_it_may(shop: TreeWriter, prepared: Database) -> None:
-    assert bring_to_newest(shop.driver(), prepared) == Brought(("e1", "e2", "e3"), waits_for="2")
-    assert bring_to_newest(shop.driver(), prepared) == Brought((), waits_for="2")
-    assert bring_to_newest(shop.driver(), prepared, may_contract=anything) == Brought(("c2",))
+    driver = shop.driver()
+    ran = watched(driver)
+    assert bring_to_newest(driver, prepared) == "2"
+    assert bring_to_newest(driver, prepared) == "2"
+    assert ran == ["e1", "e2", "e3"]
+    assert bring_to_newest(driver, prepared, may_contract=anything) is None
+    assert ran == ["e1", "e2", "e3", "c2"]
 
 
 def test_older_version_goes_on_with_what_a_newer_one_expanded(shop: TreeWriter, prepared: Database) -> None:
     older = older_driver(shop)
-    assert bring_to_newest(older, prepared) == Brought(("e1",))
+    ran = watched(older)
+    assert bring_to_newest(older, prepared) is None
     bring_to_newest(shop.driver(), prepared)
-    assert bring_to_newest(older, prepared) == Brought(())
+    assert bring_to_newest(older, prepared) is None
+    assert ran == ["e1"]
     bring_to_newest(shop.driver(), prepared, may_contract=anything)
     with pytest.raises(Never, match="has removed what this one uses") as refusal:
         bring_to_newest(older, prepared)
@@ -70,7 +76,9 @@ def test_older_version_that_comes_while_a_newer_one_expands_goes_on(
         return run(*args, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(older, "run", just_before)
-    assert bring_to_newest(older, prepared) == Brought(())
+    ran = watched(older)
+    assert bring_to_newest(older, prepared) is None
+    assert ran == []
 
 
 def test_revision_of_another_tree_is_no_newer_version(shop: TreeWriter, prepared: Database) -> None:
@@ -88,4 +96,7 @@ def test_release_after_a_contract_that_may_not_run_waits(shop: TreeWriter, prepa
     with pytest.raises(NotYet, match="cannot be taken to release 3") as refusal:
         bring_to_newest(shop.driver(), prepared)
     assert refusal.value.code == "older_daemon_runs"
-    assert bring_to_newest(shop.driver(), prepared, may_contract=anything) == Brought(("c2", "e4"))
+    driver = shop.driver()
+    ran = watched(driver)
+    assert bring_to_newest(driver, prepared, may_contract=anything) is None
+    assert ran == ["c2", "e4"]

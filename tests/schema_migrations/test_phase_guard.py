@@ -243,11 +243,30 @@ def test_an_old_column_that_would_refuse_new_rows_is_refused(tree: TreeWriter) -
     assert refusal.value.fields["file"] == str(tree.manifest_file)
 
 
+def test_an_old_column_of_a_named_schema_is_judged_too(tree: TreeWriter) -> None:
+    body = 'op.create_table("people", sa.Column("email", sa.String(50), nullable=False), schema="crm")'
+    two_releases(tree, "expand", body, more='old_shape = ["crm.people.email"]')
+
+    with pytest.raises(MigrationRefused, match=r"stops writing crm\.people\.email, which is NOT NULL") as refusal:
+        tree.driver().check("2")
+
+    assert refusal.value.code == "old_shape_not_loosened"
+
+
 def test_an_old_column_that_was_loosened_is_no_obstacle(tree: TreeWriter) -> None:
     body = 'op.alter_column("customers", "email", nullable=True, existing_type=sa.String(50))'
     two_releases(tree, "expand", body, more='old_shape = ["customers.email"]')
 
     tree.driver().check("2")
+
+
+@pytest.mark.parametrize("listed", ["customers.name", "customers", "crm.customers.name", "crm.customers.*"])
+def test_a_drop_in_a_named_schema_that_old_shape_lists_is_no_warning(tree: TreeWriter, listed: str) -> None:
+    two_releases(
+        tree, "contract", 'op.drop_column("customers", "name", schema="crm")', more=f'old_shape = ["{listed}"]'
+    )
+
+    assert tree.driver().check("2") == ()
 
 
 def test_a_drop_that_old_shape_does_not_list_is_a_warning(tree: TreeWriter) -> None:

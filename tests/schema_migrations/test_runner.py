@@ -483,7 +483,7 @@ def test_two_databases_are_migrated_at_the_same_time(
     shop: TreeWriter, new_database_url: Callable[[], str], open_database: Callable[[str, str], Database]
 ) -> None:
     """Alembic keeps one set of operations per process; each thread has its own here."""
-    from orchestrator.schema_migrations.bookkeeping_schema import prepare
+    from orchestrator.schema_migrations.own_tables import prepare
 
     databases = [open_database(f"cell{number}", new_database_url()) for number in range(3)]
     driver = shop.driver()

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent, indent
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -55,6 +56,20 @@ class TreeWriter:
 
     def driver(self, *, sleep: Callable[[float], None] = lambda seconds: None) -> AlembicDriver:
         return AlembicDriver(self.directory, schema="shop", patience=IMPATIENT, sleep=sleep)
+
+
+def watched(driver: AlembicDriver) -> list[str]:
+    """The revisions that this driver runs from now on, in their order."""
+    ran: list[str] = []
+    run = driver.run
+
+    def note(*args: Any, **options: Any) -> tuple[str, ...]:
+        found = run(*args, **options)
+        ran.extend(found)
+        return found
+
+    driver.run = note  # type: ignore[method-assign]
+    return ran
 
 
 def columns(database: Database, table: str) -> set[str]:

@@ -11,9 +11,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
 
 from orchestrator.bookkeeping import journal
 from orchestrator.bookkeeping.tables import VERSION_TABLE
@@ -30,18 +28,8 @@ _ATTEMPTS = 60
 _STUMBLES = 6
 _PAUSE_SECONDS = 0.5
 
-T = TypeVar("T")
-
 MayContract = Callable[[str], bool]
 """Whether nobody needs any more what the contract revisions of that release remove."""
-
-
-@dataclass(frozen=True, slots=True)
-class Brought:
-    """What ran, and the release whose contract revisions may not run yet, None where nothing is left to do."""
-
-    ran: tuple[str, ...]
-    waits_for: str | None = None
 
 
 def nobody_asked(release: str) -> bool:
@@ -49,13 +37,13 @@ def nobody_asked(release: str) -> bool:
     return False
 
 
-def prepare(database: Database, *, may_contract: MayContract = nobody_asked) -> Brought:
+def prepare(database: Database, *, may_contract: MayContract = nobody_asked) -> None:
     """Create or update the bookkeeping tables in a database. Repeatable; several processes may do it at once.
 
     Its first revision creates the journal, so it alone runs without an intent. Raises `Unavailable`, `StepFailed`,
     and what `bring_to_newest` raises.
     """
-    return bring_to_newest(bookkeeping_driver(), database, may_contract=may_contract)
+    bring_to_newest(bookkeeping_driver(), database, may_contract=may_contract)
 
 
 def begin(driver: AlembicDriver, database: Database, *, sleep: Callable[[float], None] = time.sleep) -> None:
@@ -69,33 +57,33 @@ def bring_to_newest(
     *,
     may_contract: MayContract = nobody_asked,
     sleep: Callable[[float], None] = time.sleep,
-) -> Brought:
+) -> str | None:
     """Bring a schema that is the orchestrator's own to its newest release, as far as it may be. Waits for others.
 
-    A contract that may not run yet is left for later; before a release that follows it, it is waited for: raises
-    `NotYet` (code `older_daemon_runs`). Raises `Never` (code `daemon_too_old`) where a newer version has contracted.
+    A contract that may not run yet is left for later: its release is returned, None where nothing is left to do. Before
+    a release that follows it, it is waited for: raises `NotYet` (code `older_daemon_runs`). Raises `Never` (code
+    `daemon_too_old`) where a newer version has contracted.
     """
-    return _in_company(driver, database, lambda: _bring(driver, database, may_contract, sleep)) or Brought(())
+    return _in_company(driver, database, lambda: _bring(driver, database, may_contract, sleep))
 
 
 def _bring(
     driver: AlembicDriver, database: Database, may_contract: MayContract, sleep: Callable[[float], None]
-) -> Brought:
-    ran: list[str] = []
+) -> str | None:
     for release in driver.releases.ordered:
-        ran += _run(driver, database, release, Step.EXPAND, sleep)
+        _run(driver, database, release, Step.EXPAND, sleep)
         if not release.has_contract or not driver.plan(database, release.name, Step.CONTRACT):
             continue
         if may_contract(release.name):
-            ran += _run(driver, database, release, Step.CONTRACT, sleep)
+            _run(driver, database, release, Step.CONTRACT, sleep)
         elif release is driver.releases.ordered[-1]:
-            return Brought(tuple(ran), release.name)
+            return release.name
         else:
             raise _stuck(driver, database, release)
-    return Brought(tuple(ran))
+    return None
 
 
-def _in_company(driver: AlembicDriver, database: Database, work: Callable[[], T]) -> T | None:
+def _in_company(driver: AlembicDriver, database: Database, work: Callable[[], str | None]) -> str | None:
     """Do the work, unless a newer version was here: then there is nothing left for this one to do, and None."""
     if _is_newer(driver, database):
         return None
@@ -142,11 +130,11 @@ def _stuck(driver: AlembicDriver, database: Database, release: Release) -> NotYe
 
 def _run(
     driver: AlembicDriver, database: Database, release: Release, step: Step, sleep: Callable[[float], None]
-) -> tuple[str, ...]:
-    return _when_free(partial(driver.run, database, release.name, step, owner_epoch=0), sleep)
+) -> None:
+    _when_free(partial(driver.run, database, release.name, step, owner_epoch=0), sleep)
 
 
-def _when_free(work: Callable[[], tuple[str, ...]], sleep: Callable[[float], None]) -> tuple[str, ...]:
+def _when_free(work: Callable[[], object], sleep: Callable[[float], None]) -> None:
     """Do the work when nobody else is doing it.
 
     On a Galera cluster, whose nodes know nothing of each other's locks, two daemons may be doing it at once. Nothing is
@@ -155,7 +143,8 @@ def _when_free(work: Callable[[], tuple[str, ...]], sleep: Callable[[float], Non
     attempts = stumbles = 0
     while True:
         try:
-            return work()
+            work()
+            return
         except (Conflict, StepFailed) as error:
             is_busy = error.code == "lock_busy"
             attempts, stumbles = attempts + is_busy, stumbles + (not is_busy)

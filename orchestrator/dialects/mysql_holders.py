@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import pymysql
 import sqlalchemy as sa
 from oslo_db.exception import DBError
 from sqlalchemy import Connection, text
@@ -14,10 +13,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.dialects.driver_errors import layers
 from orchestrator.dialects.holders import RUNNING, Holder, describe, shortened
-from orchestrator.domain.errors import Forbidden
+from orchestrator.dialects.mysql_server import code_of, is_mariadb
+from orchestrator.dialects.mysql_tagged import kill
 
-_NO_SUCH_SESSION = 1094
-_MAY_NOT_END = frozenset({1095, 1227})
 _DENIED_OR_MISSING = frozenset({1044, 1109, 1142, 1143, 1146, 1227})
 
 _SESSION = """
@@ -88,44 +86,7 @@ def end_idle(connection: Connection, holder: Holder, idle_seconds: float) -> boo
     values = {"id": holder.session, "seconds": math.ceil(idle_seconds)}
     if not connection.execute(_STILL_IDLE, values).scalar_one():
         return False
-    try:
-        connection.exec_driver_sql(f"KILL {int(holder.session)}")
-    except (SQLAlchemyError, DBError) as error:
-        codes = {code_of(layer) for layer in layers(error)}
-        if _NO_SUCH_SESSION in codes:
-            return False
-        refusal = may_not_end(connection, error, holder.session)
-        if refusal is None:
-            raise
-        raise refusal from error
-    return True
-
-
-def may_not_end(connection: Connection, error: BaseException, session: int) -> Forbidden | None:
-    """The refusal to end a session, in our words; None for every other error."""
-    if not any(code_of(layer) in _MAY_NOT_END for layer in layers(error)):
-        return None
-    user = connection.execute(text("SELECT CURRENT_USER()")).scalar_one()
-    name, _, host = str(user).rpartition("@")
-    right = "CONNECTION ADMIN" if is_mariadb(connection) else "CONNECTION_ADMIN"
-    return Forbidden(
-        "session_stays",
-        f"user {user} may not end it",
-        remedy=f"To let it: GRANT {right} ON *.* TO '{name}'@'{host}';",
-        session=session,
-    )
-
-
-def is_mariadb(connection: Connection) -> bool:
-    """Whether the server is MariaDB and not MySQL."""
-    return bool(getattr(connection.dialect, "is_mariadb", False))
-
-
-def code_of(error: BaseException) -> int | None:
-    """The server's or the driver's number of an error."""
-    if isinstance(error, pymysql.err.MySQLError) and error.args and isinstance(error.args[0], int):
-        return error.args[0]
-    return None
+    return kill(connection, holder.session)
 
 
 def _holder(row: Any, *, certain: bool) -> Holder:
