@@ -56,7 +56,7 @@ def explored(world: World, *, processes: int, daemons: int) -> Explorer:
     return explorer
 
 
-@pytest.mark.parametrize("in_step_by", [InStepBy.CLIENT, InStepBy.SERVICE])
+@pytest.mark.parametrize("in_step_by", [InStepBy.CLIENT, pytest.param(InStepBy.SERVICE, marks=wide)])
 def test_two_processes_and_two_daemons_never_break_an_invariant(in_step_by: InStepBy) -> None:
     explored(World(in_step_by), processes=2, daemons=2)
 

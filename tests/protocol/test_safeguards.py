@@ -331,6 +331,7 @@ HELD_BY_ANOTHER = (
 )  # fmt: skip
 
 
+@pytest.mark.protocol
 @pytest.mark.parametrize("case", HELD_BY_ANOTHER, ids=lambda case: case.safeguard)
 def test_a_second_safeguard_holds(case: Without, monkeypatch: pytest.MonkeyPatch) -> None:
     assert case.explore(monkeypatch) is None

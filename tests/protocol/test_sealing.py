@@ -433,6 +433,7 @@ HELD_BY_ANOTHER = (
 )  # fmt: skip
 
 
+@pytest.mark.protocol
 @pytest.mark.parametrize("case", each_of(HELD_BY_ANOTHER))
 def test_a_second_safeguard_holds(case: Without, monkeypatch: pytest.MonkeyPatch) -> None:
     assert case.explore(monkeypatch) is None

@@ -48,6 +48,7 @@ def test_the_last_rung_is_told_in_waves_where_it_ends_an_upgrade() -> None:
     assert explorer.unreachable(Status.COMPLETED, among=lambda up: not up.cancelling) is None
 
 
+@pytest.mark.protocol
 def test_completion_and_cancellation_stay_reachable() -> None:
     explorer = explored(WavedWorld(steers_to=TO_BASE), processes=1, daemons=1)
     assert explorer.unreachable(Status.COMPLETED, among=lambda up: not up.cancelling) is None
@@ -162,6 +163,7 @@ HELD_BY_ANOTHER = (
 )  # fmt: skip
 
 
+@pytest.mark.protocol
 @pytest.mark.parametrize("case", HELD_BY_ANOTHER, ids=lambda case: case.safeguard)
 def test_a_second_safeguard_holds(case: Without, monkeypatch: pytest.MonkeyPatch) -> None:
     assert case.explore(monkeypatch) is None
