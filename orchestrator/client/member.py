@@ -317,15 +317,20 @@ class Member:
         lease = self._book.lease
         return None if lease is None else Credentials(self._identity, hashed(lease.epoch), self._book.acked)
 
-    def check_transaction(self) -> None:
-        """Raise `NotAMember` outside a transaction, and `LeaseLost` unless the lease holds now."""
+    def check_transaction(self) -> int:
+        """Raise `NotAMember` outside a transaction, and `LeaseLost` unless the lease holds now.
+
+        Returns a number that is the same for transactions that began under the same standing.
+        """
         self.check()
-        if innermost(self) is None:
+        found = innermost(self)
+        if found is None:
             raise NotAMember(
                 "outside_transaction",
                 f"a statement was begun outside a transaction of instance {self._book.name}",
                 remedy="Put `with member.transaction():` around it, its commit included.",
             )
+        return found.period_number
 
     def give_up(self, refusal: Refused) -> LeaseLost:
         """A managed database refuses this instance for good. Returns the loss, which every transaction raises now."""

@@ -73,6 +73,12 @@ class Transaction:
         self._period: Period | None = None
         self._is_over = False
 
+    @property
+    def period_number(self) -> int:
+        """The number of the period in which it began, or the one around it."""
+        assert self._period is not None, "it was entered"
+        return self._period.number
+
     def __enter__(self) -> Behaviour:
         if self._period is not None:
             raise RuntimeError("a transaction can be entered once; ask the member for a new one")

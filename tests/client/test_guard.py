@@ -339,6 +339,30 @@ def test_in_a_file_autocommit_is_refused(file_service: tuple[Managed, sa.Engine]
     assert managed.things() == []
 
 
+@on_every_database
+@pytest.mark.parametrize("how", ["statement", "commit"])
+def test_a_transaction_that_goes_on_into_a_later_phase_is_refused(
+    managed: Managed, service: sa.Engine, daemon: Daemon, member: Member, how: str
+) -> None:
+    with service.connect() as connection:
+        with member.transaction():
+            connection.execute(INSERT, {"name": "early"})
+        with member.transaction():
+            connection.execute(INSERT, {"name": "in the same phase"})
+        daemon.stand_in.publish("new", "both")
+        assert member.renew()
+        with member.transaction() as behaviour, pytest.raises(ClientError) as refused:
+            assert behaviour.reads == "new"
+            if how == "statement":
+                connection.execute(INSERT, {"name": "late"})
+            else:
+                connection.commit()
+        assert refused.value.code == "transaction_straddles"
+    assert managed.things() == []
+    write(service, member, "later")
+    assert managed.things() == ["later"]
+
+
 # -- asyncio, and forks ----------------------------------------------------------------------------------------------
 
 

@@ -24,6 +24,7 @@ LEAVE_SECONDS = 10.0
 
 _TAGGED = "orchestrator_tagged"
 _CHECKED = "orchestrator_checked"
+_PERIOD = "orchestrator_period"
 
 _READS = ("SELECT", "PRAGMA", "EXPLAIN", "VALUES")
 _FRAMES = ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE", "PRAGMA", "END")
@@ -36,7 +37,8 @@ def guard(engine: Engine | AsyncEngine, member: Member, *, check_each_transactio
 
     - A new connection is tagged and committed as such before the instance is looked up: one that was evicted is refused
       (`Evicted`), and an eviction that comes later finds the session by its tag and ends it.
-    - Statements are refused outside `member.transaction()`, and so are commits after the lease's end.
+    - Statements are refused outside `member.transaction()`, and so are commits after the lease's end. A transaction of the
+      database that goes on into another `member.transaction()`, of a later phase, is refused there and rolled back.
     - When the lease is lost, and when the member leaves, the pool is disposed of.
 
     With `check_each_transaction` the instance is looked up at the beginning of each transaction too. On SQLite, where
@@ -154,6 +156,7 @@ class Guard:
 
     def _began(self, connection: Connection) -> None:
         connection.info[_CHECKED] = None
+        connection.info[_PERIOD] = None
 
     def _refuse_twophase(self, connection: Connection, xid: object) -> None:
         raise ClientError(
@@ -165,7 +168,7 @@ class Guard:
     def _commits(self, connection: Connection) -> None:
         """SQLAlchemy takes a transaction whose commit was refused for ended, and would hand it to the next one."""
         try:
-            self._member.check_transaction()
+            self._check_transaction(connection)
         except BaseException:
             self._engine.dialect.do_rollback(connection.connection)
             raise
@@ -176,11 +179,24 @@ class Guard:
         verb = statement.lstrip(" (\n\t").split(None, 1)[0].upper() if statement.strip() else ""
         if verb.startswith(_FRAMES):
             return
-        self._member.check_transaction()
+        self._check_transaction(connection)
         if self._is_sqlite:
             self._check_in_file(connection, is_read=verb.startswith(_READS))
         elif self._checks_each and not connection.info.get(_CHECKED):
             self._look_up_in_transaction(connection)
+
+    def _check_transaction(self, connection: Connection) -> None:
+        """What was begun in an earlier phase was said to have ended when the member's transaction did."""
+        period = self._member.check_transaction()
+        began_in = connection.info.get(_PERIOD)
+        if began_in is None:
+            connection.info[_PERIOD] = period
+        elif began_in != period:
+            raise ClientError(
+                "transaction_straddles",
+                "a transaction of the database was begun in a member.transaction() that has ended, in an earlier phase",
+                remedy="Commit or roll back within the `with member.transaction():` in which it begins.",
+            )
 
     def _look_up_in_transaction(self, connection: Connection) -> None:
         wire = Wire(self._engine.dialect, connection.connection.dbapi_connection)
