@@ -19,7 +19,9 @@ from sqlalchemy import Connection
 from orchestrator.bookkeeping import ledger
 from orchestrator.bookkeeping.copies import read_copy
 from orchestrator.bookkeeping.ledger import LedgerEntry
+from orchestrator.data_migrations import enrolling
 from orchestrator.data_migrations.batches import FIRST_DIFFERENCES, Compared, compare, move
+from orchestrator.data_migrations.enrolling import UNDER_WAY, changed
 from orchestrator.data_migrations.faults import CutOff
 from orchestrator.data_migrations.keyset import decode, encode
 from orchestrator.data_migrations.loading import Definition, file_of, hash_of, load
@@ -28,7 +30,6 @@ from orchestrator.dialects import Database
 from orchestrator.domain.errors import (
     Conflict,
     Invalid,
-    MigrationRefused,
     NotFound,
     OrchestratorError,
     StepFailed,
@@ -44,8 +45,6 @@ LOCK_TIMEOUT_SECONDS = 2.0
 
 ATTEMPTS = 10
 PAUSE_SECONDS = 0.02
-
-_UNDER_WAY = (MigrationState.RUNNING, MigrationState.VERIFYING)
 
 
 class DataMigrationRunner:
@@ -86,47 +85,16 @@ class DataMigrationRunner:
                 refuse_early(self.database, connection, definition)
 
     def enrol(self, release: Release, upgrade_id: int) -> None:
-        """Enter the release's data migrations in the ledger, for this upgrade. Repeatable.
-
-        Raises `MigrationRefused` for a file that changed since its migration started, and for a name that another
-        release has used; `Conflict` (code `upgrade_passed`) where a later upgrade has entered them already.
-        """
-        hashes = {name: hash_of(file_of(self.directory, name), name) for name in release.all_data_migrations}
-        with self.database.writing() as connection:
-            for name, file_hash in hashes.items():
-                self._enrol(connection, release, name, file_hash, upgrade_id)
+        """As `enrolling.enrol`."""
+        enrolling.enrol(self.database, self.schema, self.directory, release, upgrade_id)
 
     def assume(self, releases: Iterable[Release]) -> None:
-        """Enter data migrations as having run before this program came: of an adopted or newly installed database.
-
-        Leaves those alone that are in the ledger already.
-        """
-        with self.database.writing() as connection:
-            now = self.database.dialect.now(connection)
-            for release in releases:
-                for name in release.data_migrations:
-                    if ledger.find(connection, self.schema, name) is None:
-                        file_hash = hash_of(file_of(self.directory, name), name)
-                        entry = LedgerEntry(self.schema, name, release.name, None, file_hash)
-                        assumed = replace(entry, state=MigrationState.ASSUMED, finished_at=now)
-                        ledger.add(connection, assumed)
+        """As `enrolling.assume`."""
+        enrolling.assume(self.database, self.schema, self.directory, releases)
 
     def attest(self, release: Release, name: str) -> None:
-        """Enter one of an earlier release as having run, on somebody's word. Repeatable; one that is complete stays so.
-
-        Waits for no batch: of an earlier release none runs.
-        """
-        with self.database.writing() as connection:
-            now = self.database.dialect.now(connection)
-            found = ledger.find(connection, self.schema, name)
-            if found is not None and found.state in (MigrationState.COMPLETE, MigrationState.ASSUMED):
-                return
-            blank = LedgerEntry(self.schema, name, release.name, None, hash_of(file_of(self.directory, name), name))
-            assumed = replace(blank, state=MigrationState.ASSUMED, finished_at=now)
-            if found is None:
-                ledger.add(connection, assumed)
-            else:
-                ledger.save(connection, replace(assumed, revision=found.revision))
+        """As `enrolling.attest`."""
+        enrolling.attest(self.database, self.schema, self.directory, release, name)
 
     def progress(self) -> tuple[MigrationFacts, ...]:
         """Every data migration in the ledger of this database, by name."""
@@ -171,7 +139,7 @@ class DataMigrationRunner:
     ) -> MigrationFacts:
         if entry.state is MigrationState.PENDING:
             return self._start(entry, upgrade_id, leads=leads).facts()
-        if entry.state in _UNDER_WAY:
+        if entry.state in UNDER_WAY:
             return self._run(entry, upgrade_id, sizes, leads=leads, is_repeated=is_repeated).facts()
         return entry.facts()
 
@@ -187,7 +155,7 @@ class DataMigrationRunner:
             entry = self._locked(connection, name)
             if entry.state is MigrationState.PENDING:
                 return entry.facts()
-            if entry.state in (*_UNDER_WAY, MigrationState.ASSUMED):
+            if entry.state in (*UNDER_WAY, MigrationState.ASSUMED):
                 raise Conflict(
                     "data_migration_not_stopped",
                     f"data migration {name} of {self.schema} is {entry.state.value} in {self.database.name}",
@@ -204,40 +172,6 @@ class DataMigrationRunner:
             return ledger.save(connection, self._at_start(entry)).facts()
 
     # -- the ledger --------------------------------------------------------------------------------------------------
-
-    def _enrol(self, connection: Connection, release: Release, name: str, file_hash: str, upgrade_id: int) -> None:
-        found = ledger.find(connection, self.schema, name)
-        if found is None:
-            is_reverse = name in release.reverse_data_migrations
-            entry = LedgerEntry(self.schema, name, release.name, upgrade_id, file_hash, is_reverse=is_reverse)
-            ledger.add(connection, entry)
-            return
-        path = file_of(self.directory, name)
-        if found.release != release.name:
-            raise MigrationRefused(
-                "data_migration_name_taken",
-                f"data migration {name} ({path}) of release {release.name} has the name of one that release "
-                f"{found.release} brought",
-                remedy="Give it another name: the ledger knows data migrations by name.",
-                file=str(path),
-                data_migration=name,
-            )
-        if found.upgrade_id is not None and found.upgrade_id > upgrade_id:
-            raise Conflict(
-                "upgrade_passed",
-                f"upgrade {found.upgrade_id} has data migration {name} in database {self.database.name} now, "
-                f"after upgrade {upgrade_id}",
-                remedy="Nothing to do here: the later upgrade goes on.",
-                schema=self.schema,
-                data_migration=name,
-            )
-        if found.upgrade_id != upgrade_id:
-            ledger.save(connection, found.at_start(upgrade_id=upgrade_id, file_hash=file_hash))
-        elif found.file_hash != file_hash:
-            if found.state in (*_UNDER_WAY, MigrationState.COMPLETE):
-                raise _changed(path, name)
-            if found.state is MigrationState.PENDING:
-                ledger.save(connection, replace(found, file_hash=file_hash))
 
     def _claim(self, connection: Connection, name: str, upgrade_id: int) -> LedgerEntry:
         """The entry, locked, in a database that is in backfill with this upgrade as far as it knows itself."""
@@ -331,7 +265,7 @@ class DataMigrationRunner:
                 raise
             return self._stop(entry, fault)
         if not leads and definition.file_hash != entry.file_hash:
-            raise _changed(definition.path, entry.name)
+            raise changed(definition.path, entry.name)
         with self.database.reading() as connection:  # not in the claim's transaction: counting may take a while
             rows_total = connection.execute(sa.select(sa.func.count()).select_from(target.table)).scalar_one()
         with self._transaction() as connection:
@@ -434,7 +368,7 @@ class DataMigrationRunner:
         """Definition and target, the same ones as long as the file stays the same."""
         path = file_of(self.directory, entry.name)
         if hash_of(path, entry.name) != entry.file_hash:
-            raise _changed(path, entry.name)
+            raise changed(path, entry.name)
         known = self._prepared.get(entry.name)
         if known is not None and known[0].file_hash == entry.file_hash:
             return known
@@ -482,16 +416,6 @@ def _counted(entry: LedgerEntry, compared: Compared) -> LedgerEntry:
         rows_verified=entry.rows_verified + compared.rows,
         differences=entry.differences + compared.differences,
         first_differences="; ".join(first) or None,
-    )
-
-
-def _changed(path: Path, name: str) -> MigrationRefused:
-    return MigrationRefused(
-        "data_migration_changed",
-        f"data migration {name} ({path}) has started, and its file has changed since",
-        remedy="Put the file back as it was, or retry the migration: it starts again from the first row.",
-        file=str(path),
-        data_migration=name,
     )
 
 
