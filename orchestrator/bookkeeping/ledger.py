@@ -25,6 +25,7 @@ _UNPROVEN: dict[str, Any] = {
     "witness_incarnation": None,
     "error": None,
     "finished_at": None,
+    "suspect_rows": 0,
 }
 """An entry whose rows are moved, and none of them proven."""
 
@@ -36,7 +37,8 @@ class LedgerEntry:
     `cursor` and `verify_cursor` are the last key done, as text of its own (see `data_migrations.keyset`); None means
     the start. `witness_incarnation` is the incarnation of the database in which it was proven complete. `batch_at` is
     when the last batch ended, where there is to be a pause after it. `is_reverse`: it moves rows into the old shape, on
-    the way back.
+    the way back. `batch_rows` is the size that batches have come to, None before the first. Of the next `suspect_rows`
+    rows it is known that they do not get through in one batch.
     """
 
     schema_name: str
@@ -59,6 +61,8 @@ class LedgerEntry:
     started_at: float | None = None
     finished_at: float | None = None
     is_reverse: bool = False
+    batch_rows: int | None = None
+    suspect_rows: int = 0
 
     def facts(self) -> MigrationFacts:
         """What guards and people are told of it."""

@@ -165,9 +165,15 @@ data_migrations = Table(
     Column("started_at", Double),
     Column("finished_at", Double),
     Column("is_reverse", Boolean, nullable=False),
+    Column("batch_rows", Integer),
+    Column("suspect_rows", Integer, nullable=False, server_default="0"),
     **IN_MYSQL,
 )
-"""The ledger: which data migrations ran, and the cursor of each. Only the holder of `revision` may move it."""
+"""The ledger: which data migrations ran, and the cursor of each. Only the holder of `revision` may move it.
+
+A daemon older than the columns after `is_reverse` leaves them as they are, whatever it does: nothing is skipped, and
+nothing counts as proven, for what they say.
+"""
 
 incarnation = Table(
     "orchestrator_incarnation",

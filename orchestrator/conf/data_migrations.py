@@ -2,9 +2,34 @@
 
 from oslo_config import cfg
 
-GROUP = cfg.OptGroup("data_migrations", help="How fast rows are moved.")
+from orchestrator.domain.pacing import USUAL_SIZES
+
+GROUP = cfg.OptGroup("data_migrations", help="How fast rows are moved. A section [schema:NAME] may say otherwise.")
 
 OPTIONS: tuple[cfg.Opt, ...] = (
-    cfg.IntOpt("batch_rows", default=1000, min=1, max=1_000_000, help="Rows that are moved in one transaction."),
+    cfg.FloatOpt(
+        "batch_seconds",
+        default=USUAL_SIZES.seconds,
+        min=0.001,
+        max=60.0,
+        help="For how long a batch may keep its rows locked. One that takes longer is followed by a smaller one, one "
+        "that has time left by one of at most twice as many rows. The first has 100.",
+    ),
+    cfg.IntOpt(
+        "batch_rows",
+        default=USUAL_SIZES.most,
+        min=1,
+        max=1_000_000,
+        help="Rows that are moved in one transaction at the most; a Python transform has them all in memory.",
+    ),
+    cfg.IntOpt(
+        "min_batch_rows",
+        default=USUAL_SIZES.least,
+        min=1,
+        max=1_000_000,
+        help="Rows that are moved in one transaction at the least, however long they take. With the same number as "
+        "batch_rows every batch has so many. Only a batch that does not get its locks, or that meets a row that cannot "
+        "be moved, is made smaller than that.",
+    ),
     cfg.FloatOpt("pause_seconds", default=0.0, min=0.0, help="Pause between two batches, in each database."),
 )

@@ -15,6 +15,7 @@ from orchestrator.conf import api, cycle, data_migrations, database, leadership,
 from orchestrator.conf import inventory as inventory_section
 from orchestrator.conf import schema as schema_section
 from orchestrator.conf import schema_database as schema_database_section
+from orchestrator.conf.batches import batches_of
 from orchestrator.conf.nearest import meant, nearest
 from orchestrator.conf.options import SECTIONS
 from orchestrator.conf.reading import SectionReader
@@ -221,7 +222,6 @@ class _Loading:
         cycle_seconds = float(self._reader(cycle.GROUP.name).value("interval_seconds"))
         ttl_seconds, renew_seconds = self._lease_terms()
         bind, port, tokens_file = self._api()
-        batches = self._reader(data_migrations.GROUP.name)
         return Settings(
             config_files=self._sources.files,
             state_connection=self._reader(database.GROUP.name).value("connection")
@@ -236,8 +236,7 @@ class _Loading:
             cycle_seconds=cycle_seconds,
             parallel=self._reader(cycle.GROUP.name).value("parallel"),
             leadership_ttl_seconds=self._leadership(cycle_seconds),
-            batch_rows=batches.value("batch_rows"),
-            batch_pause_seconds=batches.value("pause_seconds"),
+            batch_pause_seconds=self._reader(data_migrations.GROUP.name).value("pause_seconds"),
         )
 
     def _reader(self, section: str) -> SectionReader:
@@ -333,6 +332,7 @@ class _Loading:
             soak_seconds=ruled("soak_seconds"),
             waves=waves_of(section, site),
             end_idle_blockers_after_seconds=ruled("end_idle_blockers_after_seconds"),
+            batches=batches_of(section, self._reader(data_migrations.GROUP.name)),
         )
 
     def _inventories(self, schema: str, databases: Sequence[DatabaseSettings]) -> Iterator[InventorySettings]:

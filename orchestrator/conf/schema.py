@@ -84,6 +84,15 @@ OPTIONS: tuple[cfg.Opt, ...] = (
     cfg.FloatOpt(
         "end_idle_blockers_after_seconds", min=0.0, help="As in [policy], for this schema.", sample_default=300.0
     ),
+    cfg.FloatOpt(
+        "batch_seconds", min=0.001, max=60.0, help="As in [data_migrations], for this schema.", sample_default=0.05
+    ),
+    cfg.IntOpt(
+        "batch_rows", min=1, max=1_000_000, help="As in [data_migrations], for this schema.", sample_default=5000
+    ),
+    cfg.IntOpt(
+        "min_batch_rows", min=1, max=1_000_000, help="As in [data_migrations], for this schema.", sample_default=100
+    ),
 )
 
 

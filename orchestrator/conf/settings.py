@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from orchestrator.domain.ladder import Phase
+from orchestrator.domain.pacing import USUAL_SIZES, BatchSizes
 from orchestrator.domain.waves import EVERYBODY_AT_ONCE, Waves
 
 
@@ -61,6 +62,7 @@ class SchemaSettings:
     end_idle_blockers_after_seconds: float | None = None
     roles: tuple[tuple[str, str], ...] = ()
     inventories: tuple[InventorySettings, ...] = ()
+    batches: BatchSizes = USUAL_SIZES
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,5 +84,4 @@ class Settings:
     cycle_seconds: float
     parallel: int
     leadership_ttl_seconds: float
-    batch_rows: int
     batch_pause_seconds: float

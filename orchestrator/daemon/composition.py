@@ -290,7 +290,7 @@ def _live_schema(
             for name, database in databases.items()
         }
     return LiveSchema(
-        schema.name, driver, databases, runners, batch_rows=settings.batch_rows, may_contract=may_contract,
+        schema.name, driver, databases, runners, batches=schema.batches, may_contract=may_contract,
         sources=tuple(_sources(schema, driver.releases)), members=members,
         roles=dict(schema.roles),
     )  # fmt: skip

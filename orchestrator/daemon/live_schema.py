@@ -25,6 +25,7 @@ from orchestrator.domain.errors import Conflict, OrchestratorError, Unavailable
 from orchestrator.domain.fleets import Instance, Registration
 from orchestrator.domain.inventories import Inventory
 from orchestrator.domain.ladder import Step
+from orchestrator.domain.pacing import BatchSizes
 from orchestrator.domain.proofs import Left, left_of_proof
 from orchestrator.domain.releases import Release, Releases
 from orchestrator.domain.roles import MOST_SESSIONS, Role
@@ -85,7 +86,7 @@ class LiveSchema:
         databases: Mapping[str, Database],
         runners: Mapping[str, DataMigrationRunner],
         *,
-        batch_rows: int,
+        batches: BatchSizes | int,
         sources: Sequence[InventorySource] = (),
         members: Mapping[str, Sequence[Database]] = {},  # of a cluster, where they were named
         roles: Mapping[str, str] = {},  # and the release that works under each
@@ -97,7 +98,7 @@ class LiveSchema:
         self._driver = driver
         self._databases = databases
         self._runners = runners
-        self._batch_rows = batch_rows
+        self._batches = batches
         self._sources = tuple(sources)
         self._members = members
         self._roles = roles
@@ -251,7 +252,7 @@ class LiveSchema:
 
     def run_batch(self, database: str, migration: str, upgrade_id: int, *, leads: bool) -> MigrationFacts:
         with self._working_on(database):
-            return self._runners[database].run_batch(migration, upgrade_id, self._batch_rows, leads=leads)
+            return self._runners[database].run_batch(migration, upgrade_id, self._batches, leads=leads)
 
     def settle_roles(self, database: str, revision: int, *, lock: Sequence[str], unlock: Sequence[str]) -> None:
         """Whoever is paused in the middle of this is waited for, so that nothing that it does later goes unnoticed:

@@ -11,7 +11,8 @@ from oslo_db.exception import DBError
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from orchestrator.data_migrations.keyset import Key, Range
+from orchestrator.data_migrations.faults import CutOff
+from orchestrator.data_migrations.keyset import Range
 from orchestrator.data_migrations.loading import Definition
 from orchestrator.data_migrations.target import Target
 from orchestrator.data_migrations.transforming import read_and_transform
@@ -40,11 +41,8 @@ class Compared:
     first: tuple[str, ...]
 
 
-def move(
-    database: Database, connection: Connection, definition: Definition, target: Target, after: Key | None, rows: int
-) -> Moved:
-    """Write the new values of the next rows, whatever stands there. Raises `StepFailed`; the caller rolls back."""
-    range_ = target.keyset.next_range(connection, after, rows)
+def move(database: Database, connection: Connection, definition: Definition, target: Target, range_: Range) -> Moved:
+    """Write the new values of these rows, whatever stands there. Raises `StepFailed`; the caller rolls back."""
     with _explained(database, definition, target, range_):
         if definition.transform is None:
             # The database computes each value from the row as it is once it has its lock.
@@ -67,10 +65,9 @@ def move(
 
 
 def compare(
-    database: Database, connection: Connection, definition: Definition, target: Target, after: Key | None, rows: int
+    database: Database, connection: Connection, definition: Definition, target: Target, range_: Range
 ) -> Compared:
-    """Compare what the next rows hold with what the definition computes, as of one moment."""
-    range_ = target.keyset.next_range(connection, after, rows)
+    """Compare what these rows hold with what the definition computes, as of one moment. Raises `StepFailed`."""
     with _explained(database, definition, target, range_):
         if definition.transform is None:
             return _compare_in_database(database, connection, target, range_)
@@ -102,7 +99,8 @@ def _explained(database: Database, definition: Definition, target: Target, range
     except (SQLAlchemyError, DBError) as error:
         if database.explain(error) is not None:
             raise
-        raise StepFailed(
+        fault = CutOff if database.dialect.is_cut_off(error) else StepFailed
+        raise fault(
             "data_migration_statement",
             f"{definition.place} failed on {definition.table}, {target.keyset.describe_range(range_)}: "
             f"{reason(error, database.engine.url)}",

@@ -25,10 +25,15 @@ Key = tuple[Any, ...]
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Rows with `after` < key <= `last`. None is the open end."""
+    """Rows with `after` < key <= `last`. None is the open end. With `is_one`, only the row whose key is `last`."""
 
     after: Key | None
     last: Key | None
+    is_one: bool = False
+
+    def its_last(self) -> Range:
+        """Only its last row; the same range where it is open above."""
+        return self if self.last is None else Range(None, self.last, is_one=True)
 
 
 class Keyset:
@@ -49,6 +54,8 @@ class Keyset:
 
     def within(self, range_: Range) -> tuple[ColumnElement[bool], ...]:
         """The conditions of being in a range."""
+        if range_.is_one and range_.last is not None:
+            return tuple(column == value for column, value in zip(self.columns, _given(range_.last), strict=True))
         upper = () if range_.last is None else (self._dialect.row_up_to(self.columns, _given(range_.last)),)
         return (*self._after(range_.after), *upper)
 
@@ -58,6 +65,8 @@ class Keyset:
 
     def describe_range(self, range_: Range) -> str:
         """A range in words."""
+        if range_.is_one and range_.last is not None:
+            return f"the row {self.describe(range_.last)}"
         start = "from the first row" if range_.after is None else f"after {self.describe(range_.after)}"
         end = "to the last row" if range_.last is None else f"up to {self.describe(range_.last)}"
         return f"{start} {end}"

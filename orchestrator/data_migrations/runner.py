@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,10 @@ from sqlalchemy import Connection
 from orchestrator.bookkeeping import ledger
 from orchestrator.bookkeeping.copies import read_copy
 from orchestrator.bookkeeping.ledger import LedgerEntry
+from orchestrator.data_migrations import enrolling
 from orchestrator.data_migrations.batches import FIRST_DIFFERENCES, Compared, compare, move
+from orchestrator.data_migrations.enrolling import UNDER_WAY, changed
+from orchestrator.data_migrations.faults import CutOff
 from orchestrator.data_migrations.keyset import decode, encode
 from orchestrator.data_migrations.loading import Definition, file_of, hash_of, load
 from orchestrator.data_migrations.target import Target, find_target, refuse_early
@@ -27,12 +30,12 @@ from orchestrator.dialects import Database
 from orchestrator.domain.errors import (
     Conflict,
     Invalid,
-    MigrationRefused,
     NotFound,
     OrchestratorError,
     StepFailed,
     Unavailable,
 )
+from orchestrator.domain.pacing import BatchSizes
 from orchestrator.domain.releases import Release
 from orchestrator.domain.upgrades import Moving
 from orchestrator.domain.view import MigrationFacts, MigrationState
@@ -43,18 +46,26 @@ LOCK_TIMEOUT_SECONDS = 2.0
 ATTEMPTS = 10
 PAUSE_SECONDS = 0.02
 
-_UNDER_WAY = (MigrationState.RUNNING, MigrationState.VERIFYING)
-
 
 class DataMigrationRunner:
     """Runs the data migrations of one schema in one database. Holds nothing that its ledger does not hold.
 
-    `pause_seconds` is the shortest time between two batches of a data migration, whoever runs them.
+    `pause_seconds` is the shortest time between two batches of a data migration, whoever runs them. `clock` tells how
+    long a batch took.
     """
 
-    def __init__(self, database: Database, schema: str, directory: Path, *, pause_seconds: float = 0.0) -> None:
+    def __init__(
+        self,
+        database: Database,
+        schema: str,
+        directory: Path,
+        *,
+        pause_seconds: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.database = database
         self.pause_seconds = pause_seconds
+        self._clock = clock
         self.schema = schema
         self.directory = directory
         self._prepared: dict[str, tuple[Definition, Target]] = {}
@@ -74,74 +85,47 @@ class DataMigrationRunner:
                 refuse_early(self.database, connection, definition)
 
     def enrol(self, release: Release, upgrade_id: int) -> None:
-        """Enter the release's data migrations in the ledger, for this upgrade. Repeatable.
-
-        Raises `MigrationRefused` for a file that changed since its migration started, and for a name that another
-        release has used; `Conflict` (code `upgrade_passed`) where a later upgrade has entered them already.
-        """
-        hashes = {name: hash_of(file_of(self.directory, name), name) for name in release.all_data_migrations}
-        with self.database.writing() as connection:
-            for name, file_hash in hashes.items():
-                self._enrol(connection, release, name, file_hash, upgrade_id)
+        """As `enrolling.enrol`."""
+        enrolling.enrol(self.database, self.schema, self.directory, release, upgrade_id)
 
     def assume(self, releases: Iterable[Release]) -> None:
-        """Enter data migrations as having run before this program came: of an adopted or newly installed database.
-
-        Leaves those alone that are in the ledger already.
-        """
-        with self.database.writing() as connection:
-            now = self.database.dialect.now(connection)
-            for release in releases:
-                for name in release.data_migrations:
-                    if ledger.find(connection, self.schema, name) is None:
-                        file_hash = hash_of(file_of(self.directory, name), name)
-                        entry = LedgerEntry(self.schema, name, release.name, None, file_hash)
-                        assumed = replace(entry, state=MigrationState.ASSUMED, finished_at=now)
-                        ledger.add(connection, assumed)
+        """As `enrolling.assume`."""
+        enrolling.assume(self.database, self.schema, self.directory, releases)
 
     def attest(self, release: Release, name: str) -> None:
-        """Enter one of an earlier release as having run, on somebody's word. Repeatable; one that is complete stays so.
-
-        Waits for no batch: of an earlier release none runs.
-        """
-        with self.database.writing() as connection:
-            now = self.database.dialect.now(connection)
-            found = ledger.find(connection, self.schema, name)
-            if found is not None and found.state in (MigrationState.COMPLETE, MigrationState.ASSUMED):
-                return
-            blank = LedgerEntry(self.schema, name, release.name, None, hash_of(file_of(self.directory, name), name))
-            assumed = replace(blank, state=MigrationState.ASSUMED, finished_at=now)
-            if found is None:
-                ledger.add(connection, assumed)
-            else:
-                ledger.save(connection, replace(assumed, revision=found.revision))
+        """As `enrolling.attest`."""
+        enrolling.attest(self.database, self.schema, self.directory, release, name)
 
     def progress(self) -> tuple[MigrationFacts, ...]:
         """Every data migration in the ledger of this database, by name."""
         with self.database.reading() as connection:
             return tuple(entry.facts() for entry in ledger.entries(connection, self.schema))
 
-    def run_batch(self, name: str, upgrade_id: int, batch_rows: int, *, leads: bool = True) -> MigrationFacts:
-        """Move, or verify, the next `batch_rows` rows. One that is complete or has failed stays as it is.
+    def run_batch(self, name: str, upgrade_id: int, batch: BatchSizes | int, *, leads: bool = True) -> MigrationFacts:
+        """Move, or verify, the next rows: always so many, or as many as the sizes and the last batches say.
+
+        One that is complete or has failed stays as it is. A batch that did not get its locks, or was cut off, changes
+        nothing but the size of the next one, down to a single row.
 
         Without `leads`, a file that is not there, not as it was, or cannot be loaded is only this worker's fault:
         `Invalid` is raised, and others may go on.
         A fault of the data migration itself makes it `failed`, with a sentence; its batch is rolled back. Raises
         `Conflict` where it is not its turn (`not_in_backfill`, `batch_claimed`), `LostCursor`, `NotFound`,
         `Unavailable`; those change nothing. One that was given up in favour of a service's transaction is tried again a
-        few times.
+        few times before it is made smaller.
         """
+        sizes = BatchSizes.fixed(batch) if isinstance(batch, int) else batch
         for attempt in range(1, ATTEMPTS):
             entry = self._found(name)
             try:
-                return self._run_once(entry, upgrade_id, batch_rows, leads=leads)
+                return self._run_once(entry, upgrade_id, sizes, leads=leads, is_repeated=True)
             except Unavailable as error:
                 if not self.database.dialect.is_given_up(error):
                     raise
                 if self._found(name).revision != entry.revision:  # in favour of a worker on another node of a cluster
                     raise self._claimed(name) from error
             time.sleep(random.uniform(0.5, 1.5) * PAUSE_SECONDS * attempt)
-        return self._run_once(self._found(name), upgrade_id, batch_rows, leads=leads)
+        return self._run_once(self._found(name), upgrade_id, sizes, leads=leads, is_repeated=False)
 
     def _found(self, name: str) -> LedgerEntry:
         with self.database.reading() as connection:
@@ -150,11 +134,13 @@ class DataMigrationRunner:
             raise self._unknown(name)
         return entry
 
-    def _run_once(self, entry: LedgerEntry, upgrade_id: int, batch_rows: int, *, leads: bool) -> MigrationFacts:
+    def _run_once(
+        self, entry: LedgerEntry, upgrade_id: int, sizes: BatchSizes, *, leads: bool, is_repeated: bool
+    ) -> MigrationFacts:
         if entry.state is MigrationState.PENDING:
             return self._start(entry, upgrade_id, leads=leads).facts()
-        if entry.state in _UNDER_WAY:
-            return self._run(entry, upgrade_id, batch_rows, leads=leads).facts()
+        if entry.state in UNDER_WAY:
+            return self._run(entry, upgrade_id, sizes, leads=leads, is_repeated=is_repeated).facts()
         return entry.facts()
 
     def retry(self, name: str, *, followers: Sequence[str] = ()) -> MigrationFacts:
@@ -169,7 +155,7 @@ class DataMigrationRunner:
             entry = self._locked(connection, name)
             if entry.state is MigrationState.PENDING:
                 return entry.facts()
-            if entry.state in (*_UNDER_WAY, MigrationState.ASSUMED):
+            if entry.state in (*UNDER_WAY, MigrationState.ASSUMED):
                 raise Conflict(
                     "data_migration_not_stopped",
                     f"data migration {name} of {self.schema} is {entry.state.value} in {self.database.name}",
@@ -186,40 +172,6 @@ class DataMigrationRunner:
             return ledger.save(connection, self._at_start(entry)).facts()
 
     # -- the ledger --------------------------------------------------------------------------------------------------
-
-    def _enrol(self, connection: Connection, release: Release, name: str, file_hash: str, upgrade_id: int) -> None:
-        found = ledger.find(connection, self.schema, name)
-        if found is None:
-            is_reverse = name in release.reverse_data_migrations
-            entry = LedgerEntry(self.schema, name, release.name, upgrade_id, file_hash, is_reverse=is_reverse)
-            ledger.add(connection, entry)
-            return
-        path = file_of(self.directory, name)
-        if found.release != release.name:
-            raise MigrationRefused(
-                "data_migration_name_taken",
-                f"data migration {name} ({path}) of release {release.name} has the name of one that release "
-                f"{found.release} brought",
-                remedy="Give it another name: the ledger knows data migrations by name.",
-                file=str(path),
-                data_migration=name,
-            )
-        if found.upgrade_id is not None and found.upgrade_id > upgrade_id:
-            raise Conflict(
-                "upgrade_passed",
-                f"upgrade {found.upgrade_id} has data migration {name} in database {self.database.name} now, "
-                f"after upgrade {upgrade_id}",
-                remedy="Nothing to do here: the later upgrade goes on.",
-                schema=self.schema,
-                data_migration=name,
-            )
-        if found.upgrade_id != upgrade_id:
-            ledger.save(connection, found.at_start(upgrade_id=upgrade_id, file_hash=file_hash))
-        elif found.file_hash != file_hash:
-            if found.state in (*_UNDER_WAY, MigrationState.COMPLETE):
-                raise _changed(path, name)
-            if found.state is MigrationState.PENDING:
-                ledger.save(connection, replace(found, file_hash=file_hash))
 
     def _claim(self, connection: Connection, name: str, upgrade_id: int) -> LedgerEntry:
         """The entry, locked, in a database that is in backfill with this upgrade as far as it knows itself."""
@@ -313,7 +265,7 @@ class DataMigrationRunner:
                 raise
             return self._stop(entry, fault)
         if not leads and definition.file_hash != entry.file_hash:
-            raise _changed(definition.path, entry.name)
+            raise changed(definition.path, entry.name)
         with self.database.reading() as connection:  # not in the claim's transaction: counting may take a while
             rows_total = connection.execute(sa.select(sa.func.count()).select_from(target.table)).scalar_one()
         with self._transaction() as connection:
@@ -326,8 +278,10 @@ class DataMigrationRunner:
             )
             return ledger.save(connection, started)
 
-    def _run(self, seen: LedgerEntry, upgrade_id: int, batch_rows: int, *, leads: bool) -> LedgerEntry:
-        mine = seen
+    def _run(
+        self, seen: LedgerEntry, upgrade_id: int, sizes: BatchSizes, *, leads: bool, is_repeated: bool
+    ) -> LedgerEntry:
+        mine, rows = seen, 0  # no rows yet
         try:
             definition, target = self._prepare(seen)
         except Invalid as fault:
@@ -341,30 +295,55 @@ class DataMigrationRunner:
                 if (mine.state, mine.file_hash) != (seen.state, seen.file_hash):
                     return mine
                 self._require_pause(connection, mine)
+                rows = _rows_of(mine, sizes)
                 advance = self._move if mine.state is MigrationState.RUNNING else self._verify
-                advanced = advance(connection, mine, definition, target, batch_rows)
-                if self.pause_seconds:
-                    advanced = replace(advanced, batch_at=self.database.dialect.now(connection))
-                return ledger.save(connection, advanced)
+                began = self._clock()
+                advanced = advance(connection, mine, definition, target, rows)
+                paced = _paced(mine, advanced, rows, sizes, self._clock() - began)
+                return ledger.save(connection, self._timed(connection, paced))
+        except CutOff as fault:
+            return self._stop(mine, fault) if rows <= 1 else self._narrow(mine, rows)
         except (Invalid, StepFailed) as fault:
             return self._stop(mine, fault)
+        except Unavailable as error:
+            is_tried_again = is_repeated and self.database.dialect.is_given_up(error)
+            if rows <= 1 or error.code != "database_busy" or is_tried_again:
+                raise
+            return self._narrow(mine, rows)
+
+    def _narrow(self, seen: LedgerEntry, rows: int) -> LedgerEntry:
+        """Let fewer rows be tried than these, which were too many. When somebody moved it on, that is for them."""
+        with self._transaction() as connection:
+            found = self._locked(connection, seen.name)
+            if found.revision != seen.revision:
+                return found
+            narrowed = replace(found, suspect_rows=rows, batch_rows=rows // 2)
+            return ledger.save(connection, self._timed(connection, narrowed))
+
+    def _timed(self, connection: Connection, entry: LedgerEntry) -> LedgerEntry:
+        """The entry after a batch that ended now, where there is to be a pause after it."""
+        return replace(entry, batch_at=self.database.dialect.now(connection)) if self.pause_seconds else entry
 
     def _move(
-        self, connection: Connection, mine: LedgerEntry, definition: Definition, target: Target, batch_rows: int
+        self, connection: Connection, mine: LedgerEntry, definition: Definition, target: Target, rows: int
     ) -> LedgerEntry:
         after = None if mine.cursor is None else decode(mine.cursor)
+        range_ = target.keyset.next_range(connection, after, rows)
+        if rows == 1:
+            range_ = range_.its_last()  # its neighbours may be what keeps it from getting through
         with self.database.dialect.triggers.bypassing(connection):
-            moved = move(self.database, connection, definition, target, after, batch_rows)
+            moved = move(self.database, connection, definition, target, range_)
         counted = replace(mine, rows_done=mine.rows_done + moved.rows)
         if moved.range.last is None:
             return replace(counted, state=MigrationState.VERIFYING)
         return replace(counted, cursor=encode(moved.range.last))
 
     def _verify(
-        self, connection: Connection, mine: LedgerEntry, definition: Definition, target: Target, batch_rows: int
+        self, connection: Connection, mine: LedgerEntry, definition: Definition, target: Target, rows: int
     ) -> LedgerEntry:
         after = None if mine.verify_cursor is None else decode(mine.verify_cursor)
-        compared = compare(self.database, connection, definition, target, after, batch_rows)
+        range_ = target.keyset.next_range(connection, after, rows)
+        compared = compare(self.database, connection, definition, target, range_)
         counted = _counted(mine, compared)
         if compared.range.last is None:
             return self._concluded(connection, counted, definition)
@@ -389,7 +368,7 @@ class DataMigrationRunner:
         """Definition and target, the same ones as long as the file stays the same."""
         path = file_of(self.directory, entry.name)
         if hash_of(path, entry.name) != entry.file_hash:
-            raise _changed(path, entry.name)
+            raise changed(path, entry.name)
         known = self._prepared.get(entry.name)
         if known is not None and known[0].file_hash == entry.file_hash:
             return known
@@ -411,6 +390,24 @@ def _lets_run(moving: Moving, entry: LedgerEntry) -> bool:
     return moving is Moving.FORWARD or (moving is Moving.PROOF and entry.state is MigrationState.VERIFYING)
 
 
+def _rows_of(entry: LedgerEntry, sizes: BatchSizes) -> int:
+    """How many rows its next batch takes: of rows that did not get through together, half."""
+    paced = sizes.within(entry.batch_rows)
+    return min(paced, max(1, entry.suspect_rows // 2)) if entry.suspect_rows else paced
+
+
+def _paced(before: LedgerEntry, after: LedgerEntry, rows: int, sizes: BatchSizes, seconds: float) -> LedgerEntry:
+    """The entry after a batch of so many rows that took so long, with the size of the next one.
+
+    A batch that was made smaller to get through, and one that met the end of the table, say nothing of the pace.
+    """
+    if after.state is not before.state:
+        return replace(after, suspect_rows=0)
+    if before.suspect_rows:
+        return replace(after, suspect_rows=max(0, before.suspect_rows - rows))
+    return replace(after, batch_rows=sizes.after(rows, seconds))
+
+
 def _counted(entry: LedgerEntry, compared: Compared) -> LedgerEntry:
     known = [] if entry.first_differences is None else entry.first_differences.split("; ")
     first = [*known, *compared.first][:FIRST_DIFFERENCES]
@@ -419,16 +416,6 @@ def _counted(entry: LedgerEntry, compared: Compared) -> LedgerEntry:
         rows_verified=entry.rows_verified + compared.rows,
         differences=entry.differences + compared.differences,
         first_differences="; ".join(first) or None,
-    )
-
-
-def _changed(path: Path, name: str) -> MigrationRefused:
-    return MigrationRefused(
-        "data_migration_changed",
-        f"data migration {name} ({path}) has started, and its file has changed since",
-        remedy="Put the file back as it was, or retry the migration: it starts again from the first row.",
-        file=str(path),
-        data_migration=name,
     )
 
 

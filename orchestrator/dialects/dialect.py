@@ -131,6 +131,10 @@ class Dialect(Protocol):
         """Whether the same transaction may succeed when repeated: lock timeout, deadlock, serialization failure."""
         ...
 
+    def is_cut_off(self, error: BaseException) -> bool:
+        """Whether the server ended a statement that ran for too long, or that somebody had ended."""
+        ...
+
     def is_given_up(self, error: BaseException) -> bool:
         """Whether a transaction was given up in favour of another one: a deadlock, or a failed certification or
         serialization. Nobody holds anything for long: it may be repeated at once."""

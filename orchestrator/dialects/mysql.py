@@ -49,6 +49,9 @@ _DISCONNECTED_CODES = frozenset(
 _READ_ONLY_CODES = frozenset({1290, 1792, 1836})
 _LOCK_TIMEOUT = 1205
 _DEADLOCK = 1213
+_CUT_OFF_CODES = frozenset({1317, 1969, 3024})
+"""Interrupted; MariaDB's max_statement_time; MySQL's max_execution_time."""
+
 _DONE_ALREADY_CODES = frozenset({1050, 1051, 1060, 1061, 1068, 1091, 1826})
 _NOT_IN_CLUSTER = 1047
 """What a node of Galera answers that does not belong to the part of its cluster that may work."""
@@ -243,6 +246,9 @@ class MySQL:
 
     def is_transient(self, error: BaseException) -> bool:
         return any(code_of(layer) in TRANSIENT_CODES for layer in layers(error))
+
+    def is_cut_off(self, error: BaseException) -> bool:
+        return any(code_of(layer) in _CUT_OFF_CODES for layer in layers(error))
 
     def is_given_up(self, error: BaseException) -> bool:
         return any(code_of(layer) == _DEADLOCK for layer in layers(error))

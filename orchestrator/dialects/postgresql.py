@@ -32,6 +32,7 @@ TRANSIENT_STATES = frozenset({"55P03", "40P01", "40001"})
 """Lock not available in time, deadlock, serialization failure."""
 
 _GIVEN_UP_STATES = frozenset({"40P01", "40001"})
+_CANCELLED = "57014"
 _PROTOCOL_VIOLATION = "08P01"
 _READ_ONLY = "25006"
 _DISCONNECTED_STATES = frozenset({"57P01", "57P02", "57P03"})
@@ -229,6 +230,9 @@ class PostgreSQL:
 
     def is_transient(self, error: BaseException) -> bool:
         return any(getattr(layer, "sqlstate", None) in TRANSIENT_STATES for layer in layers(error))
+
+    def is_cut_off(self, error: BaseException) -> bool:
+        return any(getattr(layer, "sqlstate", None) == _CANCELLED for layer in layers(error))
 
     def is_given_up(self, error: BaseException) -> bool:
         return any(getattr(layer, "sqlstate", None) in _GIVEN_UP_STATES for layer in layers(error))

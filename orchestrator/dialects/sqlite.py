@@ -181,6 +181,9 @@ class SQLite:
     def is_transient(self, error: BaseException) -> bool:
         return any(_primary_code(layer) in (_BUSY, _LOCKED) for layer in layers(error))
 
+    def is_cut_off(self, error: BaseException) -> bool:
+        return False
+
     def is_given_up(self, error: BaseException) -> bool:
         return False
 

@@ -1,12 +1,56 @@
-"""Pacing: how far the rows are, and how long it may still take. Arithmetic only."""
+"""Pacing: how many rows a batch takes, how far the rows are, and how long it may still take. Arithmetic only."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from orchestrator.domain.view import MigrationFacts, MigrationState
 
 _DONE = (MigrationState.COMPLETE, MigrationState.ASSUMED)
+
+FIRST_ROWS = 100
+"""So many rows the first batch takes, of which nobody knows yet what they cost: 2 ms each still end in time."""
+
+_AIM = 0.75
+"""The share of its time that a batch is meant to take: the rest is room for rows that cost more than the last ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSizes:
+    """A batch takes `least` to `most` rows: as many as it can hold locked for no longer than `seconds`."""
+
+    least: int
+    most: int
+    seconds: float
+
+    @classmethod
+    def fixed(cls, rows: int) -> BatchSizes:
+        """Always so many rows, however long they take."""
+        return cls(rows, rows, math.inf)
+
+    def within(self, rows: int | None) -> int:
+        """That many rows, or what comes nearest to it; of the first batch, where None was taken before."""
+        return min(max(FIRST_ROWS if rows is None else rows, self.least), self.most)
+
+    def after(self, rows: int, seconds: float) -> int:
+        """How many rows the next batch takes, after one of that many rows that held its locks for `seconds`.
+
+        One that took longer than it may is followed by as many as would have been well in time, in one step: what
+        slowed it down is felt by everybody. One that had time left is followed by at most twice as many, so that a
+        batch that happened to be quick cannot make the next one hold everybody up. In between nothing changes.
+        """
+        aim = _AIM * self.seconds
+        if aim <= seconds <= self.seconds:
+            return self.within(rows)
+        factor = 2.0 if seconds <= aim / 2 else aim / seconds
+        return self.within(int(rows * factor))
+
+
+USUAL_SIZES = BatchSizes(10, 20_000, 0.2)
+"""Where nobody says otherwise. What a batch costs besides its rows is nothing any more at 20,000, and the least of
+them lets a table whose rows are slow come to its end."""
 
 
 def progress(migrations: Iterable[MigrationFacts]) -> float | None:

@@ -1,12 +1,13 @@
 """The ledger and the copy: forward only, and only by whoever holds the newest revision."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 
 from orchestrator.bookkeeping import ledger
 from orchestrator.bookkeeping.copies import read_copy, write_copy
 from orchestrator.bookkeeping.ledger import LedgerEntry
+from orchestrator.bookkeeping.tables import data_migrations as table
 from orchestrator.bookkeeping.tables import metadata
 from orchestrator.dialects import Database, open_database
 from orchestrator.domain.errors import Conflict, LostCursor
@@ -31,9 +32,15 @@ FULL = LedgerEntry(
     first_differences="id=1; id=2",
     witness_incarnation="w",
     error="a sentence",
+    batch_rows=250,
+    suspect_rows=3,
     started_at=1_763_773_200.123457,
     finished_at=1_763_773_201.1,
 )
+
+
+IN_RELEASE_1 = tuple(field.name for field in fields(LedgerEntry) if field.name not in ("batch_rows", "suspect_rows"))
+"""The columns that an older daemon knows."""
 
 
 @pytest.fixture
@@ -51,6 +58,17 @@ def test_entry_comes_back_as_it_was_stored(books: Database) -> None:
         assert ledger.entries(connection, SCHEMA) == (FULL,)
         assert ledger.entries(connection, "another") == ()
         assert ledger.find(connection, SCHEMA, "unknown") is None
+
+
+def test_older_daemon_adds_and_changes_entries(books: Database) -> None:
+    older = {name: getattr(FULL, name) for name in IN_RELEASE_1}
+    with books.writing() as connection:
+        connection.execute(table.insert().values(older))
+        found = ledger.find(connection, SCHEMA, "split_name")
+        assert found == LedgerEntry(**older)
+        ledger.save(connection, replace(found, batch_rows=250, suspect_rows=3))
+        connection.execute(table.update().values({**older, "revision": 6}))
+        assert ledger.find(connection, SCHEMA, "split_name") == replace(FULL, revision=6)
 
 
 def test_every_change_has_the_next_revision(books: Database) -> None:

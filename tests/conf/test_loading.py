@@ -9,6 +9,7 @@ import pytest
 from orchestrator.conf import Settings, find_config_files, load
 from orchestrator.domain.errors import ConfigurationError
 from orchestrator.domain.ladder import Phase
+from orchestrator.domain.pacing import BatchSizes
 from orchestrator.domain.waves import EVERYBODY_AT_ONCE, Canary, Waves
 
 Write = Callable[[str], Path]
@@ -52,9 +53,10 @@ def test_a_minimal_configuration_has_every_default(write: Write, tmp_path: Path)
     assert (settings.bind, settings.port, settings.tokens_file) == ("127.0.0.1", 8776, None)
     assert (settings.lease_ttl_seconds, settings.lease_renew_seconds) == (60.0, 20.0)
     assert (settings.cycle_seconds, settings.parallel, settings.leadership_ttl_seconds) == (1.0, 8, 10.0)
-    assert (settings.batch_rows, settings.batch_pause_seconds) == (1000, 0.0)
+    assert settings.batch_pause_seconds == 0.0
     (schema,) = settings.schemas
     assert schema.name == "inventory"
+    assert schema.batches == BatchSizes(least=10, most=20_000, seconds=0.2)
     assert [(each.name, each.connection) for each in schema.databases] == [
         ("inventory", "sqlite:////tmp/inventory.sqlite")
     ]
@@ -102,6 +104,26 @@ def test_a_schema_overrides_the_sites_policy(write: Write) -> None:
     assert (schema.approve, schema.soak_seconds) == ((Phase.WRITE_NEW, Phase.CONTRACTED), 5.0)
     schema = load([write(MINIMAL + "[policy]\napprove =\nsoak_seconds = 9\n")]).schemas[0]
     assert (schema.approve, schema.soak_seconds) == ((), 9.0)
+
+
+def test_sizes_of_batches_are_the_schemas_or_else_the_sites(write: Write) -> None:
+    site = "[data_migrations]\nbatch_seconds = 0.5\nbatch_rows = 400\nmin_batch_rows = 40\n"
+    assert load([write(MINIMAL + site)]).schemas[0].batches == BatchSizes(40, 400, 0.5)
+    own = MINIMAL + "batch_seconds = 0.1\nbatch_rows = 40\n" + site
+    assert load([write(own)]).schemas[0].batches == BatchSizes(40, 40, 0.1)
+
+
+def test_few_rows_at_the_most_need_no_word_on_the_least(write: Write) -> None:
+    settings = load([write(MINIMAL + "batch_rows = 3\n")])
+    assert settings.schemas[0].batches == BatchSizes(3, 3, 0.2)
+
+
+@pytest.mark.parametrize("least_in", ["", "[data_migrations]\n"])
+def test_more_rows_at_the_least_than_at_the_most_are_refused_where_they_stand(write: Write, least_in: str) -> None:
+    error = refusal(write(MINIMAL + f"batch_rows = 20\n{least_in}min_batch_rows = 30\n"))
+    assert error.code == "option_value_invalid"
+    assert "min_batch_rows: a batch has at most 20 rows" in error.message
+    assert error.fields["line"] == (MINIMAL + f"batch_rows = 20\n{least_in}").count("\n") + 1
 
 
 def test_waves_are_the_schemas_or_else_the_sites(write: Write) -> None:

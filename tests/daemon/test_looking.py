@@ -35,7 +35,7 @@ def test_where_a_schema_stands_is_remembered_for_a_minute_until_it_counts(databa
     directory = migrations_directory()
     driver = AlembicDriver(directory, schema=SCHEMA)
     runner = DataMigrationRunner(database, SCHEMA, directory)
-    live = LiveSchema(SCHEMA, driver, {"test": database}, {"test": runner}, batch_rows=100, clock=clock)
+    live = LiveSchema(SCHEMA, driver, {"test": database}, {"test": runner}, batches=100, clock=clock)
     release = driver.releases["2"]
 
     def is_expanded(*, verify: bool = False) -> bool:
@@ -60,7 +60,7 @@ def test_a_copy_for_a_database_that_has_become_another_one_is_not_written(databa
     directory = migrations_directory()
     runner = DataMigrationRunner(database, SCHEMA, directory)
     driver = AlembicDriver(directory, schema=SCHEMA)
-    live = LiveSchema(SCHEMA, driver, {"test": database}, {"test": runner}, batch_rows=100)
+    live = LiveSchema(SCHEMA, driver, {"test": database}, {"test": runner}, batches=100)
     live.initialise("test", driver.releases["1"])
     seen = live.observe("test", None).incarnation
     assert seen is not None

@@ -33,7 +33,7 @@ def live(site: Site) -> LiveSchema:
         cast(Any, SimpleNamespace(releases=releases)),
         {"test": site.database},
         {"test": site.runner},
-        batch_rows=10,
+        batches=10,
     )
 
 

@@ -37,8 +37,8 @@ def guard(engine: Engine | AsyncEngine, member: Member, *, check_each_transactio
 
     - A new connection is tagged and committed as such before the instance is looked up: one that was evicted is refused
       (`Evicted`), and an eviction that comes later finds the session by its tag and ends it.
-    - Statements are refused outside `member.transaction()`, and so are commits after the lease's end. A transaction of the
-      database that goes on into another `member.transaction()`, of a later phase, is refused there and rolled back.
+    - Statements are refused outside `member.transaction()`, and so are commits after the lease's end. A transaction of
+      the database that goes on into another `member.transaction()`, of a later phase, is refused there.
     - When the lease is lost, and when the member leaves, the pool is disposed of.
 
     With `check_each_transaction` the instance is looked up at the beginning of each transaction too. On SQLite, where
