@@ -12,6 +12,7 @@ from orchestrator.domain.inventories import Inventory
 from orchestrator.domain.ladder import Phase, Step
 from orchestrator.domain.records import DatabaseReading, Event, Leadership, SchemaState
 from orchestrator.domain.releases import Release, Releases
+from orchestrator.domain.throttling import Reading, RowsWait
 from orchestrator.domain.upgrades import Upgrade
 from orchestrator.domain.view import Approval, Copy, DatabaseFacts, MigrationFacts, StepRecord
 from orchestrator.domain.waves import FleetPause
@@ -131,6 +132,14 @@ class Transaction(Protocol):
     def readings(self, schema: str) -> tuple[DatabaseReading, ...]: ...
 
     def save_reading(self, reading: DatabaseReading) -> None: ...
+
+    def rows_waits(self, schema: str) -> tuple[RowsWait, ...]:
+        """What daemons, also some that have ended since, wrote of rows that they do not move."""
+        ...
+
+    def save_rows_wait(self, wait: RowsWait) -> None: ...
+
+    def end_rows_wait(self, schema: str, database: str, daemon: str) -> None: ...
 
     def append_event(self, event: Event) -> None: ...
 
@@ -297,6 +306,17 @@ class ManagedSchema(Protocol):
         Raises `LostCursor`, `Conflict` (codes `batch_claimed`, `batch_too_soon`), `Unavailable`; and `Invalid` where
         the files of a daemon that does not lead are not those that the data migration was entered with.
         """
+        ...
+
+    def signals(self, database: str) -> tuple[Reading, ...]:
+        """What the signals that throttle data migrations in this database read, just now or a moment ago.
+
+        Holds no lock, and is quick: one that does not answer is a reading too, not an exception.
+        """
+        ...
+
+    def progress(self, database: str) -> tuple[MigrationFacts, ...]:
+        """Every data migration that the ledger of this database has, as it is now. Raises `Unavailable`."""
         ...
 
     def settle_roles(self, database: str, revision: int, *, lock: Sequence[str], unlock: Sequence[str]) -> None:

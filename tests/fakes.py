@@ -13,6 +13,7 @@ from orchestrator.domain.ladder import InStepBy, Step
 from orchestrator.domain.proofs import Left, left_of_proof
 from orchestrator.domain.releases import Release, Releases
 from orchestrator.domain.roles import Role
+from orchestrator.domain.throttling import Reading
 from orchestrator.domain.upgrades import Moving
 from orchestrator.domain.view import Copy, DatabaseFacts, MigrationFacts, MigrationState
 from orchestrator.ports import ManagedSchema, StepWatch
@@ -79,6 +80,7 @@ class FakeDatabase:
     rows: int = 100
     batch_rows: int = 100
     inventories: tuple[Inventory, ...] = ()
+    signals: tuple[Reading, ...] = ()
     sealed: bool = False
     denials: int = 0
 
@@ -251,6 +253,13 @@ class FakeSchema:
             facts = _after_a_batch(found.migrations[migration], found)
             found.migrations[migration] = facts
             return facts
+
+    def signals(self, database: str) -> tuple[Reading, ...]:
+        return self.on[database].signals
+
+    def progress(self, database: str) -> tuple[MigrationFacts, ...]:
+        with self._lock:
+            return tuple(self._reachable(database).migrations.values())
 
     def settle_roles(self, database: str, revision: int, *, lock: Sequence[str], unlock: Sequence[str]) -> None:
         with self._lock:

@@ -10,7 +10,7 @@ class DataMigrationView(View, frozen=True, kw_only=True):
     """One data migration in one database, in our own counts; `rows_total` is null until counted.
 
     State is pending, running, verifying, complete, assumed, failed, or absent where its ledger was not read or does
-    not have it yet.
+    not have it yet. `throttled_by` are the reasons why its next batch does not begin now: it runs, and waits.
     """
 
     name: str
@@ -23,6 +23,7 @@ class DataMigrationView(View, frozen=True, kw_only=True):
     differences: int = 0
     first_differences: str | None = None
     error: str | None = None
+    throttled_by: tuple[str, ...] = ()
 
 
 class DataMigrationList(View, frozen=True, kw_only=True):
@@ -78,9 +79,12 @@ def assume(asked: Asked[Nothing, AssumeMigrationRequest]) -> Answer:
 
 def migration_view(status: MigrationStatus) -> DataMigrationView:
     """A data migration as it is shown."""
-    facts = status.facts
+    facts, throttled_by = status.facts, tuple(reason.sentence for reason in status.throttled_by)
     if facts is None:
-        return DataMigrationView(name=status.name, release=status.release, database=status.database, state="absent")
+        return DataMigrationView(
+            name=status.name, release=status.release, database=status.database, state="absent",
+            throttled_by=throttled_by,
+        )  # fmt: skip
     return DataMigrationView(
         name=status.name,
         release=status.release,
@@ -92,6 +96,7 @@ def migration_view(status: MigrationStatus) -> DataMigrationView:
         differences=facts.differences,
         first_differences=facts.first_differences,
         error=facts.error,
+        throttled_by=throttled_by,
     )
 
 

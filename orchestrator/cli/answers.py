@@ -72,6 +72,7 @@ class DataMigration(msgspec.Struct, frozen=True):
     differences: int = 0
     first_differences: str | None = None
     error: str | None = None
+    throttled_by: tuple[str, ...] = ()
 
 
 class DataMigrations(msgspec.Struct, frozen=True):

@@ -17,6 +17,8 @@ COLUMNS = ("Name", "Release", "Database", "State", "Moved", "Verified", "Differe
 
 def _row(each: DataMigration) -> tuple[object, ...]:
     says = each.error or (f"differs at {each.first_differences}" if each.first_differences else None)
+    if each.throttled_by:
+        says = f"waits: {'; '.join(each.throttled_by)}"
     return (
         each.name,
         cells.maybe(each.release),

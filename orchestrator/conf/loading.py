@@ -6,20 +6,39 @@ import ipaddress
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from oslo_config import cfg
 
-from orchestrator.conf import api, cycle, data_migrations, database, leadership, leases, logs, orchestrator, policy
+from orchestrator.conf import (
+    api,
+    cycle,
+    data_migrations,
+    database,
+    leadership,
+    leases,
+    logs,
+    orchestrator,
+    policy,
+    throttling,
+)
 from orchestrator.conf import inventory as inventory_section
 from orchestrator.conf import schema as schema_section
 from orchestrator.conf import schema_database as schema_database_section
+from orchestrator.conf import throttle as throttle_section
 from orchestrator.conf.batches import batches_of
 from orchestrator.conf.nearest import meant, nearest
 from orchestrator.conf.options import SECTIONS
 from orchestrator.conf.reading import SectionReader
-from orchestrator.conf.settings import DatabaseSettings, InventorySettings, SchemaSettings, Settings
+from orchestrator.conf.settings import (
+    DatabaseSettings,
+    InventorySettings,
+    SchemaSettings,
+    Settings,
+    ThrottleSettings,
+)
 from orchestrator.conf.sources import DEFAULT, Assignment, Section, Sources, read_sources
 from orchestrator.conf.waves import waves_of
 from orchestrator.domain.errors import ConfigurationError
@@ -30,7 +49,12 @@ PROJECT = "orchestrator"
 _NAME_LENGTH = 64
 _NAME_SIGNS = "_.-"
 
-_NAMED_BY_SITE = (schema_section.PREFIX, schema_database_section.PREFIX, inventory_section.PREFIX)
+_NAMED_BY_SITE = (
+    schema_section.PREFIX,
+    schema_database_section.PREFIX,
+    inventory_section.PREFIX,
+    throttle_section.PREFIX,
+)
 
 Known = Mapping[str, Sequence[cfg.Opt]]
 
@@ -114,6 +138,10 @@ def _known_sections(conf: cfg.ConfigOpts, sources: Sources) -> dict[str, Sequenc
             schema, fleet = inventory_section.parts(name)
             if schema in schemas and fleet:
                 learn(inventory_section.group(schema, fleet), inventory_section.OPTIONS)
+        if name.startswith(throttle_section.PREFIX):
+            schema, throttle = throttle_section.parts(name)
+            if schema in schemas and throttle:
+                learn(throttle_section.group(schema, throttle), throttle_section.OPTIONS)
     return known
 
 
@@ -333,7 +361,17 @@ class _Loading:
             waves=waves_of(section, site),
             end_idle_blockers_after_seconds=ruled("end_idle_blockers_after_seconds"),
             batches=batches_of(section, self._reader(data_migrations.GROUP.name)),
+            throttling=replace(
+                throttling.read(section, self._reader(throttling.GROUP.name), databases),
+                own=tuple(self._throttles(name, databases)),
+            ),
         )
+
+    def _throttles(self, schema: str, databases: Sequence[DatabaseSettings]) -> Iterator[ThrottleSettings]:
+        for name in self._known:
+            of, throttle = throttle_section.parts(name)
+            if name.startswith(throttle_section.PREFIX) and of == schema:
+                yield throttle_section.read(self._reader(name), throttle, databases)
 
     def _inventories(self, schema: str, databases: Sequence[DatabaseSettings]) -> Iterator[InventorySettings]:
         for name in self._known:
@@ -351,16 +389,19 @@ class _Loading:
                 remedy=f"Remove it, or give it to one of them in [database:{schema}:{names[0]}].",
             )
         if connection is not None:
-            yield DatabaseSettings(schema, connection, tuple(section.value("members")))
+            yield DatabaseSettings(
+                schema, connection, tuple(section.value("members")), tuple(section.value("replicas"))
+            )
         elif not names:
             section.missing("connection", also=" (or `databases = ...`)")
-        if names and section.is_given("members"):
-            section.refuse(
-                "members",
-                "option_ambiguous",
-                "the schema has several databases, so these URLs belong to none of them",
-                remedy=f"Give them to their databases, e.g. in [database:{schema}:{names[0]}].",
-            )
+        for option in ("members", "replicas"):
+            if names and section.is_given(option):
+                section.refuse(
+                    option,
+                    "option_ambiguous",
+                    "the schema has several databases, so these URLs belong to none of them",
+                    remedy=f"Give them to their databases, e.g. in [database:{schema}:{names[0]}].",
+                )
         seen: dict[str, str] = {}
         for name in names:
             each = self._reader(schema_database_section.group(schema, name).name)
@@ -373,7 +414,7 @@ class _Loading:
                     remedy="Give each database of a schema once.",
                 )
             seen[url] = name
-            yield DatabaseSettings(name, url, tuple(each.value("members")))
+            yield DatabaseSettings(name, url, tuple(each.value("members")), tuple(each.value("replicas")))
 
 
 def _is_loopback(bind: str) -> bool:

@@ -16,18 +16,21 @@ from orchestrator.conf import (
     policy,
     schema,
     schema_database,
+    throttle,
+    throttling,
 )
 
-SECTIONS = (orchestrator, database, api, leases, cycle, leadership, policy, data_migrations)
+SECTIONS = (orchestrator, database, api, leases, cycle, leadership, policy, data_migrations, throttling)
 """The modules of the sections that stand once in a configuration. A new section is one file and one line here."""
 
 
 def list_opts() -> list[tuple[cfg.OptGroup, list[cfg.Opt]]]:
-    """All options with their groups, for `oslo-config-generator`; `inventory` and `cell01` are names of an example."""
+    """All options with their groups, for `oslo-config-generator`; those of schemas bear the names of an example."""
     fixed = [(section.GROUP, list(section.OPTIONS)) for section in SECTIONS]
     return [
         *fixed,
         (schema.group("inventory"), list(schema.OPTIONS)),
         (schema_database.group("inventory", "cell01"), list(schema_database.OPTIONS)),
         (inventory.group("inventory", "inventory-api"), list(inventory.OPTIONS)),
+        (throttle.group("inventory", "jobs"), list(throttle.OPTIONS)),
     ]

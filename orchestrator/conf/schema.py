@@ -2,7 +2,8 @@
 
 from oslo_config import cfg
 
-from orchestrator.conf.schema_database import MEMBERS
+from orchestrator.conf import throttling
+from orchestrator.conf.schema_database import MEMBERS, REPLICAS
 
 PREFIX = "schema:"
 
@@ -24,6 +25,7 @@ OPTIONS: tuple[cfg.Opt, ...] = (
         help="URL of the schema's database, where it has only one. A dollar sign is written $$.",
     ),
     MEMBERS,
+    REPLICAS,
     cfg.ListOpt(
         "databases",
         sample_default=["cell01", "cell02"],
@@ -93,6 +95,7 @@ OPTIONS: tuple[cfg.Opt, ...] = (
     cfg.IntOpt(
         "min_batch_rows", min=1, max=1_000_000, help="As in [data_migrations], for this schema.", sample_default=100
     ),
+    *throttling.FOR_SCHEMAS,
 )
 
 

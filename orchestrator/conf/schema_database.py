@@ -13,6 +13,15 @@ MEMBERS = cfg.MultiStrOpt(
     "that is evicted is ended on the node that it lives on.",
 )
 
+REPLICAS = cfg.MultiStrOpt(
+    "replicas",
+    default=[],
+    secret=True,
+    sample_default=["postgresql://orchestrator:PASSWORD@db2.example.org/cell01"],
+    help="URL of the database on a replica, which is asked how far it is behind (max_replica_lag_seconds). Repeat it "
+    "for each replica. Without it PostgreSQL is asked who is connected, which does not show a replica that is away.",
+)
+
 OPTIONS: tuple[cfg.Opt, ...] = (
     cfg.StrOpt(
         "connection",
@@ -22,6 +31,7 @@ OPTIONS: tuple[cfg.Opt, ...] = (
         help="URL of this database. A dollar sign is written $$.",
     ),
     MEMBERS,
+    REPLICAS,
 )
 
 

@@ -15,12 +15,14 @@ from orchestrator.domain.waves import EVERYBODY_AT_ONCE, Waves
 class DatabaseSettings:
     """One managed database. `connection` holds a password and is never shown.
 
-    `members` are the URLs of the same database on the nodes of a cluster, where they were named.
+    `members` are the URLs of the same database on the nodes of a cluster, where they were named; `replicas` those of
+    its replicas.
     """
 
     name: str
     connection: str = field(repr=False)
     members: tuple[str, ...] = field(default=(), repr=False)
+    replicas: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,27 @@ class InventorySettings:
     databases: tuple[str, ...]
     max_age_seconds: float
     timeout_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ThrottleSettings:
+    """A query or an HTTP check of the operator's. No `limit`: the query says yes or no. No `databases`: in all."""
+
+    name: str
+    query: str | None = None
+    limit: float | None = None
+    url: str | None = field(default=None, repr=False)
+    databases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ThrottlingSettings:
+    """What the rows of one schema wait for: limits by the names of their options, and the operator's own throttles."""
+
+    limits: tuple[tuple[str, float], ...] = ()
+    interval_seconds: float = 1.0
+    timeout_seconds: float = 2.0
+    own: tuple[ThrottleSettings, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +86,7 @@ class SchemaSettings:
     roles: tuple[tuple[str, str], ...] = ()
     inventories: tuple[InventorySettings, ...] = ()
     batches: BatchSizes = USUAL_SIZES
+    throttling: ThrottlingSettings = ThrottlingSettings()
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from orchestrator.conf.settings import SchemaSettings, Settings
 from orchestrator.daemon.live_schema import Driver, LiveSchema
 from orchestrator.daemon.own_tables import OwnTables
 from orchestrator.daemon.refusals import explained
+from orchestrator.daemon.throttles import watch_of
 from orchestrator.data_migrations.runner import DataMigrationRunner
 from orchestrator.dialects import Database, open_database
 from orchestrator.domain.daemons import OwnTree
@@ -43,6 +44,7 @@ from orchestrator.services.leases import Leases
 from orchestrator.services.renewing import Renewing
 from orchestrator.services.status import StatusBoard
 from orchestrator.services.sweeping import Sweep
+from orchestrator.services.throttling import Throttling
 from orchestrator.services.upgrades import Upgrades
 from orchestrator.store.sql import SqlStore
 
@@ -131,7 +133,7 @@ def compose(settings: Settings, stopping: threading.Event, place: str | None = N
         renewing=Renewing(context, leases),
         fleets=Fleets(context),
         board=StatusBoard(context),
-        data_migrations=DataMigrations(context),
+        data_migrations=DataMigrations(context, Throttling(context, daemons.me.id)),
         advancing=Advancing(context, parallel=settings.parallel),
         elections=Elections(
             store, daemons.me.id, ttl_seconds=settings.leadership_ttl_seconds,
@@ -292,7 +294,7 @@ def _live_schema(
     return LiveSchema(
         schema.name, driver, databases, runners, batches=schema.batches, may_contract=may_contract,
         sources=tuple(_sources(schema, driver.releases)), members=members,
-        roles=dict(schema.roles),
+        roles=dict(schema.roles), watches={name: watch_of(schema, databases[name]) for name in runners},
     )  # fmt: skip
 
 

@@ -227,6 +227,16 @@ class Jobs:
     def _move_rows(self, schema: str, database: str) -> None:
         if self._data_migrations.run(schema, database, may_go_on=self._may_go_on, leads=self._leads):
             self.nudge(schema)
+        self._say_of_throttles(schema, database)
+
+    def _say_of_throttles(self, schema: str, database: str) -> None:
+        """Log what keeps rows from being moved when that is news, and that nothing does any more."""
+        subject, reasons = f"{schema}:{database}:throttles", self._data_migrations.throttled_by(schema, database)
+        if reasons:
+            sentence = f"rows wait: {'; '.join(reason.sentence for reason in reasons)}"
+            self._say(subject, sentence, logging.INFO, tuple(reason.mark for reason in reasons))
+        elif self._said.get(subject):
+            self._say(subject, "rows do not wait any more", logging.INFO)
 
     def _sweep_leases(self) -> None:
         if self._epoch is not None:

@@ -29,6 +29,7 @@ from orchestrator.domain.pacing import BatchSizes
 from orchestrator.domain.proofs import Left, left_of_proof
 from orchestrator.domain.releases import Release, Releases
 from orchestrator.domain.roles import MOST_SESSIONS, Role
+from orchestrator.domain.throttling import Reading
 from orchestrator.domain.upgrades import Moving
 from orchestrator.domain.view import Copy, DatabaseFacts, MigrationFacts
 from orchestrator.inventory_sources import InventorySource
@@ -36,6 +37,7 @@ from orchestrator.ports import StepWatch
 from orchestrator.schema_migrations.own_tables import MayContract, nobody_asked, prepare
 from orchestrator.schema_migrations.runner import PlannedRevision, Position
 from orchestrator.schema_migrations.sealing import PlannedTrigger
+from orchestrator.throttles.watch import Watch
 
 REMEMBERED_SECONDS = 60.0
 """For how long a position is remembered that nothing we did has changed: reading a whole catalog has its price."""
@@ -90,6 +92,7 @@ class LiveSchema:
         sources: Sequence[InventorySource] = (),
         members: Mapping[str, Sequence[Database]] = {},  # of a cluster, where they were named
         roles: Mapping[str, str] = {},  # and the release that works under each
+        watches: Mapping[str, Watch] = {},  # over the load of each database, where rows may have to wait
         clock: Callable[[], float] = time.monotonic,
         may_contract: MayContract = nobody_asked,
     ) -> None:
@@ -102,6 +105,7 @@ class LiveSchema:
         self._sources = tuple(sources)
         self._members = members
         self._roles = roles
+        self._watches = watches
         self._clock = clock
         self._prepared: set[str] = set()
         self._preparing = {database: threading.Lock() for database in databases}
@@ -253,6 +257,13 @@ class LiveSchema:
     def run_batch(self, database: str, migration: str, upgrade_id: int, *, leads: bool) -> MigrationFacts:
         with self._working_on(database):
             return self._runners[database].run_batch(migration, upgrade_id, self._batches, leads=leads)
+
+    def signals(self, database: str) -> tuple[Reading, ...]:
+        return self._watches[database].readings() if database in self._watches else ()
+
+    def progress(self, database: str) -> tuple[MigrationFacts, ...]:
+        with self._working_on(database):
+            return self._runners[database].progress()
 
     def settle_roles(self, database: str, revision: int, *, lock: Sequence[str], unlock: Sequence[str]) -> None:
         """Whoever is paused in the middle of this is waited for, so that nothing that it does later goes unnoticed:

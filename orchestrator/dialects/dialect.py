@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from sqlalchemy import URL, Column, ColumnElement, Connection, Engine, Table
 
 from orchestrator.dialects.holders import Holder
+from orchestrator.dialects.load import Load
 from orchestrator.dialects.roles import Roles
 from orchestrator.dialects.tagged import Tagged
 from orchestrator.dialects.triggers import Triggers
@@ -37,6 +38,11 @@ class Dialect(Protocol):
     @property
     def roles(self) -> Roles:
         """The roles, or users, that services work under."""
+        ...
+
+    @property
+    def load(self) -> Load:
+        """What the server says of its load, and of its replicas."""
         ...
 
     tells_restores: bool  # a database that was restored has another incarnation, at least after some restores

@@ -22,6 +22,7 @@ from orchestrator.dialects.consulting import consulting_mysql
 from orchestrator.dialects.dialect import ReadOnly
 from orchestrator.dialects.driver_errors import layers, says_disconnected
 from orchestrator.dialects.holders import Holder
+from orchestrator.dialects.mysql_load import MySQLLoad
 from orchestrator.dialects.mysql_roles import MySQLRoles
 from orchestrator.dialects.mysql_server import code_of, is_mariadb
 from orchestrator.dialects.mysql_tagged import MySQLTagged
@@ -98,6 +99,7 @@ class MySQL:
     consulting = staticmethod(consulting_mysql)
     tagged = MySQLTagged()
     roles = MySQLRoles()
+    load = MySQLLoad()
     tells_restores = True
     transactional_ddl = False
     triggers: Triggers = MySQLTriggers()

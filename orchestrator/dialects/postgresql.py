@@ -21,6 +21,7 @@ from orchestrator.dialects.dead_servers import LIBPQ_OPTIONS
 from orchestrator.dialects.dialect import ReadOnly
 from orchestrator.dialects.driver_errors import layers, says_disconnected
 from orchestrator.dialects.holders import Holder
+from orchestrator.dialects.postgresql_load import PostgreSQLLoad
 from orchestrator.dialects.postgresql_roles import PostgreSQLRoles
 from orchestrator.dialects.postgresql_tagged import PostgreSQLTagged
 from orchestrator.dialects.postgresql_triggers import PostgreSQLTriggers
@@ -74,6 +75,7 @@ class PostgreSQL:
     consulting = staticmethod(consulting_postgresql)
     tagged = PostgreSQLTagged()
     roles = PostgreSQLRoles()
+    load = PostgreSQLLoad()
     tells_restores = True
     transactional_ddl = True
     triggers: Triggers = PostgreSQLTriggers()

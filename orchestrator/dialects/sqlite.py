@@ -22,6 +22,7 @@ from sqlalchemy.types import NULLTYPE
 from orchestrator.dialects.dialect import ReadOnly
 from orchestrator.dialects.driver_errors import layers, says_disconnected
 from orchestrator.dialects.holders import Holder
+from orchestrator.dialects.load import NoLoad
 from orchestrator.dialects.roles import NoRoles
 from orchestrator.dialects.row_order import whole
 from orchestrator.dialects.sqlite_triggers import SQLiteTriggers
@@ -56,6 +57,7 @@ class SQLite:
     name = "sqlite"
     tagged = NoSessions()  # here whoever works looks in each transaction whether its epoch was refused
     roles = NoRoles()
+    load = NoLoad()
     tells_restores = False
     transactional_ddl = True
     triggers: Triggers = SQLiteTriggers()

@@ -1,4 +1,4 @@
-"""Data migrations: move rows in batches while the upgrade lets them, and show how far they are.
+"""Data migrations: move rows in batches while the upgrade and its throttles let them, and show how far they are.
 
 Every daemon moves rows: a batch claims its cursor by a lock in the managed database, so that no two work on one, and
 who finds it claimed goes elsewhere. What was moved is in that database; only the leading daemon writes down what it
@@ -7,14 +7,16 @@ reads of it there, so that no reading is older than the one before.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from orchestrator.domain.errors import Conflict, LostCursor, NotFound
+from orchestrator.domain.errors import Conflict, LostCursor, NotFound, Unavailable
+from orchestrator.domain.throttling import Reason
 from orchestrator.domain.upgrades import Moving, Upgrade
-from orchestrator.domain.view import MigrationFacts, MigrationState
+from orchestrator.domain.view import DatabaseFacts, MigrationFacts, MigrationState
 from orchestrator.ports import Transaction
 from orchestrator.services.context import Context, event, latest_readings
+from orchestrator.services.throttling import Throttling, reasons_in
 from orchestrator.services.vouching import check_done
 
 _ENDED = (MigrationState.COMPLETE, MigrationState.ASSUMED, MigrationState.FAILED)
@@ -22,19 +24,24 @@ _ENDED = (MigrationState.COMPLETE, MigrationState.ASSUMED, MigrationState.FAILED
 
 @dataclass(frozen=True, slots=True)
 class MigrationStatus:
-    """One data migration in one database; `facts` is None where the database has not been read or never had it."""
+    """One data migration in one database; `facts` is None where the database has not been read or never had it.
+
+    `throttled_by` is why its next batch does not begin now, which is no state of it: it runs, and waits.
+    """
 
     name: str
     release: str
     database: str
     facts: MigrationFacts | None
+    throttled_by: tuple[Reason, ...] = ()
 
 
 class DataMigrations:
     """`may_go_on` is asked between batches; it waits for the pause between two, and is false when the daemon stops."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, throttling: Throttling | None = None) -> None:
         self._context = context
+        self._throttling = Throttling(context) if throttling is None else throttling
 
     def run(
         self,
@@ -47,61 +54,88 @@ class DataMigrations:
         """Move and verify rows in one database until there is nothing left, the phase ends or somebody else does it.
 
         Only the daemon that `leads` judges the files of data migrations: where another one has others, that is said.
-        Each batch is one transaction there, which a fence takes away: it is safe to call this from anywhere. Returns
+        Each batch is one transaction there, which a fence takes away: it is safe to call this from anywhere. None
+        begins while a throttle gives a reason to wait, which is then on record: the next call asks again. Returns
         whether there was something to do. Raises `Unavailable` when the database does not answer.
         """
+        has_moved, held = self._run(schema, database, may_go_on, leads)
+        self._throttling.note(schema, database, held)
+        return has_moved
+
+    def throttled_by(self, schema: str, database: str) -> tuple[Reason, ...]:
+        """Why this daemon began no batch in that database when it was last its turn; none when it might have."""
+        return self._throttling.noted(schema, database)
+
+    def _run(
+        self, schema: str, database: str, may_go_on: Callable[[], bool], leads: Callable[[], bool]
+    ) -> tuple[bool, tuple[Reason, ...]]:
+        """Whether there was something to do, and what kept the rest from being done."""
         managed = self._context.managed(schema)
         has_moved = False
         for name in self._wanted(schema):
             while True:
-                upgrade = self._moving_upgrade(schema)
+                upgrade = self._context.store.read(lambda tx: _moving_upgrade(tx, schema))
                 if upgrade is None or not may_go_on():
-                    return has_moved
+                    return has_moved, ()
+                reasons = self._throttling.reasons(schema, database)
+                if reasons:
+                    state = self._state(schema, database, name, reasons)
+                    if state is MigrationState.FAILED:
+                        return has_moved, ()
+                    if state in _ENDED:
+                        break  # nothing of it is left that could wait
+                    return has_moved, reasons
+                self._throttling.note(schema, database, ())
                 try:
                     facts = managed.run_batch(database, name, upgrade.id, leads=leads())
                 except (LostCursor, Conflict) as conflict:
                     if conflict.code == "batch_too_soon":
                         continue  # after a pause
-                    return has_moved  # fenced, or another daemon is at it: the next call finds out anew
+                    return has_moved, ()  # fenced, or another daemon is at it: the next call finds out anew
                 if facts.state is MigrationState.FAILED:
-                    return has_moved  # the ones that follow may need it
+                    return has_moved, ()  # the ones that follow may need it
                 if facts.state in _ENDED:
                     break
                 has_moved = True
-        return has_moved
+        return has_moved, ()
+
+    def _state(
+        self, schema: str, database: str, name: str, reasons: tuple[Reason, ...]
+    ) -> MigrationState | None:
+        """Where it stands there now, None where the ledger does not have it. Raises `Unavailable`."""
+        try:
+            found = self._context.managed(schema).progress(database)
+        except Unavailable:
+            self._throttling.note(schema, database, reasons)
+            raise
+        return next((facts.state for facts in found if facts.name == name), None)
 
     def _wanted(self, schema: str) -> tuple[str, ...]:
-        upgrade = self._moving_upgrade(schema)
+        return self._context.store.read(lambda tx: self._wanted_in(tx, schema))
+
+    def _wanted_in(self, tx: Transaction, schema: str) -> tuple[str, ...]:
+        """The data migrations whose rows may be moved now, as this transaction sees it."""
+        upgrade = _moving_upgrade(tx, schema)
         if upgrade is None:
             return ()
         release = self._context.managed(schema).releases[upgrade.to_release]
         return release.reverse_data_migrations if upgrade.moving is Moving.BACK else release.data_migrations
 
-    def _moving_upgrade(self, schema: str) -> Upgrade | None:
-        def work(tx: Transaction) -> Upgrade | None:
-            state = tx.schema(schema)
-            upgrade = tx.upgrade(state.upgrade_id) if state is not None and state.upgrade_id is not None else None
-            if upgrade is None or upgrade.paused is not None or upgrade.doubt is not None:
-                return None
-            return None if upgrade.moving is Moving.NOTHING else upgrade
-
-        return self._context.store.read(work)
-
     def list(self, schema: str) -> tuple[MigrationStatus, ...]:
         """All data migrations of the manifest in all databases, in the order of the releases."""
         managed = self._context.managed(schema)
-        readings = self._context.store.read(lambda tx: latest_readings(tx, managed))
-        return tuple(
-            MigrationStatus(
-                name,
-                release.name,
-                reading.name,
-                next((facts for facts in reading.migrations if facts.name == name), None),
+
+        def work(tx: Transaction) -> tuple[MigrationStatus, ...]:
+            throttles, wanted = reasons_in(tx, schema), self._wanted_in(tx, schema)
+            readings = latest_readings(tx, managed)
+            return tuple(
+                _status(name, release.name, reading, throttles if name in wanted else {})
+                for release in managed.releases.ordered
+                for name in release.all_data_migrations
+                for reading in readings
             )
-            for release in managed.releases.ordered
-            for name in release.all_data_migrations
-            for reading in readings
-        )
+
+        return self._context.store.read(work)
 
     def show(self, schema: str, name: str) -> tuple[MigrationStatus, ...]:
         """One data migration in all databases. Raises `NotFound`."""
@@ -183,3 +217,20 @@ class DataMigrations:
         self._context.store.run(work)
         for each in names:
             managed.assume_migration(each, name)
+
+
+def _moving_upgrade(tx: Transaction, schema: str) -> Upgrade | None:
+    """The upgrade that lets rows be moved now, None where there is none."""
+    state = tx.schema(schema)
+    upgrade = tx.upgrade(state.upgrade_id) if state is not None and state.upgrade_id is not None else None
+    if upgrade is None or upgrade.paused is not None or upgrade.doubt is not None:
+        return None
+    return None if upgrade.moving is Moving.NOTHING else upgrade
+
+
+def _status(
+    name: str, release: str, reading: DatabaseFacts, throttles: Mapping[str, tuple[Reason, ...]]
+) -> MigrationStatus:
+    facts = next((facts for facts in reading.migrations if facts.name == name), None)
+    is_over = facts is not None and facts.state in _ENDED
+    return MigrationStatus(name, release, reading.name, facts, () if is_over else throttles.get(reading.name, ()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.domain import pacing, planner
@@ -13,11 +13,13 @@ from orchestrator.domain.guards.approved import unsealed_note
 from orchestrator.domain.ladder import POINT_OF_NO_RETURN, Phase, Step
 from orchestrator.domain.records import Event, SchemaState
 from orchestrator.domain.roles import first_locked
+from orchestrator.domain.throttling import Reason
 from orchestrator.domain.upgrades import Move, Status, Upgrade
 from orchestrator.domain.view import Approval, Blocker, DatabaseFacts, MigrationFacts, StepRecord, StepState, View
 from orchestrator.ports import ManagedSchema, Transaction
 from orchestrator.services.context import Context, latest_readings, standing_of, view_of
 from orchestrator.services.inventories import FleetInventory, inventories
+from orchestrator.services.throttling import reasons_in
 
 MOST_NAMES = 3
 """So many databases are named in a sentence."""
@@ -205,11 +207,12 @@ class StatusBoard:
         migrations = tuple(facts for database in databases for facts in _of_release(database, view))
         moves_rows = running and upgrade.phase is Phase.BACKFILL
         share = pacing.progress(migrations) if moves_rows else None
+        throttles = reasons_in(tx, managed.name) if running else {}
         return UpgradeStatus(
             upgrade=upgrade,
             next=upgrade.target if running else None,
             blockers=blockers,
-            sentence=_sentence(view, blockers, share),
+            sentence=_sentence(view, blockers, share, throttles),
             databases=tuple(DatabaseStatus(facts, steps.get(facts.name)) for facts in databases),
             approvals=view.approvals,
             progress=share,
@@ -239,7 +242,9 @@ def _of_release(database: DatabaseFacts, view: View) -> tuple[MigrationFacts, ..
     return tuple(facts for facts in database.migrations if facts.name in view.new.data_migrations)
 
 
-def _sentence(view: View, blockers: tuple[Blocker, ...], share: float | None) -> str:
+def _sentence(
+    view: View, blockers: tuple[Blocker, ...], share: float | None, throttles: Mapping[str, Sequence[Reason]]
+) -> str:
     upgrade = view.upgrade
     if upgrade.status is not Status.RUNNING and blockers:
         return blockers[0].sentence
@@ -255,7 +260,7 @@ def _sentence(view: View, blockers: tuple[Blocker, ...], share: float | None) ->
     if running_rows:
         if any(blocker.code == "data_migration_failed" for blocker in running_rows):
             return next(each.sentence for each in running_rows if each.code == "data_migration_failed")
-        return "moving rows" if share is None else f"moving rows: {share:.0%}"
+        return _of_rows(view, share, throttles)
     if upgrade.move is Move.STEPPING:
         troubled = [record for record in view.steps if record.state is not StepState.DONE and record.error]
         if troubled:
@@ -270,6 +275,25 @@ def _sentence(view: View, blockers: tuple[Blocker, ...], share: float | None) ->
         goes_on = f"orchestrator upgrade resume {upgrade.schema}"
         return f"rests at {upgrade.phase.word}, where it was sent; to go on: {goes_on}"
     return f"about to enter {target.word}"
+
+
+def _of_rows(view: View, share: float | None, throttles: Mapping[str, Sequence[Reason]]) -> str:
+    """How far rows are, and where and why they wait."""
+    moving = "moving rows" if share is None else f"moving rows: {share:.0%}"
+    if not throttles:
+        return moving
+    if len(view.databases) == 1:
+        why = _reasons(*throttles.values())
+    else:
+        first = [*throttles.items()][:MOST_NAMES]
+        why = "; ".join(f"{database}: {_reasons(reasons)}" for database, reasons in first)
+    if len(throttles) < len(view.databases):
+        return f"{moving}; some wait: {why}"
+    return f"rows wait{'' if share is None else f' at {share:.0%}'}: {why}"
+
+
+def _reasons(reasons: Sequence[Reason]) -> str:
+    return "; ".join(reason.sentence for reason in reasons)
 
 
 def _listed(databases: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ from orchestrator.domain.daemons import Daemon, OwnTreeState
 from orchestrator.domain.fleets import Instance, Report
 from orchestrator.domain.ladder import Profile
 from orchestrator.domain.records import DatabaseReading, Event, Leadership, SchemaState
+from orchestrator.domain.throttling import RowsWait
 from orchestrator.domain.upgrades import Upgrade
 from orchestrator.domain.view import Approval, StepRecord
 from orchestrator.domain.waves import FleetPause
@@ -69,6 +70,7 @@ REPORTS = Kind(Report, tables.reports, ("schema", "fleet"))
 STEPS = Kind(StepRecord, tables.steps, ("upgrade_id", "phase", "database"))
 APPROVALS = Kind(Approval, tables.approvals, ("upgrade_id", "phase"))
 READINGS = Kind(DatabaseReading, tables.readings, ("schema", "database"))
+ROWS_WAITS = Kind(RowsWait, tables.rows_waits, ("schema", "database", "daemon"))
 EVENTS = Kind(Event, tables.events, ("id",), numbered=True)
 LEADERSHIP = Kind(LeadershipRow, tables.leadership, ("id",))
 DAEMONS = Kind(Daemon, tables.daemons, ("id",))

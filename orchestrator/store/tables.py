@@ -25,6 +25,7 @@ from sqlalchemy.types import TypeDecorator
 from orchestrator.domain.daemons import DaemonState, OwnTree
 from orchestrator.domain.fleets import InstanceState, Sessions
 from orchestrator.domain.ladder import InStepBy, Phase
+from orchestrator.domain.throttling import Reason
 from orchestrator.domain.upgrades import Move, Status
 from orchestrator.domain.view import DatabaseFacts, StepState
 from orchestrator.domain.waves import Telling
@@ -75,6 +76,7 @@ class Word(TypeDecorator[StrEnum]):
 # lets one of them use what another has not finished, and the process ends.
 _FACTS = msgspec.json.Decoder(DatabaseFacts)
 _TELLING = msgspec.json.Decoder(Telling)
+_REASONS = msgspec.json.Decoder(tuple[Reason, ...])
 
 
 class FactsText(TypeDecorator[DatabaseFacts]):
@@ -101,6 +103,19 @@ class TellingText(TypeDecorator[Telling]):
 
     def process_result_value(self, value: str | None, dialect: Any) -> Telling | None:
         return None if value is None else _TELLING.decode(value)
+
+
+class ReasonsText(TypeDecorator[tuple[Reason, ...]]):
+    """Why rows wait, as JSON."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: tuple[Reason, ...] | None, dialect: Any) -> str | None:
+        return None if value is None else msgspec.json.encode(value).decode()
+
+    def process_result_value(self, value: str | None, dialect: Any) -> tuple[Reason, ...] | None:
+        return None if value is None else _REASONS.decode(value)
 
 
 class Words(TypeDecorator[tuple[str, ...]]):
@@ -276,6 +291,18 @@ readings = Table(
     _name("database", primary_key=True),
     Column("facts", FactsText, nullable=False),
     Column("observed_at", Double, nullable=False),
+    **IN_MYSQL,
+)
+
+rows_waits = Table(
+    "rows_waits",
+    metadata,
+    _name("schema", ForeignKey("schemas.name"), primary_key=True),
+    _name("database", primary_key=True),
+    Column("daemon", String(255), primary_key=True),
+    Column("reasons", ReasonsText, nullable=False),
+    Column("since", Double, nullable=False),
+    Column("seen_at", Double, nullable=False),
     **IN_MYSQL,
 )
 

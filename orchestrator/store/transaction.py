@@ -11,6 +11,7 @@ from orchestrator.domain.errors import NotFound, StaleRevision
 from orchestrator.domain.fleets import POSSIBLY_ALIVE, Instance, InstanceState, Report
 from orchestrator.domain.ladder import Phase
 from orchestrator.domain.records import DatabaseReading, Event, Leadership, SchemaState
+from orchestrator.domain.throttling import RowsWait
 from orchestrator.domain.upgrades import Upgrade
 from orchestrator.domain.view import Approval, StepRecord
 from orchestrator.domain.waves import FleetPause
@@ -160,6 +161,15 @@ class StoreTransaction:
 
     def save_reading(self, reading: DatabaseReading) -> None:
         self._put(rows.READINGS, reading)
+
+    def rows_waits(self, schema: str) -> tuple[RowsWait, ...]:
+        return self._rows.find(rows.ROWS_WAITS, {"schema": schema})
+
+    def save_rows_wait(self, wait: RowsWait) -> None:
+        self._put(rows.ROWS_WAITS, wait)
+
+    def end_rows_wait(self, schema: str, database: str, daemon: str) -> None:
+        self._rows.delete(rows.ROWS_WAITS, schema, database, daemon)
 
     def append_event(self, event: Event) -> None:
         self._rows.insert(rows.EVENTS, event)

@@ -10,6 +10,7 @@ from orchestrator.domain.inventories import Inventory
 from orchestrator.domain.ladder import Phase, Step
 from orchestrator.domain.losses import Follows
 from orchestrator.domain.releases import Release, Releases
+from orchestrator.domain.throttling import Reading
 from orchestrator.domain.upgrades import Status, Upgrade
 from orchestrator.domain.view import Copy, DatabaseFacts, MigrationFacts, Policy
 from orchestrator.ports import ManagedSchema, StepWatch, Store, Transaction
@@ -97,6 +98,12 @@ class PausingSchema:
 
     def inventories(self, database: str) -> tuple[Inventory, ...]:
         return self._schema.inventories(database)
+
+    def signals(self, database: str) -> tuple[Reading, ...]:
+        return self._schema.signals(database)
+
+    def progress(self, database: str) -> tuple[MigrationFacts, ...]:
+        return self._schema.progress(database)
 
     def write_copy(self, database: str, copy: Copy) -> None:
         self._pauses.cross(f"write the copy of {database}")

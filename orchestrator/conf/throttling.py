@@ -1,0 +1,120 @@
+"""[throttling]: what rows wait for. Nothing, unless somebody says so: no default can stop a site."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from oslo_config import cfg
+
+from orchestrator.conf.reading import SectionReader
+from orchestrator.conf.settings import DatabaseSettings, ThrottlingSettings
+
+GROUP = cfg.OptGroup(
+    "throttling",
+    help="What data migrations wait for: no batch begins while anything is above its limit, or cannot be read. "
+    "-1 sets no limit. A section [schema:NAME] may say otherwise.",
+)
+
+_LIMITS: dict[str, tuple[type[cfg.FloatOpt] | type[cfg.IntOpt], float, str]] = {
+    "max_replica_lag_seconds": (
+        cfg.FloatOpt,
+        5.0,
+        "How far replicas may be behind: those named in replicas, else all that are connected to the server. "
+        "On MariaDB and MySQL they have to be named. None at all counts as unreadable.",
+    ),
+    "max_active_sessions": (
+        cfg.IntOpt,
+        40,
+        "How many sessions of others may run a statement on the server (on MariaDB and MySQL: Threads_running).",
+    ),
+    "max_lock_waits": (
+        cfg.IntOpt,
+        0,
+        "How many sessions may wait for locks that the orchestrator's own hold.",
+    ),
+    "max_transaction_seconds": (
+        cfg.FloatOpt,
+        600.0,
+        "How long a transaction of others may be open: as long as it is, nothing is cleaned up of what moved rows "
+        "leave behind.",
+    ),
+    "max_wal_backlog_mib": (
+        cfg.FloatOpt,
+        10240.0,
+        "How much of its log PostgreSQL may keep for each replication slot, in MiB.",
+    ),
+}
+"""The kind of each limit, an example, and what it is for."""
+
+OPTIONS: tuple[cfg.Opt, ...] = (
+    *(
+        kind(name, default=-1, min=-1, sample_default=example, help=text)
+        for name, (kind, example, text) in _LIMITS.items()
+    ),
+    cfg.FloatOpt(
+        "interval_seconds",
+        default=1.0,
+        min=0.1,
+        max=60.0,
+        help="How often each signal is read in each database, at the most.",
+    ),
+    cfg.FloatOpt(
+        "timeout_seconds",
+        default=2.0,
+        min=0.1,
+        max=60.0,
+        help="How long a signal may take to answer. One that takes longer cannot be read, so rows wait.",
+    ),
+)
+
+FOR_SCHEMAS: tuple[cfg.Opt, ...] = tuple(
+    kind(name, min=-1, sample_default=example, help="As in [throttling], for this schema.")
+    for name, (kind, example, _) in _LIMITS.items()
+)
+"""What a section [schema:NAME] may say otherwise."""
+
+_POSTGRESQL_ONLY = ("max_wal_backlog_mib",)
+_ON_SERVERS = tuple(_LIMITS)
+
+
+def read(schema: SectionReader, site: SectionReader, databases: Iterable[DatabaseSettings]) -> ThrottlingSettings:
+    """The limits of the schema, or else of the site. Raises `ConfigurationError` for one that could never be read.
+
+    What the site limits holds where there is such a thing; what the schema limits has to be there.
+    """
+    kinds = {each.name: _kind(each.connection) for each in databases}
+    limits: dict[str, float] = {}
+    for option in _LIMITS:
+        own: float | None = schema.value(option)
+        limit: float = site.value(option) if own is None else own
+        if limit < 0:
+            continue
+        known = ("postgresql",) if option in _POSTGRESQL_ONLY else ("postgresql", "mysql")
+        strangers = [name for name, kind in kinds.items() if kind not in known]
+        if strangers and own is not None:
+            schema.refuse(
+                option,
+                "option_without_effect",
+                f"database {strangers[0]} is of a kind that has no such thing",
+                remedy="Remove it, or give -1.",
+            )
+        limits[option] = limit
+    section = site if schema.value("max_replica_lag_seconds") is None else schema
+    for each in databases:
+        if "max_replica_lag_seconds" in limits and kinds[each.name] == "mysql" and not each.replicas:
+            section.refuse(
+                "max_replica_lag_seconds",
+                "replicas_unnamed",
+                f"a MariaDB or MySQL server does not know how far its replicas are, and none of {each.name} is named",
+                remedy="Name them in the option replicas beside connection, or give -1 in the section of the schema.",
+            )
+    return ThrottlingSettings(
+        limits=tuple(limits.items()),
+        interval_seconds=site.value("interval_seconds"),
+        timeout_seconds=site.value("timeout_seconds"),
+    )
+
+
+def _kind(url: str) -> str:
+    kind = url.partition(":")[0].partition("+")[0]
+    return {"postgres": "postgresql", "mariadb": "mysql"}.get(kind, kind)

@@ -1,0 +1,51 @@
+"""Throttles: the signals that say whether a database can bear the next batch of rows. One signal per file.
+
+A signal is read beside the batches, on a connection and a thread of its own, in no transaction of a batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What a signal says of one thing now: a number, or with `objection` a no, in words that follow the signal's name.
+
+    Neither is a yes. `of` says what was measured, where there may be several.
+    """
+
+    value: float | None = None
+    of: str = ""
+    objection: str | None = None
+    error: str | None = None
+
+
+class Signal(Protocol):
+    """One signal of one database."""
+
+    @property
+    def name(self) -> str:
+        """As a sentence begins with it: "replica lag"."""
+        ...
+
+    @property
+    def unit(self) -> str:
+        """What its numbers are, "" for plain numbers."""
+        ...
+
+    def read(self) -> tuple[Sample, ...]:
+        """What it says now; at least one sample, or none where there is nothing to be measured, which is a yes.
+
+        Raises whatever keeps it from being read.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Throttle:
+    """A signal, and how much of it is still a yes. No limit: it says yes or no by itself."""
+
+    signal: Signal
+    limit: float | None = None
