@@ -1,0 +1,237 @@
+"""Signals of a server's sessions: who works, who waits for us, whose transaction is open."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import text
+
+from orchestrator.dialects import Database
+from orchestrator.domain.errors import Forbidden, Invalid, OrchestratorError
+from orchestrator.throttles.active_sessions import ActiveSessions
+from orchestrator.throttles.lock_waits import LockWaits
+from orchestrator.throttles.oldest_transaction import OldestTransaction
+from orchestrator.throttles.wal_backlog import WalBacklog
+
+SECONDS = 30.0
+
+
+@pytest.fixture
+def others(new_postgresql_role: str, postgresql: Database) -> Iterator[sa.Engine]:
+    """A service's own sessions on PostgreSQL."""
+    url = postgresql.engine.url.set(username=new_postgresql_role).update_query_dict({"application_name": "service"})
+    engine = sa.create_engine(url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def new_postgresql_role(postgresql: Database) -> Iterator[str]:
+    name = f"service_{os.getpid()}"
+    with postgresql.autocommitting() as connection:
+        connection.exec_driver_sql(f"CREATE ROLE {name} LOGIN")
+        connection.exec_driver_sql("CREATE TABLE items (id integer PRIMARY KEY, n integer)")
+        connection.exec_driver_sql("INSERT INTO items VALUES (1, 1)")
+        connection.exec_driver_sql(f"GRANT ALL ON items TO {name}")
+    yield name
+    with postgresql.autocommitting() as connection:
+        connection.exec_driver_sql(f"DROP OWNED BY {name}; DROP ROLE {name}")
+
+
+@pytest.fixture
+def unprivileged(
+    others: sa.Engine, open_database: Callable[[str, str], Database]
+) -> Database:
+    """The same database, under a role that is shown little."""
+    url = others.url.update_query_dict({"application_name": "orchestrator"})
+    return open_database("main", url.render_as_string(hide_password=False))
+
+
+def until(is_so: Callable[[], bool]) -> bool:
+    """Ask until it is so. InnoDB's own tables of transactions are only made anew where nobody asked for 0.1 s."""
+    while not is_so():
+        threading.Event().wait(0.15)
+    return True
+
+
+def test_active_sessions_of_others_are_counted(postgresql: Database, others: sa.Engine) -> None:
+    signal = ActiveSessions(postgresql, SECONDS)
+
+    def count() -> float:
+        (sample,) = signal.read()
+        assert sample.value is not None
+        return sample.value
+
+    with others.connect() as one, others.connect() as two:
+        one.exec_driver_sql("LOCK TABLE items")
+        before = count()
+        waiting = threading.Thread(target=lambda: two.exec_driver_sql("SELECT * FROM items"))
+        waiting.start()
+        assert until(lambda: count() > before)
+        one.rollback()
+        waiting.join()
+
+
+def test_our_own_sessions_are_not_counted(postgresql: Database, others: sa.Engine) -> None:
+    waiting_here = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    with others.connect() as one, postgresql.reading() as ours, postgresql.reading() as asking:
+        before = postgresql.dialect.load.active_sessions(asking)
+        one.exec_driver_sql("LOCK TABLE items")
+        waiting = threading.Thread(target=lambda: ours.exec_driver_sql("SELECT * FROM items"))
+        waiting.start()
+
+        def waits() -> bool:
+            asking.rollback()
+            return asking.execute(waiting_here).scalar_one() == 1
+
+        assert until(waits)
+        assert postgresql.dialect.load.active_sessions(asking) <= before
+        one.rollback()
+        waiting.join()
+
+
+@pytest.mark.parametrize("kind", [ActiveSessions, OldestTransaction])
+def test_what_is_not_shown_is_no_zero(
+    kind: type[ActiveSessions | OldestTransaction], postgresql: Database, unprivileged: Database
+) -> None:
+    with postgresql.reading() as connection:
+        connection.exec_driver_sql("SELECT 1")
+        with pytest.raises(Forbidden) as caught:
+            kind(unprivileged, SECONDS).read()
+    assert "GRANT pg_monitor TO" in caught.value.message
+
+
+def test_a_granted_role_is_shown_it(postgresql: Database, unprivileged: Database) -> None:
+    with postgresql.autocommitting() as connection:
+        connection.exec_driver_sql(f"GRANT pg_monitor TO {unprivileged.engine.url.username}")
+        assert ActiveSessions(unprivileged, SECONDS).read()
+        assert OldestTransaction(unprivileged, SECONDS).read()
+
+
+def test_the_oldest_transaction_of_others_is_found(postgresql: Database, others: sa.Engine) -> None:
+    signal = OldestTransaction(postgresql, SECONDS)
+    with postgresql.reading() as ours:
+        ours.exec_driver_sql("SELECT 1")
+        (sample,) = signal.read()
+        assert sample.value == 0.0
+        with others.connect() as one:
+            one.exec_driver_sql("SELECT 1")
+            assert until(lambda: (signal.read()[0].value or 0) > 0.05)
+
+
+def test_sessions_that_wait_for_our_locks_are_counted(
+    postgresql: Database, unprivileged: Database, others: sa.Engine
+) -> None:
+    with postgresql.writing() as ours:
+        signal = LockWaits(postgresql, SECONDS)
+        ours.exec_driver_sql("UPDATE items SET n = 2")
+        assert signal.read()[0].value == 0
+
+        def update() -> None:
+            with others.begin() as connection:
+                connection.exec_driver_sql("UPDATE items SET n = 3")
+
+        waiting = threading.Thread(target=update)
+        waiting.start()
+        assert until(lambda: signal.read()[0].value == 1)
+        # Who asks under another role holds none of these locks.
+        assert LockWaits(unprivileged, SECONDS).read()[0].value == 0
+    waiting.join()
+
+
+def test_no_slot_keeps_nothing(postgresql: Database) -> None:
+    assert WalBacklog(postgresql, SECONDS).read() == ()
+
+
+# -- MariaDB -----------------------------------------------------------------------------------------------------------
+
+
+def user_of(mariadb: Database, name: str, rights: str = "ALL ON {database}.*") -> sa.URL:
+    database = mariadb.engine.url.database
+    with mariadb.autocommitting() as connection:
+        connection.exec_driver_sql(f"CREATE OR REPLACE USER {name}@localhost")
+        connection.exec_driver_sql(f"GRANT {rights.format(database=database)} TO {name}@localhost")
+    return mariadb.engine.url.set(username=name)
+
+
+def test_threads_running_are_counted(mariadb: Database) -> None:
+    signal = ActiveSessions(mariadb, SECONDS)
+    other = sa.create_engine(mariadb.engine.url)
+    take = text("SELECT GET_LOCK(:name, 60)")
+    name = {"name": f"throttles {mariadb.engine.url.database}"}
+    with other.connect() as connection, mariadb.reading() as holding:
+        holding.execute(take, name)
+        waiting = threading.Thread(target=lambda: connection.execute(take, name))
+        waiting.start()
+        assert until(lambda: (signal.read()[0].value or 0) >= 1)
+        holding.execute(text("SELECT RELEASE_LOCK(:name)"), name)
+        waiting.join()
+    other.dispose()
+
+
+def test_sessions_that_wait_for_our_locks_are_counted_on_mariadb(mariadb: Database) -> None:
+    with mariadb.autocommitting() as connection:
+        connection.exec_driver_sql("CREATE TABLE items (id integer PRIMARY KEY, n integer)")
+        connection.exec_driver_sql("INSERT INTO items VALUES (1, 1)")
+    other = sa.create_engine(user_of(mariadb, f"service_{os.getpid()}"))
+    signal = LockWaits(mariadb, SECONDS)
+    with mariadb.writing() as ours:
+        ours.exec_driver_sql("UPDATE items SET n = 2")
+        assert signal.read()[0].value == 0
+
+        def update() -> None:
+            with other.begin() as connection:
+                connection.exec_driver_sql("UPDATE items SET n = 3")
+
+        waiting = threading.Thread(target=update)
+        waiting.start()
+        assert until(lambda: signal.read()[0].value == 1)
+    waiting.join()
+    other.dispose()
+
+
+def test_the_oldest_transaction_of_others_is_found_on_mariadb(mariadb: Database) -> None:
+    with mariadb.autocommitting() as connection:
+        connection.exec_driver_sql("CREATE TABLE items (id integer PRIMARY KEY, n integer)")
+        connection.exec_driver_sql("INSERT INTO items VALUES (1, 1)")
+    other = sa.create_engine(user_of(mariadb, f"service_{os.getpid()}"))
+    with other.connect() as connection:
+        connection.exec_driver_sql("UPDATE items SET n = 2")
+        assert until(lambda: (OldestTransaction(mariadb, SECONDS).read()[0].value or 0) >= 1)
+    other.dispose()
+
+
+@pytest.mark.parametrize("kind", [LockWaits, OldestTransaction])
+def test_a_missing_right_is_named_on_mariadb(
+    kind: type[LockWaits | OldestTransaction], mariadb: Database, open_database: Callable[[str, str], Database]
+) -> None:
+    url = user_of(mariadb, f"poor_{os.getpid()}")
+    with pytest.raises(Forbidden) as caught:
+        kind(open_database("main", url.render_as_string(hide_password=False)), SECONDS).read()
+    assert f"GRANT PROCESS ON *.* TO 'poor_{os.getpid()}'@'localhost';" in caught.value.message
+
+
+def test_mariadb_keeps_no_log_for_replicas(mariadb: Database) -> None:
+    with pytest.raises(Invalid):
+        WalBacklog(mariadb, SECONDS).read()
+
+
+@pytest.mark.parametrize("kind", [ActiveSessions, LockWaits, OldestTransaction, WalBacklog])
+def test_a_file_has_no_sessions(
+    kind: type[ActiveSessions | LockWaits | OldestTransaction | WalBacklog], sqlite: Database
+) -> None:
+    with pytest.raises(Invalid):
+        kind(sqlite, SECONDS).read()
+
+
+def test_a_database_that_is_away_cannot_be_read(open_database: Callable[[str, str], Database]) -> None:
+    away = open_database("main", "postgresql://nobody:secret@127.0.0.1:1/none")
+    with pytest.raises(OrchestratorError) as caught:
+        ActiveSessions(away, 1.0).read()
+    assert "secret" not in str(caught.value)
