@@ -36,9 +36,9 @@ class LedgerEntry:
 
     `cursor` and `verify_cursor` are the last key done, as text of its own (see `data_migrations.keyset`); None means
     the start. `witness_incarnation` is the incarnation of the database in which it was proven complete. `batch_at` is
-    when the last batch ended, where there is to be a pause after it. `is_reverse`: it moves rows into the old shape, on
-    the way back. `batch_rows` is the size that batches have come to, None before the first. Of the next `suspect_rows`
-    rows it is known that they do not get through in one batch.
+    when the last batch ended, where there is to be a pause after it, and later where that is to be longer.
+    `is_reverse`: it moves rows into the old shape, on the way back. `batch_rows` is the size that batches have come to,
+    None before the first. Of the next `suspect_rows` rows it is known that they do not get through in one batch.
     """
 
     schema_name: str

@@ -32,4 +32,12 @@ OPTIONS: tuple[cfg.Opt, ...] = (
         "be moved, is made smaller than that.",
     ),
     cfg.FloatOpt("pause_seconds", default=0.0, min=0.0, help="Pause between two batches, in each database."),
+    cfg.FloatOpt(
+        "nice_ratio",
+        default=0.0,
+        min=0.0,
+        max=100.0,
+        help="How many times as long as a batch took no other one begins, in each database: with 1, rows are moved "
+        "half of the time. For 600 seconds at the most, and for pause_seconds at the least.",
+    ),
 )

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -339,9 +340,7 @@ class _Loading:
             section.missing("preset")
         site = self._reader(policy.GROUP.name)
 
-        def ruled(option: str) -> Any:
-            """What the schema says, or else the site."""
-            return site.value(option) if section.value(option) is None else section.value(option)
+        ruled = partial(_either, section, site)
 
         databases = tuple(self._databases(name, section))
         return SchemaSettings(
@@ -361,6 +360,7 @@ class _Loading:
             waves=waves_of(section, site),
             end_idle_blockers_after_seconds=ruled("end_idle_blockers_after_seconds"),
             batches=batches_of(section, self._reader(data_migrations.GROUP.name)),
+            nice_ratio=_either(section, self._reader(data_migrations.GROUP.name), "nice_ratio"),
             throttling=replace(
                 throttling.read(section, self._reader(throttling.GROUP.name), databases),
                 own=tuple(self._throttles(name, databases)),
@@ -415,6 +415,11 @@ class _Loading:
                 )
             seen[url] = name
             yield DatabaseSettings(name, url, tuple(each.value("members")), tuple(each.value("replicas")))
+
+
+def _either(schema: SectionReader, site: SectionReader, option: str) -> Any:
+    """What the schema says, or else the site."""
+    return site.value(option) if schema.value(option) is None else schema.value(option)
 
 
 def _is_loopback(bind: str) -> bool:

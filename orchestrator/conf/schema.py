@@ -95,6 +95,9 @@ OPTIONS: tuple[cfg.Opt, ...] = (
     cfg.IntOpt(
         "min_batch_rows", min=1, max=1_000_000, help="As in [data_migrations], for this schema.", sample_default=100
     ),
+    cfg.FloatOpt(
+        "nice_ratio", min=0.0, max=100.0, help="As in [data_migrations], for this schema.", sample_default=1.0
+    ),
     *throttling.FOR_SCHEMAS,
 )
 

@@ -287,7 +287,11 @@ def _live_schema(
     if schema.driver == "alembic":
         runners = {
             name: DataMigrationRunner(
-                database, schema.name, schema.migrations, pause_seconds=settings.batch_pause_seconds
+                database,
+                schema.name,
+                schema.migrations,
+                pause_seconds=settings.batch_pause_seconds,
+                nice_ratio=schema.nice_ratio,
             )
             for name, database in databases.items()
         }

@@ -225,7 +225,10 @@ class Jobs:
             self.nudge(schema)
 
     def _move_rows(self, schema: str, database: str) -> None:
-        if self._data_migrations.run(schema, database, may_go_on=self._may_go_on, leads=self._leads):
+        has_moved = self._data_migrations.run(
+            schema, database, may_go_on=self._may_go_on, leads=self._leads, rest=self._stopping.wait
+        )
+        if has_moved:
             self.nudge(schema)
         self._say_of_throttles(schema, database)
 

@@ -35,7 +35,7 @@ from orchestrator.domain.errors import (
     StepFailed,
     Unavailable,
 )
-from orchestrator.domain.pacing import BatchSizes
+from orchestrator.domain.pacing import LONGEST_REST_SECONDS, BatchSizes, rest_seconds
 from orchestrator.domain.releases import Release
 from orchestrator.domain.upgrades import Moving
 from orchestrator.domain.view import MigrationFacts, MigrationState
@@ -50,8 +50,8 @@ PAUSE_SECONDS = 0.02
 class DataMigrationRunner:
     """Runs the data migrations of one schema in one database. Holds nothing that its ledger does not hold.
 
-    `pause_seconds` is the shortest time between two batches of a data migration, whoever runs them. `clock` tells how
-    long a batch took.
+    `pause_seconds` is the shortest time between two batches of a data migration, whoever runs them, and `nice_ratio`
+    how many times as long as it took rows rest after one. `clock` tells how long a batch took.
     """
 
     def __init__(
@@ -61,10 +61,12 @@ class DataMigrationRunner:
         directory: Path,
         *,
         pause_seconds: float = 0.0,
+        nice_ratio: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.database = database
         self.pause_seconds = pause_seconds
+        self.nice_ratio = nice_ratio
         self._clock = clock
         self.schema = schema
         self.directory = directory
@@ -228,16 +230,18 @@ class DataMigrationRunner:
 
     def _require_pause(self, connection: Connection, entry: LedgerEntry) -> None:
         """Refuse a batch too soon after the last one, which another worker may have run."""
-        if not self.pause_seconds or entry.batch_at is None:
+        if not (self.pause_seconds or self.nice_ratio) or entry.batch_at is None:
             return
         since = self.database.dialect.now(connection) - entry.batch_at
-        if 0 <= since < self.pause_seconds:
+        longest_rest = LONGEST_REST_SECONDS if self.nice_ratio else 0.0
+        if -longest_rest <= since < self.pause_seconds:
             raise Conflict(
                 "batch_too_soon",
                 f"the last batch of data migration {entry.name} in database {self.database.name} ended a moment ago",
                 remedy="Nothing to do: it goes on after the pause.",
                 schema=self.schema,
                 data_migration=entry.name,
+                wait_seconds=self.pause_seconds - since,
             )
 
     def _at_start(self, entry: LedgerEntry) -> LedgerEntry:
@@ -299,8 +303,9 @@ class DataMigrationRunner:
                 advance = self._move if mine.state is MigrationState.RUNNING else self._verify
                 began = self._clock()
                 advanced = advance(connection, mine, definition, target, rows)
-                paced = _paced(mine, advanced, rows, sizes, self._clock() - began)
-                return ledger.save(connection, self._timed(connection, paced))
+                seconds = self._clock() - began
+                paced = _paced(mine, advanced, rows, sizes, seconds)
+                return ledger.save(connection, self._timed(connection, paced, seconds))
         except CutOff as fault:
             return self._stop(mine, fault) if rows <= 1 else self._narrow(mine, rows)
         except (Invalid, StepFailed) as fault:
@@ -320,9 +325,12 @@ class DataMigrationRunner:
             narrowed = replace(found, suspect_rows=rows, batch_rows=rows // 2)
             return ledger.save(connection, self._timed(connection, narrowed))
 
-    def _timed(self, connection: Connection, entry: LedgerEntry) -> LedgerEntry:
-        """The entry after a batch that ended now, where there is to be a pause after it."""
-        return replace(entry, batch_at=self.database.dialect.now(connection)) if self.pause_seconds else entry
+    def _timed(self, connection: Connection, entry: LedgerEntry, seconds: float = 0.0) -> LedgerEntry:
+        """The entry after a batch that took so long and ended now, where there is to be a pause after it."""
+        if not (self.pause_seconds or self.nice_ratio):
+            return entry
+        longer = rest_seconds(seconds, self.nice_ratio, self.pause_seconds) - self.pause_seconds
+        return replace(entry, batch_at=self.database.dialect.now(connection) + longer)
 
     def _move(
         self, connection: Connection, mine: LedgerEntry, definition: Definition, target: Target, rows: int

@@ -53,6 +53,18 @@ USUAL_SIZES = BatchSizes(10, 20_000, 0.2)
 them lets a table whose rows are slow come to its end."""
 
 
+LONGEST_REST_SECONDS = 600.0
+"""Rows rest no longer after a batch, however long it took and however nice it is meant to be."""
+
+
+def rest_seconds(batch_seconds: float, nice_ratio: float, pause_seconds: float) -> float:
+    """How long rows rest after a batch of so many seconds: so many times as long as it took, and no less than a pause.
+
+    With a ratio of 1 a data migration works half of the time at the most.
+    """
+    return max(pause_seconds, min(nice_ratio * batch_seconds, LONGEST_REST_SECONDS))
+
+
 def progress(migrations: Iterable[MigrationFacts]) -> float | None:
     """The share of the work done, 0 to 1, from our own counts; at most 0.99 before all is verified.
 

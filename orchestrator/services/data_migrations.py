@@ -37,7 +37,10 @@ class MigrationStatus:
 
 
 class DataMigrations:
-    """`may_go_on` is asked between batches; it waits for the pause between two, and is false when the daemon stops."""
+    """`may_go_on` is asked between batches; it waits for the pause between two, and is false when the daemon stops.
+
+    `rest` waits so many seconds, or until the daemon stops, where rows are to rest for longer.
+    """
 
     def __init__(self, context: Context, throttling: Throttling | None = None) -> None:
         self._context = context
@@ -50,6 +53,7 @@ class DataMigrations:
         *,
         may_go_on: Callable[[], bool],
         leads: Callable[[], bool] = lambda: True,
+        rest: Callable[[float], object] = lambda seconds: None,
     ) -> bool:
         """Move and verify rows in one database until there is nothing left, the phase ends or somebody else does it.
 
@@ -58,7 +62,7 @@ class DataMigrations:
         begins while a throttle gives a reason to wait, which is then on record: the next call asks again. Returns
         whether there was something to do. Raises `Unavailable` when the database does not answer.
         """
-        has_moved, held = self._run(schema, database, may_go_on, leads)
+        has_moved, held = self._run(schema, database, may_go_on, leads, rest)
         self._throttling.note(schema, database, held)
         return has_moved
 
@@ -67,7 +71,12 @@ class DataMigrations:
         return self._throttling.noted(schema, database)
 
     def _run(
-        self, schema: str, database: str, may_go_on: Callable[[], bool], leads: Callable[[], bool]
+        self,
+        schema: str,
+        database: str,
+        may_go_on: Callable[[], bool],
+        leads: Callable[[], bool],
+        rest: Callable[[float], object],
     ) -> tuple[bool, tuple[Reason, ...]]:
         """Whether there was something to do, and what kept the rest from being done."""
         managed = self._context.managed(schema)
@@ -90,7 +99,8 @@ class DataMigrations:
                     facts = managed.run_batch(database, name, upgrade.id, leads=leads())
                 except (LostCursor, Conflict) as conflict:
                     if conflict.code == "batch_too_soon":
-                        continue  # after a pause
+                        rest(conflict.fields.get("wait_seconds", 0.0))
+                        continue
                     return has_moved, ()  # fenced, or another daemon is at it: the next call finds out anew
                 if facts.state is MigrationState.FAILED:
                     return has_moved, ()  # the ones that follow may need it

@@ -6,6 +6,7 @@ import pytest
 
 from orchestrator.api.auth import Role
 from orchestrator.domain.errors import Unavailable
+from orchestrator.domain.throttling import Reading
 from orchestrator.domain.view import MigrationState
 from tests.api.world import SCHEMA, UPGRADE, World, assert_problem, tokens_for_all_roles
 from tests.fakes import FakeSchema
@@ -65,6 +66,21 @@ def test_data_migrations_are_listed_for_each_database(world: World) -> None:
     assert (after["state"], after["rows_done"], after["rows_total"], after["rows_verified"]) == (
         "complete", 100, 100, 100,
     )  # fmt: skip
+
+
+def test_what_rows_wait_for_is_shown_beside_their_state(world: World) -> None:
+    lag = Reading("replica lag", 12.4, 5.0, "s", "replica db2")
+    gate = Reading("throttle gate", objection="answers 503")
+    world.managed.on["main"].signals = (lag, gate)
+    world.begun()
+    world.cycle()
+    world.move_rows()
+    reasons = ["replica lag is 12.4 s, more than 5 s on replica db2", "throttle gate answers 503"]
+    (found,) = world.client().get(f"{SCHEMA}/data-migrations/split_name").json()["data_migrations"]
+    assert (found["state"], found["throttled_by"]) == ("pending", reasons)
+    upgrade = world.client().get(f"{SCHEMA}/upgrade").json()
+    assert upgrade["data_migrations"][0]["throttled_by"] == reasons
+    assert upgrade["sentence"] == f"rows wait at 0%: {'; '.join(reasons)}"
 
 
 def test_a_failed_data_migration_is_sent_back_on_request(world: World) -> None:

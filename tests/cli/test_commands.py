@@ -12,6 +12,7 @@ from orchestrator.domain.errors import StepFailed, Unavailable
 from orchestrator.domain.fleets import Sessions
 from orchestrator.domain.inventories import Inventory, Sighting
 from orchestrator.domain.ladder import Step
+from orchestrator.domain.throttling import Reading
 from orchestrator.services.advancing import REST_SECONDS
 from tests.api.world import World, tokens_for_all_roles
 from tests.cli.conftest import Run, serving
@@ -346,6 +347,17 @@ def test_data_migrations_are_listed_and_shown(run: Run, world: World) -> None:
     assert (row["Name"], row["State"], row["Moved"], row["Verified"]) == ("split_name", "complete", 100, 100)
     assert "100/100" in run("data-migration", "show", "inventory", "split_name").out
     assert run("data-migration", "show", "inventory", "nothing").code == 1
+
+
+def test_rows_that_wait_say_why(run: Run, world: World) -> None:
+    world.managed.on["main"].signals = (Reading("replica lag", 12.4, 5.0, "s", "replica db2"),)
+    world.begun()
+    world.cycle()
+    world.move_rows()
+    sentence = "replica lag is 12.4 s, more than 5 s on replica db2"
+    (row,) = shown(run, "data-migration", "show", "inventory", "split_name")
+    assert (row["State"], row["Says"]) == ("pending", f"waits: {sentence}")
+    assert f"rows wait at 0%: {sentence}" in run("status").out
 
 
 def test_a_data_migration_that_did_not_fail_cannot_be_retried(run: Run, world: World) -> None:

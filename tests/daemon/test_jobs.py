@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -12,6 +13,7 @@ from orchestrator.daemon.jobs import MOST_ROW_WORKERS, Jobs
 from orchestrator.domain.errors import Conflict
 from orchestrator.domain.ladder import Phase
 from orchestrator.domain.releases import Release
+from orchestrator.domain.throttling import Reading
 from orchestrator.domain.view import DatabaseFacts, MigrationFacts
 from orchestrator.services.advancing import REST_SECONDS, Advancing
 from orchestrator.services.context import Context
@@ -21,6 +23,7 @@ from orchestrator.services.evicting import Evicting
 from orchestrator.services.leadership import Elections
 from orchestrator.services.leases import Leases
 from orchestrator.services.sweeping import Sweep
+from orchestrator.services.throttling import Throttling
 from orchestrator.services.upgrades import Upgrades
 from orchestrator.store.memory import MemoryStore
 from tests.daemon.daemons import until
@@ -71,7 +74,7 @@ class Running:
             self.context,
             self.elections,
             Advancing(self.context),
-            DataMigrations(self.context),
+            DataMigrations(self.context, Throttling(self.context, "test")),
             Evicting(self.context),
             Sweep(self.context),
             self.daemons,
@@ -157,6 +160,35 @@ def test_what_goes_on_going_wrong_is_said_once(
     running.clock.advance(REST_SECONDS)
     until_it_failed_again()
     assert times_said() == 2
+
+
+def test_what_rows_wait_for_is_said_once_and_that_they_go_on(
+    run: Callable[[FakeSchema], Running], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    asked = 0
+
+    class Throttled(FakeSchema):
+        def signals(self, database: str) -> tuple[Reading, ...]:
+            nonlocal asked
+            asked += 1
+            return tuple(replace(each, value=(each.value or 0) + asked) for each in super().signals(database))
+
+    def said() -> list[str]:
+        return [each.getMessage() for each in caplog.records if "main:throttles" in each.getMessage()]
+
+    schema = Throttled()
+    schema.on["main"].signals = (Reading("replica lag", 6.0, 5.0, "s"),)
+    running = run(schema)
+    running.upgrades.initialise(SCHEMA, "1", actor="test")
+    for fleet in FLEETS:
+        Leases(running.context).report(SCHEMA, fleet, release="1", instances=0, actor="test", reason=None)
+    running.upgrades.begin(SCHEMA, "2", actor="test")
+    until(lambda: asked > 4, "it is asked again and again")
+    assert said() == [f"{SCHEMA}:main:throttles: rows wait: replica lag is 7 s, more than 5 s"]
+    schema.on["main"].signals = ()
+    until(lambda: running.phase() is Phase.SEALED, "all rows are moved")
+    assert said()[1:] == [f"{SCHEMA}:main:throttles: rows do not wait any more"]
 
 
 def test_daemon_that_was_evicted_ends_and_leads_no_more(run: Callable[[FakeSchema], Running]) -> None:

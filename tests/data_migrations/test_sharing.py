@@ -50,6 +50,19 @@ def test_pause_between_batches_holds_whoever_runs_them(customers: Site) -> None:
     assert other.run_batch("split_name", UPGRADE, 10).rows_done == 20
 
 
+def test_rest_after_a_batch_is_as_long_as_its_ratio_says_whoever_runs_the_next(customers: Site) -> None:
+    times = iter([0.0, 50.0])  # a batch that takes 50 s
+    directory = customers.runner.directory
+    worker = DataMigrationRunner(customers.database, SCHEMA, directory, nice_ratio=4.0, clock=lambda: next(times))
+    other = DataMigrationRunner(customers.database, SCHEMA, directory, nice_ratio=4.0)
+    worker.run_batch("split_name", UPGRADE, 10)  # begins it, and moves no row yet
+    assert worker.run_batch("split_name", UPGRADE, 10).rows_done == 10
+    with pytest.raises(Conflict) as refusal:
+        other.run_batch("split_name", UPGRADE, 10)
+    assert refusal.value.code == "batch_too_soon"
+    assert 150 < refusal.value.fields["wait_seconds"] <= 200
+
+
 @pytest.mark.parametrize("batches", [0, 1, 2])
 def test_other_file_on_a_daemon_that_does_not_lead_fails_nothing(customers: Site, tmp_path: Path, batches: int) -> None:
     for _ in range(batches):

@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.domain.pacing import FIRST_ROWS, BatchSizes, eta_seconds, progress
+from orchestrator.domain.pacing import (
+    FIRST_ROWS,
+    LONGEST_REST_SECONDS,
+    BatchSizes,
+    eta_seconds,
+    progress,
+    rest_seconds,
+)
 from orchestrator.domain.view import MigrationFacts, MigrationState
 
 PENDING, RUNNING, VERIFYING, COMPLETE, ASSUMED, FAILED = MigrationState
@@ -138,3 +145,20 @@ def test_first_batch_is_small_and_the_following_ones_grow_slowly() -> None:
     for _ in range(9):
         sizes.append(SIZES.after(sizes[-1], 0.001))
     assert sizes == [100, 200, 400, 800, 1600, 3200, 6400, 12800, 20_000, 20_000]
+
+
+@pytest.mark.parametrize(
+    ("batch_seconds", "nice_ratio", "pause_seconds", "rest"),
+    [
+        (0.2, 0.0, 0.0, 0.0),
+        (0.2, 1.0, 0.0, 0.2),
+        (0.2, 5.0, 0.5, 1.0),
+        (0.2, 1.0, 0.5, 0.5),
+        (3600.0, 10.0, 0.0, LONGEST_REST_SECONDS),
+        (1.0, 1.0, 9000.0, 9000.0),
+    ],
+)
+def test_rows_rest_as_their_batch_took_and_no_less_than_the_pause(
+    batch_seconds: float, nice_ratio: float, pause_seconds: float, rest: float
+) -> None:
+    assert rest_seconds(batch_seconds, nice_ratio, pause_seconds) == pytest.approx(rest)

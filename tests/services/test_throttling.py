@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.domain.daemons import Daemon as DaemonRow
 from orchestrator.domain.daemons import DaemonState
-from orchestrator.domain.errors import Unavailable
+from orchestrator.domain.errors import Conflict, Unavailable
 from orchestrator.domain.ladder import Phase
 from orchestrator.domain.throttling import Reading
 from orchestrator.domain.view import MigrationState
@@ -129,6 +129,21 @@ def test_a_reason_that_comes_up_between_two_batches_stops_the_next(make_site: Ma
     assert batches(site) == 4
     assert state(site) is MigrationState.RUNNING
     assert mover.shown == [(SAID,)]
+
+
+def test_rows_rest_for_as_long_as_the_last_batch_asks(make_site: MakeSite) -> None:
+    site = in_backfill(make_site)
+    mover, main = Mover(site), site.managed.on["main"]
+    main.batch_fails = Conflict("batch_too_soon", "too soon", remedy="Wait.", wait_seconds=7.5)
+    rests: list[float] = []
+
+    def rest(seconds: float) -> None:
+        rests.append(seconds)
+        main.batch_fails = None
+
+    assert mover.migrations.run(SCHEMA, "main", may_go_on=lambda: True, rest=rest)
+    assert rests == [7.5]
+    assert state(site) is MigrationState.COMPLETE
 
 
 def test_only_the_database_that_is_throttled_waits(make_site: MakeSite) -> None:

@@ -88,7 +88,7 @@ def test_our_own_sessions_are_not_counted(postgresql: Database, others: sa.Engin
 
         def waits() -> bool:
             asking.rollback()
-            return asking.execute(waiting_here).scalar_one() == 1
+            return bool(asking.execute(waiting_here).scalar_one() == 1)
 
         assert until(waits)
         assert postgresql.dialect.load.active_sessions(asking) <= before

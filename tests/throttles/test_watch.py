@@ -85,10 +85,10 @@ def test_a_signal_that_falls_silent_becomes_unreadable(desk: Desk) -> None:
     assert desk.reading.value == 1.0
     desk.is_quick = False
     desk.clock.advance(2.0)
-    assert desk.reading.error is None
+    assert reasons_to_wait([desk.reading]) == ()
     desk.clock.advance(2.0)
-    assert desk.reading.error == "it has not answered for 2.0 s"
-    assert reasons_to_wait([desk.reading])
+    (reason,) = reasons_to_wait([desk.reading])
+    assert reason.sentence == "dial cannot be read: it has not answered for 2.0 s"
 
 
 def test_a_signal_that_never_answered_is_unreadable(desk: Desk) -> None:
