@@ -94,10 +94,8 @@ def _removes(copy: Copy, upgrade: Upgrade) -> bool:
 
 def _says_otherwise(copy: Copy, upgrade: Upgrade) -> bool:
     """Whether the number of a revision that was lost has been given again, to another one."""
-    said = (copy.phase, copy.fence, copy.move, copy.reversing, copy.frozen)
-    is_frozen = upgrade.frozen is not None
-    known = (upgrade.phase, upgrade.fence, upgrade.move, upgrade.reversing, is_frozen)
-    return copy.revision == upgrade.revision and said != known
+    known = (upgrade.phase, upgrade.fence, upgrade.move, upgrade.reversing, upgrade.frozen is not None)
+    return copy.revision == upgrade.revision and copy.says != known
 
 
 @dataclass(frozen=True, slots=True)

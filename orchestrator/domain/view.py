@@ -52,6 +52,11 @@ class Copy:
     written_at: float | None = field(default=None, compare=False)
 
     @property
+    def says(self) -> tuple[Phase, Phase, Move, bool, bool]:
+        """What it says of the upgrade: at one revision there is only one such state."""
+        return self.phase, self.fence, self.move, self.reversing, self.frozen
+
+    @property
     def is_past_return(self) -> bool:
         """Whether it says that the upgrade can only go on."""
         return past_return(self.phase, self.fence, self.move)
