@@ -11,6 +11,7 @@ from dataclasses import replace
 from orchestrator.domain.admission import taking_over
 from orchestrator.domain.errors import Conflict, Invalid, NotFound, StaleRevision
 from orchestrator.domain.forgotten import Recalled, ahead
+from orchestrator.domain.guards import approved
 from orchestrator.domain.ladder import Phase
 from orchestrator.domain.losses import frozen_seconds
 from orchestrator.domain.records import SchemaState
@@ -138,6 +139,7 @@ class Upgrades:
         """Say yes to entering a phase: the one given, or the only one that the policy asks about. Repeatable.
 
         Where the policy asks about several it has to be named: said twice, a yes to "the next one" is a yes to two.
+        It may come early. Raises `Conflict` (code `nothing_to_approve`) where it would never be asked for.
         """
         check_reason(reason)
         forced = tuple(sorted({*force}))
@@ -165,6 +167,14 @@ class Upgrades:
                     "nothing_to_approve",
                     f"this upgrade has no later phase {wanted.word if wanted else 'that needs approval'}",
                     remedy=f"orchestrator upgrade show {schema}",
+                )
+            if not approved.counts(policy, wanted, forced):
+                nor = f", and {' and '.join(forced)} cannot hold it up" if forced else ""
+                words = ", ".join(each.word for each in asked) or "no phase"
+                raise Conflict(
+                    "nothing_to_approve",
+                    f"entering {wanted.word} asks for no approval{nor}",
+                    remedy=f"Nothing was approved. In this upgrade approval is asked for: {words}.",
                 )
             tx.save_approval(Approval(upgrade.id, wanted, actor, reason, forced, tx.now))
             also = f", forcing {', '.join(forced)}" if forced else ""

@@ -21,6 +21,7 @@ from orchestrator.domain.ladder import InStepBy, Phase, Step
 from orchestrator.domain.releases import Releases
 from orchestrator.domain.upgrades import Move, Status, Upgrade
 from orchestrator.domain.view import MigrationState, Policy, StepState
+from orchestrator.domain.waves import Waves
 from tests.fakes import FLEETS, three_releases
 from tests.services.conftest import MakeSite
 from tests.services.site import SCHEMA, WORKER, Process, Site, is_over
@@ -281,6 +282,52 @@ def test_a_phase_that_was_passed_cannot_be_approved(site: Site) -> None:
     with pytest.raises(Conflict) as refusal:
         site.upgrades.approve(SCHEMA, phase=Phase.EXPANDED, actor="a", reason="late")
     assert refusal.value.code == "nothing_to_approve"
+
+
+ASKS = Policy((Phase.CONTRACTED,), soak_seconds=60)
+HAS_WAVES = Policy((), waves=Waves((("inventory-worker",),), soak_seconds=60))
+
+
+@pytest.mark.parametrize(
+    ("policy", "phase", "force", "sentence", "asked"),
+    [
+        (ASKS, Phase.WRITE_NEW, (), "entering write_new asks for no approval", "asked for: contracted."),
+        (ASKS, Phase.WRITE_NEW, ("soaked",), "and soaked cannot hold it up", "asked for: contracted."),
+        (ASKS, Phase.WRITE_NEW, ("waves_open",), "and waves_open cannot hold it up", "asked for: contracted."),
+        (Policy(()), Phase.CONTRACTED, (), "entering contracted asks for no approval", "asked for: no phase."),
+        (Policy(()), Phase.CONTRACTED, ("soaked",), "and soaked cannot hold it up", "asked for: no phase."),
+    ],
+)
+def test_an_approval_that_nothing_asks_for_is_refused(
+    make_site: MakeSite, policy: Policy, phase: Phase, force: tuple[str, ...], sentence: str, asked: str
+) -> None:
+    site = make_site(policy=policy).nobody_runs().begin()
+    with pytest.raises(Conflict, match=sentence) as refusal:
+        site.upgrades.approve(SCHEMA, phase=phase, actor="a", reason="just in case", force=force)
+    assert refusal.value.code == "nothing_to_approve"
+    assert asked in refusal.value.remedy
+    status = site.board.schema(SCHEMA).upgrade
+    assert status is not None
+    assert status.approvals == ()
+
+
+@pytest.mark.parametrize(
+    ("policy", "phase", "force"),
+    [
+        (ASKS, Phase.CONTRACTED, ()),
+        (ASKS, Phase.CONTRACTED, ("waves_open",)),
+        (Policy((), soak_seconds=60), Phase.CONTRACTED, ("soaked",)),
+        (HAS_WAVES, Phase.BACKFILL, ("waves_open",)),
+    ],
+)
+def test_an_approval_that_something_may_ask_for_is_kept(
+    make_site: MakeSite, policy: Policy, phase: Phase, force: tuple[str, ...]
+) -> None:
+    site = make_site(policy=policy).nobody_runs().begin()
+    site.upgrades.approve(SCHEMA, phase=phase, actor="a", reason="early", force=force)
+    status = site.board.schema(SCHEMA).upgrade
+    assert status is not None
+    assert [(each.phase, each.forced) for each in status.approvals] == [(phase, force)]
 
 
 # -- going back ------------------------------------------------------------------------------------------------------
