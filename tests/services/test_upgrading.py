@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -24,7 +25,7 @@ from orchestrator.domain.view import MigrationState, Policy, StepState
 from orchestrator.domain.waves import Waves
 from tests.fakes import FLEETS, three_releases
 from tests.services.conftest import MakeSite
-from tests.services.site import SCHEMA, WORKER, Process, Site, is_over
+from tests.services.site import LEADERSHIP_SECONDS, SCHEMA, WORKER, Process, Site, is_over
 
 BROKEN = StepFailed("lock_timeout", "no lock in time", remedy="End the session that holds it.")
 
@@ -56,6 +57,33 @@ def test_release_1_becomes_release_2_in_every_database(stored_site: Site) -> Non
     assert stored_site.copies() == [(Phase.CONTRACTED, Phase.CONTRACTED, stored_site.upgrade.revision)] * 3
     assert [action for action in stored_site.actions() if action.startswith(("phase", "upgrade"))] == [
         "upgrade.begin", *["phase.publish"] * 6, "upgrade.completed",
+    ]  # fmt: skip
+
+
+def test_each_move_is_logged_once_by_the_daemon_that_made_it(
+    make_site: MakeSite, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    site = make_site(policy=Policy((Phase.CONTRACTED,))).nobody_runs().begin()
+    first = site.daemon()
+    first.work()
+    assert [record.getMessage() for record in caplog.records] == [
+        "the expand step of 2 begins", "inventory entered expanded", "inventory entered backfill",
+        "inventory entered read_new", "inventory entered write_new",
+        "writes to the old shape of inventory are about to be denied", "inventory entered sealed",
+    ]  # fmt: skip
+    caplog.clear()
+    site.clock.advance(LEADERSHIP_SECONDS + 1)
+    second = site.daemon("second")
+    site.upgrades.approve(SCHEMA, phase=None, actor="alice", reason="checked")
+    with pytest.raises(Conflict, match="another daemon leads"):
+        first.work()
+    assert caplog.records == []
+    second.work()
+    second.work()
+    assert [record.getMessage() for record in caplog.records] == [
+        "the old shape of inventory is about to be removed; there is no way back from here",
+        "inventory entered contracted", "inventory is at release 2",
     ]  # fmt: skip
 
 
