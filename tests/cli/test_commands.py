@@ -12,6 +12,7 @@ from orchestrator.domain.errors import StepFailed, Unavailable
 from orchestrator.domain.fleets import Sessions
 from orchestrator.domain.inventories import Inventory, Sighting
 from orchestrator.domain.ladder import Step
+from orchestrator.domain.view import MigrationFacts, MigrationState
 from orchestrator.services.advancing import REST_SECONDS
 from tests.api.world import World, tokens_for_all_roles
 from tests.cli.conftest import Run, serving
@@ -346,6 +347,20 @@ def test_data_migrations_are_listed_and_shown(run: Run, world: World) -> None:
     assert (row["Name"], row["State"], row["Moved"], row["Verified"]) == ("split_name", "complete", 100, 100)
     assert "100/100" in run("data-migration", "show", "inventory", "split_name").out
     assert run("data-migration", "show", "inventory", "nothing").code == 1
+
+
+def test_no_more_rows_are_moved_than_there_are(run: Run, world: World) -> None:
+    """They are counted once, and services insert more while they are moved."""
+    world.begun().cycle()
+    world.managed.on["main"].migrations["split_name"] = MigrationFacts(
+        "split_name", MigrationState.RUNNING, rows_done=104, rows_total=100
+    )
+    world.cycle()
+    for command in (("upgrade", "show", "inventory"), ("data-migration", "list", "inventory")):
+        said = run(*command).out
+        assert "104/104" in said and "104/100" not in said
+    assert shown(run, "upgrade", "show", "inventory")["Data migrations"][0]["rows_total"] == 100
+    assert world.client().get("/v1/schemas/inventory/upgrade").json()["progress"] <= 0.99
 
 
 def test_a_data_migration_that_did_not_fail_cannot_be_retried(run: Run, world: World) -> None:
