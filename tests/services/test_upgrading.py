@@ -471,6 +471,24 @@ def test_nothing_goes_back_after_the_intent_of_contracted(site: Site) -> None:
     site.upgrades.retry(SCHEMA, None, actor="test", reason=None)
     daemon.work()
     assert site.release == "2"
+    for steer in steers:
+        with pytest.raises(Conflict, match="to 2 is complete: no way leads back") as refusal:
+            steer()
+        assert refusal.value.code == "no_way_back"
+        assert "next release: orchestrator upgrade begin inventory" in refusal.value.remedy
+    with pytest.raises(Conflict) as forward:
+        site.upgrades.pause(SCHEMA, actor="test", reason="no")
+    assert forward.value.code == "no_upgrade"
+
+
+def test_after_a_cancelled_upgrade_nothing_is_said_of_the_one_before(site: Site) -> None:
+    daemon = site.nobody_runs().begin().daemon()
+    daemon.work()
+    site.begin("3").upgrades.cancel(SCHEMA, actor="test", reason="no")
+    daemon.work()
+    with pytest.raises(Conflict) as refusal:
+        site.upgrades.rollback(SCHEMA, Phase.BASE, actor="test", reason="no")
+    assert refusal.value.code == "no_upgrade"
 
 
 # -- beginning, and shorter ladders ----------------------------------------------------------------------------------
