@@ -438,11 +438,13 @@ def test_waiting_for_a_daemon_that_never_comes_is_an_error(run: Run) -> None:
 
 def test_events_say_who_did_what(run: Run, world: World) -> None:
     run("upgrade", "begin", "inventory", "--release", "2", "--reason", "spring")
-    rows = shown(run, "events", "--schema", "inventory")
+    rows = shown(run, "events", "inventory")
+    assert shown(run, "events", "--schema", "inventory") == rows
     assert (rows[-1]["Action"], rows[-1]["Actor"], rows[-1]["Reason"]) == ("upgrade.begin", "local", "spring")
     assert len(shown(run, "events", "--limit", "1")) == 1
     assert shown(run, "events", "--after", str(rows[-1]["Id"])) == []
-    assert run("events", "--schema", "nothing").code == 1
+    assert run("events", "nothing").code == run("events", "--schema", "nothing").code == 1
+    assert run("events", "inventory", "--schema", "inventory").code == 2
 
 
 def test_following_events_misses_none_and_repeats_none(run: Run, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
