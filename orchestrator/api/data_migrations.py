@@ -7,8 +7,9 @@ from orchestrator.services.data_migrations import MigrationStatus
 
 
 class DataMigrationView(View, frozen=True, kw_only=True):
-    """One data migration in one database, in our own counts; `rows_total` is null until counted.
+    """One data migration in one database, in our own counts.
 
+    `rows_total` is null until counted, once, when it begins: rows that are inserted later are in the other counts only.
     State is pending, running, verifying, complete, assumed, failed, or absent where its ledger was not read or does
     not have it yet.
     """

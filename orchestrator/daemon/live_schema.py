@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from orchestrator.bookkeeping import ledger, registrations
 from orchestrator.bookkeeping import roles as role_rows
 from orchestrator.bookkeeping.copies import read_copy, write_copy
-from orchestrator.daemon.refusals import explained
+from orchestrator.daemon.refusals import explained, read_at_start
 from orchestrator.data_migrations.runner import DataMigrationRunner
 from orchestrator.dialects import Database
 from orchestrator.dialects.roles import read_roles
@@ -125,11 +125,13 @@ class LiveSchema:
         return tuple(self._databases.values())
 
     def check(self, release: Release) -> None:
-        self._driver.check(release.name)
+        with read_at_start():
+            self._driver.check(release.name)
         for database, runner in self._runners.items():
             try:
                 with self._working_on(database) as handle:
-                    self._driver.check_database(handle, release.name)
+                    with read_at_start():
+                        self._driver.check_database(handle, release.name)
                     runner.check(release)
             except Unavailable:
                 continue  # it is checked there before any row moves
@@ -149,7 +151,7 @@ class LiveSchema:
         return done
 
     def plan(self, database: str, release: Release, step: Step) -> tuple[str, ...]:
-        with self._working_on(database) as handle:
+        with self._working_on(database) as handle, read_at_start():
             if step in (Step.SEAL, Step.UNSEAL):
                 return tuple(planned.sentence for planned in self._driver.plan_sealing(handle, release.name, step))
             return tuple(planned.sentence for planned in self._driver.plan(handle, release.name, step))
@@ -241,7 +243,8 @@ class LiveSchema:
     ) -> tuple[str, ...]:
         with self._working_on(database) as handle:
             try:
-                done = self._driver.run(handle, release.name, step, owner_epoch=owner_epoch, watch=watch)
+                with read_at_start():
+                    done = self._driver.run(handle, release.name, step, owner_epoch=owner_epoch, watch=watch)
             finally:
                 self._seen.pop(database, None)
             runner = self._runners.get(database)

@@ -335,6 +335,12 @@ def begin(
 
 def check_way_back(upgrade: Upgrade, to: Phase) -> None:
     """Refuse to steer back where no way leads. Raises `Conflict` (codes `no_way_back`, `old_shape_stale`)."""
+    if upgrade.status is Status.COMPLETED:
+        raise Conflict(
+            "no_way_back",
+            f"the upgrade of {upgrade.schema} to {upgrade.to_release} is complete: no way leads back from there",
+            remedy=f"It goes on with the next release: orchestrator upgrade begin {upgrade.schema} --release RELEASE",
+        )
     if upgrade.is_past_return:
         raise Conflict(
             "no_way_back",

@@ -80,7 +80,10 @@ class MigrationState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class MigrationFacts:
-    """One data migration in one database, as its ledger tells. `rows_total` is our own count, None until counted."""
+    """One data migration in one database, as its ledger tells. `rows_total` is our own count, None until counted.
+
+    It is counted once, when the data migration begins: `rows_done` and `rows_verified` may pass it.
+    """
 
     name: str
     state: MigrationState

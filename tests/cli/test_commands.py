@@ -12,6 +12,7 @@ from orchestrator.domain.errors import StepFailed, Unavailable
 from orchestrator.domain.fleets import Sessions
 from orchestrator.domain.inventories import Inventory, Sighting
 from orchestrator.domain.ladder import Step
+from orchestrator.domain.view import MigrationFacts, MigrationState
 from orchestrator.services.advancing import REST_SECONDS
 from tests.api.world import World, tokens_for_all_roles
 from tests.cli.conftest import Run, serving
@@ -348,6 +349,20 @@ def test_data_migrations_are_listed_and_shown(run: Run, world: World) -> None:
     assert run("data-migration", "show", "inventory", "nothing").code == 1
 
 
+def test_no_more_rows_are_moved_than_there_are(run: Run, world: World) -> None:
+    """They are counted once, and services insert more while they are moved."""
+    world.begun().cycle()
+    world.managed.on["main"].migrations["split_name"] = MigrationFacts(
+        "split_name", MigrationState.RUNNING, rows_done=104, rows_total=100
+    )
+    world.cycle()
+    for command in (("upgrade", "show", "inventory"), ("data-migration", "list", "inventory")):
+        said = run(*command).out
+        assert "104/104" in said and "104/100" not in said
+    assert shown(run, "upgrade", "show", "inventory")["Data migrations"][0]["rows_total"] == 100
+    assert world.client().get("/v1/schemas/inventory/upgrade").json()["progress"] <= 0.99
+
+
 def test_a_data_migration_that_did_not_fail_cannot_be_retried(run: Run, world: World) -> None:
     world.begun()
     said = run("data-migration", "retry", "inventory", "split_name")
@@ -423,11 +438,13 @@ def test_waiting_for_a_daemon_that_never_comes_is_an_error(run: Run) -> None:
 
 def test_events_say_who_did_what(run: Run, world: World) -> None:
     run("upgrade", "begin", "inventory", "--release", "2", "--reason", "spring")
-    rows = shown(run, "events", "--schema", "inventory")
+    rows = shown(run, "events", "inventory")
+    assert shown(run, "events", "--schema", "inventory") == rows
     assert (rows[-1]["Action"], rows[-1]["Actor"], rows[-1]["Reason"]) == ("upgrade.begin", "local", "spring")
     assert len(shown(run, "events", "--limit", "1")) == 1
     assert shown(run, "events", "--after", str(rows[-1]["Id"])) == []
-    assert run("events", "--schema", "nothing").code == 1
+    assert run("events", "nothing").code == run("events", "--schema", "nothing").code == 1
+    assert run("events", "inventory", "--schema", "inventory").code == 2
 
 
 def test_following_events_misses_none_and_repeats_none(run: Run, world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.domain.pacing import FIRST_ROWS, BatchSizes, eta_seconds, progress
+from orchestrator.domain.pacing import FIRST_ROWS, BatchSizes, eta_seconds, known_total, progress
 from orchestrator.domain.view import MigrationFacts, MigrationState
 
 PENDING, RUNNING, VERIFYING, COMPLETE, ASSUMED, FAILED = MigrationState
@@ -47,6 +47,13 @@ def test_progress_is_a_share_and_one_means_proven(migrations: list[MigrationFact
     is_proven = all(each.state in (COMPLETE, ASSUMED) for each in migrations)
     assert share is None or 0 <= share <= 1
     assert (share == 1) == is_proven
+
+
+@given(st.none() | counts, counts)
+def test_no_more_rows_are_done_than_there_are(counted: int | None, done: int) -> None:
+    total = known_total(counted, done)
+    assert (total is None) == (counted is None)
+    assert total is None or (total >= done and total in (counted, done))
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from orchestrator.domain.ladder import Phase
+from orchestrator.domain.pacing import known_total
 from orchestrator.domain.view import Blocker, DatabaseFacts, MigrationFacts, MigrationState, View
 from orchestrator.domain.ways_back import again_from
 
@@ -87,9 +88,10 @@ def _blocker(
             f"orchestrator data-migration retry {schema} {name} --database {database.name}",
             place,
         )
-    total = "" if found.rows_total is None else f" of {found.rows_total}"
     doing = "verified" if found.state is MigrationState.VERIFYING else "moved"
     rows = found.rows_verified if found.state is MigrationState.VERIFYING else found.rows_done
+    known = known_total(found.rows_total, rows)
+    total = "" if known is None else f" of {known}"
     return Blocker(
         "data_migration_running",
         f"data migration {name} is {found.state.value} in {database.name}: {rows}{total} rows {doing}",
