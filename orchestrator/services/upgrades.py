@@ -316,9 +316,8 @@ class Upgrades:
 
         def work(tx: Transaction) -> Upgrade:
             state = tx.lock_schema(schema)
-            newest = next(iter(tx.upgrades(schema, limit=1)), None)
-            if back_to is not None and newest is not None and newest.status is Status.COMPLETED:
-                check_way_back(newest, back_to)
+            if back_to is not None:
+                _refuse_back_from_the_end(tx, state, back_to)
             upgrade = running_upgrade(tx, state)
             if if_revision is not None and if_revision != upgrade.revision:
                 raise StaleRevision(expected=if_revision, found=upgrade.revision)
@@ -336,6 +335,13 @@ class Upgrades:
             tx, f"upgrade.{verb}", sentence,
             actor=actor, schema=upgrade.schema, upgrade_id=upgrade.id, reason=reason,
         )  # fmt: skip
+
+
+def _refuse_back_from_the_end(tx: Transaction, state: SchemaState, to: Phase) -> None:
+    """Say of an upgrade that is complete that no way leads back, and not that there is none. Raises `Conflict`."""
+    newest = next(iter(tx.upgrades(state.name, limit=1)), None)
+    if newest is not None and newest.status is Status.COMPLETED:
+        check_way_back(newest, to)
 
 
 def _seen(managed: ManagedSchema, release: Release) -> tuple[DatabaseFacts, ...]:
