@@ -245,8 +245,13 @@ class FakeSchema:
                 raise found.batch_fails
             copy = found.copy
             is_reverse = any(migration in release.reverse_data_migrations for release in self._releases.ordered)
-            wanted = (Moving.BACK,) if is_reverse else (Moving.FORWARD, Moving.PROOF)
-            if copy is None or copy.upgrade_id != upgrade_id or copy.moving not in wanted:
+            state = found.migrations[migration].state
+            wanted = Moving.BACK if is_reverse else Moving.FORWARD
+            is_its_turn = copy is not None and (
+                copy.moving is wanted
+                or (copy.moving is Moving.PROOF and not is_reverse and state is MigrationState.VERIFYING)
+            )
+            if copy is None or copy.upgrade_id != upgrade_id or not is_its_turn:
                 raise Conflict("not_in_backfill", f"{database} is not in backfill", remedy="Wait for the phase.")
             facts = _after_a_batch(found.migrations[migration], found)
             found.migrations[migration] = facts

@@ -166,7 +166,7 @@ class Advancing:
         fresh = looking.Looks(self._parallel, looking.unanswered, patience_seconds=self._patience_seconds)
         looks = self._looks.setdefault(managed.name, fresh)
         found = looks.at(managed.databases, (upgrade, copy, look.verify), read)
-        seen = tuple(facts.after(known.get(facts.name)) for facts in found)
+        seen = tuple(facts.after(None if _holds(facts, copy) else known.get(facts.name)) for facts in found)
         databases = self._import(managed, seen, leader_epoch)
         news = [facts for facts in databases if known.get(facts.name) != facts]
 
@@ -380,6 +380,11 @@ class Advancing:
                 )  # fmt: skip
 
         self._context.store.run(work)
+
+
+def _holds(facts: DatabaseFacts, copy: Copy | None) -> bool:
+    """Whether the database holds just what the state knows: then nothing is hidden, whatever it knew before."""
+    return facts.copy is not None and copy is not None and facts.copy.revision == copy.revision
 
 
 class _Watch:

@@ -47,6 +47,8 @@ def record(
         for database in databases:
             tx.save_step(StepRecord(upgrade.id, decision.target, database, StepState.PENDING, leader_epoch))
     changed = change.upgrade
+    if isinstance(decision, planner.Freeze) and changed.phase < upgrade.phase:
+        tx.withdraw_approvals(upgrade.id, above=changed.phase)  # given before there was a reason to go back
     tx.save_upgrade(changed, expected_revision=upgrade.revision)
     told = _tell(tx, upgrade, change)
     if changed.status is not Status.RUNNING:
@@ -109,7 +111,7 @@ def _change_beside_the_ladder(
         case planner.Freeze(loss):
             until = tx.now + frozen_seconds(terms.ttl_seconds)
             frozen = upgrade.with_lost_commits(
-                loss.why, until=until, revision=loss.revision, phase=loss.phase, removing=loss.removing,
+                loss.why, now=tx.now, until=until, revision=loss.revision, phase=loss.phase, removing=loss.removing,
                 of_state=loss.of_state, incarnation=tx.incarnation,
             )  # fmt: skip
             sentence = f"{loss.why}: commits may be lost, so nothing moves until everybody was heard of again"
