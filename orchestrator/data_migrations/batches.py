@@ -48,10 +48,13 @@ def move(database: Database, connection: Connection, definition: Definition, tar
         if definition.transform is None:
             # The database computes each value from the row as it is once it has its lock.
             statement = sa.update(target.table).where(*target.keyset.within(range_)).values(dict(target.expressions))
-            return Moved(range_, connection.execute(statement).rowcount)
+            moved = connection.execute(statement).rowcount
+            database.dialect.check_constraints(connection)
+            return Moved(range_, moved)
         key, within = target.keyset.names, target.keyset.within(range_)
         found = read_and_transform(connection, definition, target, range_, lock=True)
         written = database.dialect.update_rows(connection, target.table, key, definition.writes, found, within)
+        database.dialect.check_constraints(connection)
     if written != len(found):
         raise StepFailed(
             "rows_not_written",
@@ -112,8 +115,9 @@ def _explained(database: Database, definition: Definition, target: Target, range
         remedy = "Mend the expression, the transform or the row that it names."
         if _is_of_a_row(database, error):
             raise RowFault("row_refused", message, range_=range_, remedy=remedy, **fields) from error
-        fault = CutOff if database.dialect.is_cut_off(error) else StepFailed
-        raise fault("data_migration_statement", message, remedy=remedy, **fields) from error
+        if database.dialect.is_cut_off(error):
+            raise CutOff("batch_cut_off", message, remedy=remedy, **fields) from error
+        raise StepFailed("data_migration_statement", message, remedy=remedy, **fields) from error
 
 
 def _is_of_a_row(database: Database, error: Exception) -> bool:

@@ -171,11 +171,11 @@ class DataMigrationRunner:
             copy = read_copy(connection, self.schema)
             if copy is not None and copy.moving is Moving.PROOF and not entry.is_reverse:
                 return ledger.save(connection, entry.before_its_proof()).facts()
+            ledger.reset(connection, self.schema, entry.upgrade_id, followers)
             if self._may_go_on(entry):
                 quarantine.try_again(connection, self.schema, name)
                 going_on = replace(entry.before_its_proof(), state=MigrationState.RUNNING)
                 return ledger.save(connection, going_on).facts()
-            ledger.reset(connection, self.schema, entry.upgrade_id, followers)
             return ledger.save(connection, self._at_start(entry)).facts()
 
     def quarantined(self, name: str) -> tuple[QuarantinedRow, ...]:

@@ -204,6 +204,10 @@ class Dialect(Protocol):
         """
         ...
 
+    def check_constraints(self, connection: Connection) -> None:
+        """Let constraints that wait for the commit be checked now, where a session can ask for that."""
+        ...
+
     def update_rows(
         self,
         connection: Connection,

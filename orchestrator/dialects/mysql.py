@@ -314,6 +314,9 @@ class MySQL:
         with engine.connect() as connection:
             yield connection
 
+    def check_constraints(self, connection: Connection) -> None:
+        """Here none waits."""
+
     def update_rows(
         self,
         connection: Connection,

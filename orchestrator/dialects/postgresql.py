@@ -286,6 +286,9 @@ class PostgreSQL:
         with engine.connect() as connection:
             yield connection
 
+    def check_constraints(self, connection: Connection) -> None:
+        connection.exec_driver_sql("SET CONSTRAINTS ALL IMMEDIATE")
+
     def update_rows(
         self,
         connection: Connection,
@@ -338,6 +341,8 @@ class PostgreSQL:
 
 
 def _says_value(error: BaseException) -> bool:
+    import psycopg  # as in `_says_away`
+
     state = getattr(error, "sqlstate", None)
     if state is None:  # the driver itself could not send it
         return isinstance(error, psycopg.DataError | psycopg.ProgrammingError)

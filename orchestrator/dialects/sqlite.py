@@ -256,6 +256,9 @@ class SQLite:
                 driver.execute("PRAGMA foreign_keys = ON")
                 driver.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_SECONDS * 1000)}")
 
+    def check_constraints(self, connection: Connection) -> None:
+        """Nobody can ask for it: a deferred foreign key is checked at the commit."""
+
     def update_rows(
         self,
         connection: Connection,

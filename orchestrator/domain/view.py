@@ -101,7 +101,7 @@ class MigrationFacts:
     def has_moved_all(self) -> bool:
         """Whether every row was moved once; what comes after that only proves it."""
         is_proven_or_so = self.state in (MigrationState.VERIFYING, MigrationState.COMPLETE, MigrationState.ASSUMED)
-        return is_proven_or_so or self.rows_verified > 0
+        return is_proven_or_so or (self.rows_verified > 0 and not self.rows_quarantined)
 
 
 @dataclass(frozen=True, slots=True)

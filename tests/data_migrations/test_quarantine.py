@@ -114,6 +114,35 @@ def test_value_of_another_type_is_refused_where_the_database_looks(served_site: 
     assert keys(served_site) == ["id=3", "id=4"]
 
 
+def test_constraint_that_waits_for_the_commit_refuses_its_row(postgresql_site: Site) -> None:
+    site = postgresql_site
+    site.execute("CREATE TABLE known (id INTEGER PRIMARY KEY)", "INSERT INTO known VALUES (2), (4)")
+    deferred = "new INTEGER REFERENCES known (id) DEFERRABLE INITIALLY DEFERRED"
+    add_rows(site, f"CREATE TABLE things (id INTEGER PRIMARY KEY, old INTEGER, {deferred})", rows=3)
+    site.start("walk", in_sql("old + 1"))
+    assert end(site).rows_quarantined == 1
+    assert keys(site) == ["id=2"]
+
+
+def test_rule_of_the_sites_own_refuses_its_row(served_site: Site) -> None:
+    site = served_site
+    add_rows(site)
+    if site.database.dialect.name == "postgresql":
+        site.execute(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not this one'; END $$",
+            "CREATE TRIGGER refuse BEFORE UPDATE ON things FOR EACH ROW WHEN (OLD.id = 15) EXECUTE FUNCTION refuse()",
+        )
+    else:
+        site.execute(
+            "CREATE TRIGGER refuse BEFORE UPDATE ON things FOR EACH ROW "
+            "IF OLD.id = 15 THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'not this one'; END IF"
+        )
+    site.start("walk", in_sql("old + 1"))
+    assert end(site).rows_quarantined == 1
+    (row,) = site.runner.quarantined("walk")
+    assert "not this one" in row.error
+
+
 def test_text_that_the_driver_cannot_send_is_of_its_row(site: Site) -> None:
     site.execute("CREATE TABLE things (id INTEGER PRIMARY KEY, old INTEGER, new VARCHAR(9))")
     site.execute("INSERT INTO things (id, old) VALUES (1, 1), (2, 2), (3, 3)")
