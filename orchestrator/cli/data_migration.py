@@ -33,7 +33,7 @@ def _row(each: DataMigration) -> tuple[object, ...]:
 
 def _with_quarantine(each: DataMigration) -> tuple[object, ...]:
     if each.quarantine is None and each.rows_quarantined:
-        words = f"{each.rows_quarantined} rows; their database does not answer now, which knows them"
+        words = f"{each.rows_quarantined} in all; their database, which knows them, does not answer now"
     else:
         words = "\n".join(_words(row) for row in each.quarantine or ())
     return (*_row(each), cells.Cell(each.quarantine, words))

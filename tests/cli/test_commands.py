@@ -383,7 +383,7 @@ def test_rows_that_could_not_be_moved_are_shown_with_their_errors(run: Run, worl
     main.error = "connection refused"
     (row,) = shown(run, "data-migration", "show", "inventory", "split_name")
     assert (row["State"], row["Quarantine"]) == ("failed", None)
-    assert "2 rows; their database does not answer now" in run("data-migration", "show", "inventory", "split_name").out
+    assert "Not moved in main:\n  2 in all" in run("data-migration", "show", "inventory", "split_name").out
 
 
 def test_a_data_migration_that_did_not_fail_cannot_be_retried(run: Run, world: World) -> None:
