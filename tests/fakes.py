@@ -14,7 +14,7 @@ from orchestrator.domain.proofs import Left, left_of_proof
 from orchestrator.domain.releases import Release, Releases
 from orchestrator.domain.roles import Role
 from orchestrator.domain.upgrades import Moving
-from orchestrator.domain.view import Copy, DatabaseFacts, MigrationFacts, MigrationState
+from orchestrator.domain.view import Copy, DatabaseFacts, MigrationFacts, MigrationState, QuarantinedRow
 from orchestrator.ports import ManagedSchema, StepWatch
 
 FLEETS = ("inventory-api", "inventory-worker")
@@ -78,6 +78,7 @@ class FakeDatabase:
     refused: set[str] = field(default_factory=set)
     rows: int = 100
     batch_rows: int = 100
+    quarantine: tuple[QuarantinedRow, ...] = ()
     inventories: tuple[Inventory, ...] = ()
     sealed: bool = False
     denials: int = 0
@@ -278,6 +279,12 @@ class FakeSchema:
             found.sessions.pop(instance.tag, None)
             if found.registrations.pop((instance.fleet, instance.id), None) is not None:
                 found.news.discard((instance.fleet, instance.id))
+
+    def quarantined(self, database: str, migration: str) -> tuple[QuarantinedRow, ...]:
+        with self._lock:
+            found = self._reachable(database)
+            self.calls.append(("quarantined", database, migration))
+            return found.quarantine
 
     def retry_migration(self, database: str, migration: str) -> None:
         with self._lock:

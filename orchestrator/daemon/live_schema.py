@@ -30,7 +30,7 @@ from orchestrator.domain.proofs import Left, left_of_proof
 from orchestrator.domain.releases import Release, Releases
 from orchestrator.domain.roles import MOST_SESSIONS, Role
 from orchestrator.domain.upgrades import Moving
-from orchestrator.domain.view import Copy, DatabaseFacts, MigrationFacts
+from orchestrator.domain.view import Copy, DatabaseFacts, MigrationFacts, QuarantinedRow
 from orchestrator.inventory_sources import InventorySource
 from orchestrator.ports import StepWatch
 from orchestrator.schema_migrations.own_tables import MayContract, nobody_asked, prepare
@@ -307,6 +307,10 @@ class LiveSchema:
                 tags = registrations.evict(connection, instance, now=handle.dialect.now(connection))
             for tag in sorted(tags):
                 end_tagged(handle, tag, self._members.get(database, ()))
+
+    def quarantined(self, database: str, migration: str) -> tuple[QuarantinedRow, ...]:
+        with self._working_on(database):
+            return self._runners[database].quarantined(migration)
 
     def retry_migration(self, database: str, migration: str) -> None:
         with self._working_on(database):

@@ -8,11 +8,11 @@ reads of it there, so that no reading is older than the one before.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from orchestrator.domain.errors import Conflict, LostCursor, NotFound
+from orchestrator.domain.errors import Conflict, LostCursor, NotFound, OrchestratorError
 from orchestrator.domain.upgrades import Moving, Upgrade
-from orchestrator.domain.view import MigrationFacts, MigrationState
+from orchestrator.domain.view import MigrationFacts, MigrationState, QuarantinedRow
 from orchestrator.ports import Transaction
 from orchestrator.services.context import Context, event, latest_readings
 from orchestrator.services.vouching import check_done
@@ -22,12 +22,16 @@ _ENDED = (MigrationState.COMPLETE, MigrationState.ASSUMED, MigrationState.FAILED
 
 @dataclass(frozen=True, slots=True)
 class MigrationStatus:
-    """One data migration in one database; `facts` is None where the database has not been read or never had it."""
+    """One data migration in one database; `facts` is None where the database has not been read or never had it.
+
+    `quarantine` are the rows that it could not move, None where nobody asked for them or the database does not answer.
+    """
 
     name: str
     release: str
     database: str
     facts: MigrationFacts | None
+    quarantine: tuple[QuarantinedRow, ...] | None = None
 
 
 class DataMigrations:
@@ -104,7 +108,19 @@ class DataMigrations:
         )
 
     def show(self, schema: str, name: str) -> tuple[MigrationStatus, ...]:
-        """One data migration in all databases. Raises `NotFound`."""
+        """One data migration in all databases, with the rows that it could not move. Raises `NotFound`."""
+        return tuple(self._with_quarantine(schema, status) for status in self._find(schema, name))
+
+    def _with_quarantine(self, schema: str, status: MigrationStatus) -> MigrationStatus:
+        if status.facts is None or not status.facts.rows_quarantined:
+            return replace(status, quarantine=())
+        try:
+            found = self._context.managed(schema).quarantined(status.database, status.name)
+        except OrchestratorError:
+            return status  # why it does not answer is said of the database
+        return replace(status, quarantine=found)
+
+    def _find(self, schema: str, name: str) -> tuple[MigrationStatus, ...]:
         found = tuple(status for status in self.list(schema) if status.name == name)
         if not found:
             raise NotFound(
@@ -115,11 +131,14 @@ class DataMigrations:
         return found
 
     def retry(self, schema: str, name: str, database: str | None, *, actor: str, reason: str | None) -> None:
-        """Send a failed data migration back to its start, in one database or in all in which it failed."""
+        """Let a failed data migration be tried again, in one database or in all in which it failed.
+
+        It goes back to its start; where only rows in quarantine are left, those alone are tried.
+        """
         managed = self._context.managed(schema)
         failed = [
             status.database
-            for status in self.show(schema, name)
+            for status in self._find(schema, name)
             if database in (None, status.database)
             and status.facts is not None
             and status.facts.state in (MigrationState.FAILED, MigrationState.COMPLETE)
@@ -136,7 +155,7 @@ class DataMigrations:
 
         def work(tx: Transaction) -> None:
             event(
-                tx, "data_migration.retry", f"{actor} sent {name} back to its start in {', '.join(failed)}",
+                tx, "data_migration.retry", f"{actor} let {name} be tried again in {', '.join(failed)}",
                 actor=actor, schema=schema, subject=name, reason=reason,
             )  # fmt: skip
 
@@ -152,7 +171,7 @@ class DataMigrations:
         """
         check_done(name, attested_done=attested_done, reason=reason)
         managed = self._context.managed(schema)
-        found = self.show(schema, name)
+        found = self._find(schema, name)
         names = tuple(
             status.database
             for status in found

@@ -1,6 +1,7 @@
 """The commands against the real application: what they show, what they change, how they exit."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from orchestrator.domain.errors import StepFailed, Unavailable
 from orchestrator.domain.fleets import Sessions
 from orchestrator.domain.inventories import Inventory, Sighting
 from orchestrator.domain.ladder import Step
-from orchestrator.domain.view import MigrationFacts, MigrationState
+from orchestrator.domain.view import MigrationFacts, MigrationState, QuarantinedRow
 from orchestrator.services.advancing import REST_SECONDS
 from tests.api.world import World, tokens_for_all_roles
 from tests.cli.conftest import Run, serving
@@ -361,6 +362,28 @@ def test_no_more_rows_are_moved_than_there_are(run: Run, world: World) -> None:
         assert "104/104" in said and "104/100" not in said
     assert shown(run, "upgrade", "show", "inventory")["Data migrations"][0]["rows_total"] == 100
     assert world.client().get("/v1/schemas/inventory/upgrade").json()["progress"] <= 0.99
+
+
+def test_rows_that_could_not_be_moved_are_shown_with_their_errors(run: Run, world: World) -> None:
+    world.begun()
+    world.cycle()
+    main = world.managed.on["main"]
+    main.quarantine = (QuarantinedRow("id=15", "division by zero", 60.0), QuarantinedRow("id=16", "too long", 61.0))
+    facts = main.migrations["split_name"]
+    main.migrations["split_name"] = replace(facts, state=MigrationState.FAILED, error="2 rows", rows_quarantined=2)
+    world.cycle()
+    said = run("data-migration", "show", "inventory", "split_name").out
+    assert "Not moved in main:\n  1970-01-01 00:01:00  id=15  division by zero\n" in said
+    assert "  1970-01-01 00:01:01  id=16  too long\n" in said
+    assert "Quarantine" not in said
+    (row,) = shown(run, "data-migration", "show", "inventory", "split_name")
+    assert row["Quarantine"][1] == {"key": "id=16", "error": "too long", "failed_at": 61.0}
+    assert "id=15" in run("data-migration", "show", "inventory", "split_name", "-c", "Quarantine").out
+    assert "id=15" not in run("data-migration", "list", "inventory").out
+    main.error = "connection refused"
+    (row,) = shown(run, "data-migration", "show", "inventory", "split_name")
+    assert (row["State"], row["Quarantine"]) == ("failed", None)
+    assert "Not moved in main:\n  2 in all" in run("data-migration", "show", "inventory", "split_name").out
 
 
 def test_a_data_migration_that_did_not_fail_cannot_be_retried(run: Run, world: World) -> None:
