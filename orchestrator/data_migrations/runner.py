@@ -36,6 +36,7 @@ from orchestrator.domain.errors import (
     StepFailed,
     Unavailable,
 )
+from orchestrator.domain.ladder import Phase
 from orchestrator.domain.pacing import BatchSizes
 from orchestrator.domain.releases import Release
 from orchestrator.domain.upgrades import Moving
@@ -46,6 +47,8 @@ LOCK_TIMEOUT_SECONDS = 2.0
 
 ATTEMPTS = 10
 PAUSE_SECONDS = 0.02
+
+_UNPROVEN = (MigrationState.PENDING, MigrationState.RUNNING, MigrationState.FAILED)
 
 
 class DataMigrationRunner:
@@ -148,7 +151,8 @@ class DataMigrationRunner:
     def retry(self, name: str, *, followers: Sequence[str] = ()) -> MigrationFacts:
         """Send a data migration that failed, or whose proof is of another incarnation, back to its start.
 
-        Where rows are not moved any more, and only proven, it is proven anew. With rows in quarantine, and the file
+        At read_new rows are not moved any more, and only proven: there it is proven anew, also one that a restored
+        database holds as under way. With rows in quarantine, and the file
         that moved the others, it goes on from where it stopped: those rows first, under the same claims as any batch.
         Those of `followers` that belong to the same upgrade go with it: they may have read what it wrote.
         Raises `NotFound`, and `Conflict` for one that is under way, was assumed, or was proven and backfill is over:
@@ -156,6 +160,9 @@ class DataMigrationRunner:
         """
         with self._transaction() as connection:
             entry = self._claims.locked(connection, name)
+            copy = read_copy(connection, self.schema)
+            if copy is not None and copy.phase is Phase.READ_NEW and entry.state in _UNPROVEN and not entry.is_reverse:
+                return ledger.save(connection, entry.before_its_proof()).facts()
             if entry.state is MigrationState.PENDING:
                 return entry.facts()
             if entry.state in (*UNDER_WAY, MigrationState.ASSUMED):
@@ -168,7 +175,6 @@ class DataMigrationRunner:
                 )
             if entry.state is MigrationState.COMPLETE:
                 self._claims.require_phase(connection, entry, entry.upgrade_id)
-            copy = read_copy(connection, self.schema)
             if copy is not None and copy.moving is Moving.PROOF and not entry.is_reverse:
                 return ledger.save(connection, entry.before_its_proof()).facts()
             ledger.reset(connection, self.schema, entry.upgrade_id, followers)

@@ -133,7 +133,8 @@ class DataMigrations:
     def retry(self, schema: str, name: str, database: str | None, *, actor: str, reason: str | None) -> None:
         """Let a failed data migration be tried again, in one database or in all in which it failed.
 
-        It goes back to its start; where only rows in quarantine are left, those alone are tried.
+        It goes back to its start; where only rows in quarantine are left, those alone are tried. In a database that is
+        named one that does not stand as it should may be tried again, too: where rows are only proven, it is proven.
         """
         managed = self._context.managed(schema)
         failed = [
@@ -141,7 +142,7 @@ class DataMigrations:
             for status in self._find(schema, name)
             if database in (None, status.database)
             and status.facts is not None
-            and status.facts.state in (MigrationState.FAILED, MigrationState.COMPLETE)
+            and status.facts.state is not MigrationState.ASSUMED
             and (database is not None or status.facts.state is MigrationState.FAILED)
         ]
         if not failed:

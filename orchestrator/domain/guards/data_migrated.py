@@ -95,18 +95,22 @@ def _blocker(
     return Blocker(
         "data_migration_running",
         f"data migration {name} is {found.state.value} in {database.name}: {rows}{total} rows {doing}",
-        _how_it_goes_on(view, name),
+        _how_it_goes_on(view, name, database.name),
         place,
     )
 
 
-def _how_it_goes_on(view: View, name: str) -> str:
+def _how_it_goes_on(view: View, name: str, database: str) -> str:
     upgrade = view.upgrade
     look = f"orchestrator data-migration show {upgrade.schema} {name}"
     if upgrade.phase <= Phase.BACKFILL:
         return f"It goes on by itself: {look}"
     if not upgrade.old_valid:
-        return f"Rows only move in backfill, and the old shape is stale by now: put right what {look} names by hand."
+        return (
+            "Rows only move in backfill, and the old shape is stale by now: restore a newer backup of the database, or "
+            "put its rows right by hand and have them proven: "
+            f"orchestrator data-migration retry {upgrade.schema} {name} --database {database}"
+        )
     return f"Rows only move in backfill: {again_from(upgrade, Phase.BACKFILL)}"
 
 
