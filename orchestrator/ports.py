@@ -14,7 +14,7 @@ from orchestrator.domain.records import DatabaseReading, Event, Leadership, Sche
 from orchestrator.domain.releases import Release, Releases
 from orchestrator.domain.throttling import Reading, RowsWait
 from orchestrator.domain.upgrades import Upgrade
-from orchestrator.domain.view import Approval, Copy, DatabaseFacts, MigrationFacts, StepRecord
+from orchestrator.domain.view import Approval, Copy, DatabaseFacts, MigrationFacts, QuarantinedRow, StepRecord
 from orchestrator.domain.waves import FleetPause
 
 T = TypeVar("T")
@@ -335,8 +335,15 @@ class ManagedSchema(Protocol):
         """
         ...
 
+    def quarantined(self, database: str, migration: str) -> tuple[QuarantinedRow, ...]:
+        """The rows that a data migration could not move, as its database tells now. Raises `Unavailable`."""
+        ...
+
     def retry_migration(self, database: str, migration: str) -> None:
-        """Send a data migration that failed, or must be verified again, back to its start, and those that follow it."""
+        """Send a data migration that failed, or must be verified again, back to its start, and those that follow it.
+
+        One that only lacks rows in quarantine tries those, and goes on.
+        """
         ...
 
     def assume_migration(self, database: str, migration: str) -> None:

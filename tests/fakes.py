@@ -15,7 +15,7 @@ from orchestrator.domain.releases import Release, Releases
 from orchestrator.domain.roles import Role
 from orchestrator.domain.throttling import Reading
 from orchestrator.domain.upgrades import Moving
-from orchestrator.domain.view import Copy, DatabaseFacts, MigrationFacts, MigrationState
+from orchestrator.domain.view import Copy, DatabaseFacts, MigrationFacts, MigrationState, QuarantinedRow
 from orchestrator.ports import ManagedSchema, StepWatch
 
 FLEETS = ("inventory-api", "inventory-worker")
@@ -79,6 +79,7 @@ class FakeDatabase:
     refused: set[str] = field(default_factory=set)
     rows: int = 100
     batch_rows: int = 100
+    quarantine: tuple[QuarantinedRow, ...] = ()
     inventories: tuple[Inventory, ...] = ()
     signals: tuple[Reading, ...] = ()
     sealed: bool = False
@@ -247,8 +248,13 @@ class FakeSchema:
                 raise found.batch_fails
             copy = found.copy
             is_reverse = any(migration in release.reverse_data_migrations for release in self._releases.ordered)
-            wanted = (Moving.BACK,) if is_reverse else (Moving.FORWARD, Moving.PROOF)
-            if copy is None or copy.upgrade_id != upgrade_id or copy.moving not in wanted:
+            state = found.migrations[migration].state
+            wanted = Moving.BACK if is_reverse else Moving.FORWARD
+            is_its_turn = copy is not None and (
+                copy.moving is wanted
+                or (copy.moving is Moving.PROOF and not is_reverse and state is MigrationState.VERIFYING)
+            )
+            if copy is None or copy.upgrade_id != upgrade_id or not is_its_turn:
                 raise Conflict("not_in_backfill", f"{database} is not in backfill", remedy="Wait for the phase.")
             facts = _after_a_batch(found.migrations[migration], found)
             found.migrations[migration] = facts
@@ -282,6 +288,12 @@ class FakeSchema:
             found.sessions.pop(instance.tag, None)
             if found.registrations.pop((instance.fleet, instance.id), None) is not None:
                 found.news.discard((instance.fleet, instance.id))
+
+    def quarantined(self, database: str, migration: str) -> tuple[QuarantinedRow, ...]:
+        with self._lock:
+            found = self._reachable(database)
+            self.calls.append(("quarantined", database, migration))
+            return found.quarantine
 
     def retry_migration(self, database: str, migration: str) -> None:
         with self._lock:

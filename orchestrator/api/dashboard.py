@@ -13,6 +13,7 @@ from orchestrator.api.markup import Markup, joined, page, tag
 from orchestrator.api.schemas import SchemaView
 from orchestrator.api.upgrades import BlockerView, UpgradeView
 from orchestrator.domain.errors import OrchestratorError
+from orchestrator.domain.pacing import known_total
 
 MOST_CULPRITS = 12
 REFRESH_SECONDS = 5
@@ -138,9 +139,11 @@ def _progress(upgrade: UpgradeView) -> Iterable[Markup]:
 
 
 def _migration(view: DataMigrationView) -> Iterable[str]:
-    total = "" if view.rows_total is None else f" of {view.rows_total:,}"
     trouble = view.error or (f"{view.differences:,} differences" if view.differences else "")
-    yield from (view.name, view.database, view.state, f"{view.rows_done:,}{total}", f"{view.rows_verified:,}{total}")
+    yield from (view.name, view.database, view.state)
+    for done in (view.rows_done, view.rows_verified):
+        total = known_total(view.rows_total, done)
+        yield f"{done:,}" if total is None else f"{done:,} of {total:,}"
     yield tag("span", trouble, class_="bad")
 
 

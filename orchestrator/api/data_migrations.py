@@ -1,16 +1,28 @@
-"""Data migrations: how far each is in each database, and sending a failed one back to its start."""
+"""Data migrations: how far each is in each database, which rows it could not move, and trying again."""
 
 from __future__ import annotations
 
 from orchestrator.api.exchange import Answer, Asked, Name, Nothing, Question, Reason, View
+from orchestrator.domain.view import QuarantinedRow
 from orchestrator.services.data_migrations import MigrationStatus
 
 
-class DataMigrationView(View, frozen=True, kw_only=True):
-    """One data migration in one database, in our own counts; `rows_total` is null until counted.
+class QuarantinedRowView(View, frozen=True, kw_only=True):
+    """A row that could not be moved: its key, why, and when it was last tried, by the clock of its database."""
 
+    key: str
+    error: str
+    failed_at: float
+
+
+class DataMigrationView(View, frozen=True, kw_only=True):
+    """One data migration in one database, in our own counts.
+
+    `rows_total` is null until counted, once, when it begins: rows that are inserted later are in the other counts only.
     State is pending, running, verifying, complete, assumed, failed, or absent where its ledger was not read or does
     not have it yet. `throttled_by` are the reasons why its next batch does not begin now: it runs, and waits.
+    `rows_quarantined` could not be moved; `quarantine` are these rows, at most 100, where one data migration is shown,
+    and null elsewhere or while the database does not answer.
     """
 
     name: str
@@ -24,6 +36,8 @@ class DataMigrationView(View, frozen=True, kw_only=True):
     first_differences: str | None = None
     error: str | None = None
     throttled_by: tuple[str, ...] = ()
+    rows_quarantined: int = 0
+    quarantine: tuple[QuarantinedRowView, ...] | None = None
 
 
 class DataMigrationList(View, frozen=True, kw_only=True):
@@ -34,7 +48,10 @@ class DataMigrationList(View, frozen=True, kw_only=True):
 
 
 class RetryMigrationRequest(Question, frozen=True, kw_only=True):
-    """Send it back to its start in this database, or without one in all in which it failed."""
+    """Let it be tried again in this database, or without one in all in which it failed.
+
+    It goes back to its start; where only rows in quarantine are left, those alone are tried.
+    """
 
     database: Name | None = None
     reason: Reason | None = None
@@ -97,7 +114,13 @@ def migration_view(status: MigrationStatus) -> DataMigrationView:
         first_differences=facts.first_differences,
         error=facts.error,
         throttled_by=throttled_by,
+        rows_quarantined=facts.rows_quarantined,
+        quarantine=None if status.quarantine is None else tuple(map(_row_view, status.quarantine)),
     )
+
+
+def _row_view(row: QuarantinedRow) -> QuarantinedRowView:
+    return QuarantinedRowView(key=row.key, error=row.error, failed_at=row.failed_at)
 
 
 def _answer(schema: str, found: tuple[MigrationStatus, ...]) -> Answer:

@@ -158,11 +158,12 @@ OPERATIONS: tuple[Route, ...] = (
     ),
     Route(
         "GET", _MIGRATION, data_migrations.show, READER,
-        "One data migration in all databases", data_migrations.DataMigrationList,
+        "One data migration in all databases, with the rows that it could not move",
+        data_migrations.DataMigrationList, asks_databases=True,
     ),
     Route(
         "POST", f"{_MIGRATION}/retry", data_migrations.retry, OPERATOR,
-        "Send a failed data migration back to its start",
+        "Try a failed data migration again: from its start, or only its rows in quarantine",
         data_migrations.DataMigrationList, data_migrations.RetryMigrationRequest, asks_databases=True,
     ),
     Route(

@@ -39,6 +39,7 @@ class LedgerEntry:
     when the last batch ended, where there is to be a pause after it, and later where that is to be longer.
     `is_reverse`: it moves rows into the old shape, on the way back. `batch_rows` is the size that batches have come to,
     None before the first. Of the next `suspect_rows` rows it is known that they do not get through in one batch.
+    `rows_quarantined` could not be moved: the cursor is past them, they are in the quarantine, and not in `rows_done`.
     """
 
     schema_name: str
@@ -63,9 +64,14 @@ class LedgerEntry:
     is_reverse: bool = False
     batch_rows: int | None = None
     suspect_rows: int = 0
+    rows_quarantined: int = 0
 
     def facts(self) -> MigrationFacts:
-        """What guards and people are told of it."""
+        """What guards and people are told of it.
+
+        An older daemon that proves all rows, or begins anew, leaves the quarantine as it was: it says nothing then.
+        """
+        is_settled = self.state in (MigrationState.PENDING, MigrationState.COMPLETE, MigrationState.ASSUMED)
         return MigrationFacts(
             name=self.name,
             state=self.state,
@@ -76,6 +82,7 @@ class LedgerEntry:
             first_differences=self.first_differences,
             witness=self.witness_incarnation,
             error=self.error,
+            rows_quarantined=0 if is_settled else self.rows_quarantined,
         )
 
     def at_start(self, *, upgrade_id: int | None, file_hash: str) -> LedgerEntry:
@@ -192,6 +199,12 @@ def doubt(connection: Connection, schema: str, upgrade_id: int | None) -> None:
         ~table.c.is_reverse,
     ]
     connection.execute(update(table).where(*proven).values({**_UNPROVEN, "revision": table.c.revision + 1}))
+
+
+def storable(text: str, longest: int = 2000) -> str:
+    """A sentence in one line that every database can store, whatever a row or somebody's code put into it."""
+    line = " ".join(text.replace("\0", " ").split()).encode(errors="replace").decode()
+    return line if len(line) <= longest else f"{line[: longest - 3]}..."
 
 
 def _is(schema: str, name: str) -> ColumnElement[bool]:

@@ -167,12 +167,32 @@ data_migrations = Table(
     Column("is_reverse", Boolean, nullable=False),
     Column("batch_rows", Integer),
     Column("suspect_rows", Integer, nullable=False, server_default="0"),
+    Column("rows_quarantined", Integer, nullable=False, server_default="0"),
     **IN_MYSQL,
 )
 """The ledger: which data migrations ran, and the cursor of each. Only the holder of `revision` may move it.
 
 A daemon older than the columns after `is_reverse` leaves them as they are, whatever it does: nothing is skipped, and
 nothing counts as proven, for what they say.
+"""
+
+quarantine = Table(
+    "orchestrator_quarantine",
+    metadata,
+    Column("schema_name", String(64), primary_key=True),
+    Column("name", String(128), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("row_key", Text, nullable=False),
+    Column("row_words", Text, nullable=False),
+    Column("error", Text, nullable=False),
+    Column("failed_at", Double, nullable=False),
+    Column("waits", Boolean, nullable=False),
+    **IN_MYSQL,
+)
+"""Rows that a data migration passed since they could not be moved. `waits`: it is to be tried once more.
+
+They mean something only while the ledger's `rows_quarantined` is not 0: what sends a data migration back to its start
+leaves them, and its first batch takes them away.
 """
 
 incarnation = Table(

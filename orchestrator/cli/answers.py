@@ -59,6 +59,14 @@ class Databases(msgspec.Struct, frozen=True):
     databases: tuple[Database, ...]
 
 
+class QuarantinedRow(msgspec.Struct, frozen=True):
+    """A row that a data migration could not move."""
+
+    key: str
+    error: str
+    failed_at: float
+
+
 class DataMigration(msgspec.Struct, frozen=True):
     """One data migration in one database."""
 
@@ -73,6 +81,8 @@ class DataMigration(msgspec.Struct, frozen=True):
     first_differences: str | None = None
     error: str | None = None
     throttled_by: tuple[str, ...] = ()
+    rows_quarantined: int = 0
+    quarantine: tuple[QuarantinedRow, ...] | None = None
 
 
 class DataMigrations(msgspec.Struct, frozen=True):

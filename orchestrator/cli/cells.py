@@ -9,6 +9,7 @@ from typing import Any
 from cliff.columns import FormattableColumn
 
 from orchestrator.cli.answers import plain
+from orchestrator.domain.pacing import known_total
 
 
 class Cell(FormattableColumn[Any]):
@@ -53,5 +54,6 @@ def maybe(value: object) -> Cell:
 
 
 def rows(done: int, total: int | None) -> Cell:
-    """Rows done of a total that may not be counted yet."""
-    return Cell(done, f"{done}/{total}" if total is not None else f"{done}")
+    """Rows done of a total that may not be counted yet, or was before some of them were inserted."""
+    known = known_total(total, done)
+    return Cell(done, f"{done}/{known}" if known is not None else f"{done}")

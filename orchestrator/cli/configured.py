@@ -22,7 +22,8 @@ class Configured(Plain):
             action="append",
             default=[],
             metavar="FILE",
-            help="configuration file (default: /etc/orchestrator/orchestrator.conf); can be repeated",
+            help="configuration file, can be repeated (default: the first orchestrator.conf in ~/.orchestrator, ~, "
+            "/etc/orchestrator and /etc)",
         )
 
     def settings(self, parsed_args: argparse.Namespace) -> Settings:

@@ -1,18 +1,20 @@
-"""data-migration: how far rows have moved, and sending a failed one back to its start."""
+"""data-migration: how far rows have moved, which could not be moved, and trying a failed one again."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Sequence
+from textwrap import indent
 from typing import Any
 
 from orchestrator.cli import cells
-from orchestrator.cli.answers import DataMigration, DataMigrations
+from orchestrator.cli.answers import DataMigration, DataMigrations, QuarantinedRow
 from orchestrator.cli.command import Listing, Plain, with_schema
 from orchestrator.cli.connection import path_of
 from orchestrator.cli.failures import UsageError
 
 COLUMNS = ("Name", "Release", "Database", "State", "Moved", "Verified", "Differences", "Says")
+QUARANTINE = "Quarantine"
 
 
 def _row(each: DataMigration) -> tuple[object, ...]:
@@ -29,6 +31,18 @@ def _row(each: DataMigration) -> tuple[object, ...]:
         each.differences,
         cells.maybe(says),
     )
+
+
+def _with_quarantine(each: DataMigration) -> tuple[object, ...]:
+    if each.quarantine is None and each.rows_quarantined:
+        words = f"{each.rows_quarantined} in all; their database, which knows them, does not answer now"
+    else:
+        words = "\n".join(_words(row) for row in each.quarantine or ())
+    return (*_row(each), cells.Cell(each.quarantine, words))
+
+
+def _words(row: QuarantinedRow) -> str:
+    return f"{cells.moment(row.failed_at).human_readable()}  {row.key}  {row.error}"
 
 
 class List(Listing):
@@ -53,19 +67,37 @@ class _OfOne(Listing):
 
 
 class Show(_OfOne):
-    """Show one data migration in every database."""
+    """Show one data migration in every database.
+
+    With the rows that could not be moved: when each was tried, its key and why.
+    """
 
     EXAMPLE = "orchestrator data-migration show inventory split_name"
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Iterable[Any]]:
         path = path_of("schemas", parsed_args.schema, "data-migrations", parsed_args.name)
-        return COLUMNS, [_row(each) for each in self.api.get(path, DataMigrations).data_migrations]
+        found = self.api.get(path, DataMigrations).data_migrations
+        return (*COLUMNS, QUARANTINE), [_with_quarantine(each) for each in found]
+
+    def produce_output(
+        self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Iterable[Sequence[Any]]
+    ) -> int:
+        """For people the rows stand below the table, which their sentences would tear apart."""
+        rows = list(data)
+        if parsed_args.formatter != "table" or parsed_args.columns:
+            return super().produce_output(parsed_args, column_names, rows)
+        done = super().produce_output(parsed_args, COLUMNS, [row[:-1] for row in rows])
+        for row in rows:
+            if lines := row[-1].human_readable():
+                self.app.stdout.write(f"\nNot moved in {row[COLUMNS.index('Database')]}:\n{indent(lines, '  ')}\n")
+        return done
 
 
 class Retry(_OfOne):
-    """Send a failed data migration back to its start.
+    """Let a failed data migration be tried again.
 
-    In one database, or in all in which it failed.
+    In one database, or in all in which it failed. It goes back to its start; where only rows in quarantine are left and
+    its file is the same, those alone are tried.
     """
 
     EXAMPLE = "orchestrator data-migration retry inventory split_name"

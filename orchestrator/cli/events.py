@@ -20,7 +20,7 @@ POLL_SECONDS = 1.0
 class List(Listing):
     """Show the audit log: who did what, when and why."""
 
-    EXAMPLE = "orchestrator events --schema inventory --follow"
+    EXAMPLE = "orchestrator events inventory --follow"
 
     @staticmethod
     def sleep(seconds: float) -> None:
@@ -28,7 +28,9 @@ class List(Listing):
         time.sleep(seconds)
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("--schema", help="only those of this schema")
+        one = parser.add_mutually_exclusive_group()
+        one.add_argument("schema", nargs="?", help="only those of this schema")
+        one.add_argument("--schema", dest="named", metavar="SCHEMA", help="the same, as an option")
         parser.add_argument("--limit", type=int, default=50, metavar="N", help="the newest N lines (default: 50)")
         parser.add_argument("--after", type=int, metavar="ID", help="only lines after the one of this number")
         parser.add_argument("--follow", action="store_true", help="show new lines as they come; -f json: one per line")
@@ -51,7 +53,8 @@ class List(Listing):
         ]
 
     def _read(self, parsed_args: argparse.Namespace, after: int | None) -> Events:
-        return self.api.get(path_of("events"), Events, schema=parsed_args.schema, after=after, limit=parsed_args.limit)
+        schema = parsed_args.schema or parsed_args.named
+        return self.api.get(path_of("events"), Events, schema=schema, after=after, limit=parsed_args.limit)
 
     def _follow(self, parsed_args: argparse.Namespace, found: Events) -> NoReturn:
         """Write lines as they come. A daemon that does not answer for a while is asked again: nothing is missed."""

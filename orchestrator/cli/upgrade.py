@@ -164,9 +164,9 @@ class _Steering(_OfUpgrade):
 
 
 class Approve(_Steering):
-    """Approve that the upgrade enters a phase.
+    """Approve that the upgrade enters a phase, also before it gets there.
 
-    Without --phase it is the only one that the policy asks about.
+    Without --phase it is the only one that the policy asks about. Refused for a phase that asks for none.
     """
 
     EXAMPLE = 'orchestrator upgrade approve inventory --phase contracted --reason "dashboards are quiet"'

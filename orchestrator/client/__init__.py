@@ -1,6 +1,6 @@
 """The client of the orchestrator, used inside a service. Standard library only; nothing else of this project.
 
-`Member` is the way in; docs/joining-a-fleet.md shows it in ten lines.
+`Member` is the way in; docs/joining-a-fleet.md shows it in a few lines.
 """
 
 from orchestrator.client.errors import (

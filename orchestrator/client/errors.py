@@ -22,6 +22,11 @@ class ClientError(Exception):
         self.message = message
         self.remedy = remedy
 
+    @property
+    def reason(self) -> str:
+        """`message`, and where that came from if it does not say so itself: for logs."""
+        return self.message
+
     def __str__(self) -> str:
         return f"{self.message} ({self.code}). {self.remedy}" if self.remedy else f"{self.message} ({self.code})"
 
@@ -46,6 +51,7 @@ class Refused(ClientError):
 
     `status` is the HTTP status, `retry_after` the seconds after which the daemon suggests to ask again (None: it
     suggests nothing), and `problem` the whole answer for those who want its further fields, such as `blockers`.
+    `place` is what was asked, such as `PUT http://127.0.0.1:8776/v1/...`; empty where no daemon was.
     """
 
     def __init__(
@@ -57,11 +63,17 @@ class Refused(ClientError):
         status: int,
         retry_after: float | None = None,
         problem: Mapping[str, Any] | None = None,
+        place: str = "",
     ) -> None:
         super().__init__(code, message, remedy=remedy)
         self.status = status
         self.retry_after = retry_after
         self.problem: Mapping[str, Any] = problem or {}
+        self.place = place
+
+    @property
+    def reason(self) -> str:
+        return self.message if self.place in self.message else f"{self.place}: {self.message}"
 
 
 class Invalid(Refused):
@@ -155,4 +167,5 @@ def refusal(status: int, problem: Mapping[str, Any], *, place: str, retry_after:
         status=status,
         retry_after=retry_after,
         problem=problem,
+        place=place,
     )

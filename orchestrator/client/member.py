@@ -24,6 +24,7 @@ from orchestrator.client.errors import (
     Unreachable,
 )
 from orchestrator.client.hooks import Hooks
+from orchestrator.client.lease import Lease
 from orchestrator.client.membership import RENEWING, Heard, Membership, State
 from orchestrator.client.patience import Patience
 from orchestrator.client.registry import Copy, Credentials, Identity, Registry, hashed
@@ -80,6 +81,7 @@ class Member:
         self._changed = threading.Condition()  # its lock covers the book; never held during a request or a hook
         self._one_request = threading.Lock()  # answers cannot overtake one another
         self._hooks = Hooks()
+        self._failures: set[str] = set()  # codes of which was told since a renewal succeeded last
 
     # -- what a service calls ------------------------------------------------------------------------------------
 
@@ -198,8 +200,8 @@ class Member:
     def renew(self) -> bool:
         """Renew once, now, and tell whether the lease was granted again. The background thread calls this.
 
-        Acks what is published if everything that began earlier has ended. A failure is logged and tried again later;
-        one that is final ends the membership. Neither raises: transactions do.
+        Acks what is published if everything that began earlier has ended. A failure is tried again later, and logged
+        once until it is over; one that is final ends the membership. Neither raises: transactions do.
         """
         self._refuse_a_fork()
         heard: Heard | None = None
@@ -220,10 +222,13 @@ class Member:
                     lost = self._book.refused(error, self._clock())
                     self._changed.notify_all()
                 if lost is None:
-                    self._log(logging.WARNING, "renew", "a renewal failed", code=error.code, reason=error.message)
+                    self._tell_failure(error, lease)
             else:
                 with self._changed:
                     heard = self._book.renewed(grant, sent_at=sent_at, ack=ack, now=self._clock())
+                if self._failures:
+                    self._failures.clear()
+                    self._log(logging.WARNING, "renew", "renewed again")  # seen wherever the failure was seen
         if lost is not None:
             self._announce(lost)
         self._announce_if_expired()
@@ -261,8 +266,21 @@ class Member:
             self._announce(lost)
 
     def _announce(self, lost: LeaseLost) -> None:
-        self._log(logging.WARNING, "lose", "the lease is lost", code=lost.code)
+        self._log(logging.WARNING, "lose", "the lease is lost: %(reason)s", code=lost.code, reason=lost.reason)
         self._hooks.lost(lost)
+
+    def _tell_failure(self, error: ClientError, lease: Lease) -> None:
+        """Once for each kind of failure until a renewal succeeds: they come every few seconds."""
+        if error.code in self._failures:
+            return
+        self._failures.add(error.code)
+        left = int(max(lease.deadline - self._clock(), 0.0))
+        stops = f"unless one succeeds, transactions stop in {left} s"
+        outlook = stops if left else "no transaction begins until one succeeds"
+        self._log(
+            logging.WARNING, "renew", "a renewal failed: %(reason)s (%(code)s); %(outlook)s",
+            code=error.code, reason=error.reason, outlook=outlook, seconds_left=left,
+        )  # fmt: skip
 
     def _tell(self, heard: Heard) -> None:
         behaviour, publication = str(heard.standing.behaviour), heard.standing.publication
@@ -359,7 +377,7 @@ class Member:
                     self._counts_from = None
                 elif self._counts_from is None and not (isinstance(error, Unreachable) and not error.maybe_done):
                     self._counts_from = sent_at
-                self._log(logging.INFO, "join", "waiting to join", code=error.code, reason=error.message)
+                self._log(logging.INFO, "join", "waiting to join: %(reason)s", code=error.code, reason=error.reason)
                 patience.wait_after(error)
                 continue
             with self._changed:
@@ -418,6 +436,6 @@ class Member:
             )
 
     def _log(self, level: int, action: str, message: str, **fields: object) -> None:
-        log.log(
-            level, message, extra={"action": action, "instance": self._book.name or None, **self._log_fields, **fields}
-        )
+        """`message` may show fields, such as %(code)s; all of them are on the record."""
+        shown = {"action": action, "instance": self._book.name or None, **self._log_fields, **fields}
+        log.log(level, message, shown, extra=shown)

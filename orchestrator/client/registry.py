@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from orchestrator.client.errors import FINAL_CODES, BadAnswer, ClientError, Refused, Unavailable, Unreachable
 from orchestrator.client.standing import Grant, Standing
-from orchestrator.client.transport import Transport
+from orchestrator.client.transport import Response, Transport
 
 T = TypeVar("T")
 
@@ -119,7 +119,7 @@ class Registry:
 
         def ask() -> Admittance:
             response = self._transport.request("POST", _instances(identity), body, timeout=timeout)
-            grant = Grant.read(response.json)
+            grant = _granted(response)
             if grant.epoch is None:
                 raise BadAnswer(
                     "answer_malformed",
@@ -151,7 +151,7 @@ class Registry:
         headers = {"Lease-Epoch": epoch}
 
         def ask() -> Grant:
-            return Grant.read(self._transport.request("PUT", _lease(identity), body, headers, timeout).json)
+            return _granted(self._transport.request("PUT", _lease(identity), body, headers, timeout))
 
         def ask_copy(copy: Copy) -> Grant:
             return copy.renew(identity, epoch, ack, has_lapsed=has_lapsed)
@@ -222,6 +222,15 @@ def within(seconds: float, work: Callable[[], T]) -> T:
     return found
 
 
+def _granted(response: Response) -> Grant:
+    """The grant in an answer. Raises `BadAnswer`, which names the place."""
+    try:
+        return Grant.read(response.json)
+    except BadAnswer as error:
+        where = f"{response.place}: " if response.place else ""
+        raise BadAnswer(error.code, f"{where}{error.message}", remedy=error.remedy) from error
+
+
 def _instances(identity: Identity) -> str:
     return f"/v1/schemas/{_quoted(identity.schema)}/fleets/{_quoted(identity.fleet)}/instances"
 
@@ -239,7 +248,7 @@ def _no_help(silence: Unreachable | Unavailable, why: ClientError) -> Unreachabl
     maybe_done = silence.maybe_done if isinstance(silence, Unreachable) else True
     return Unreachable(
         silence.code,
-        f"{silence.message}; and the managed database does not help: {why.message}",
+        f"{silence.reason}; and the managed database does not help: {why.message}",
         remedy=f"{silence.remedy} {why.remedy}".strip(),
         maybe_done=maybe_done or (isinstance(why, Unreachable) and why.maybe_done),
     )

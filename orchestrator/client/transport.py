@@ -24,11 +24,15 @@ NOT_MODIFIED = 304
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An answer that is not a refusal. Header names are in lower case; `json` is None where there is no body."""
+    """An answer that is not a refusal. Header names are in lower case; `json` is None where there is no body.
+
+    `place` is what was asked, such as `PUT http://127.0.0.1:8776/v1/...`.
+    """
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
     json: Any = None  # as the daemon sent it; whoever asked reads it at the door
+    place: str = ""
 
 
 class Transport(Protocol):
@@ -163,7 +167,7 @@ class _Answer:
                 f"{self.place} answered with a redirect to {self.headers.get('location', 'nowhere')}",
                 remedy="Give the daemon's own address.",
             )
-        return Response(self.status, self.headers, self._json() if self.body else None)
+        return Response(self.status, self.headers, self._json() if self.body else None, self.place)
 
     def _json(self) -> Any:
         try:

@@ -75,7 +75,8 @@ def load(config_files: Sequence[str | Path] = ()) -> Settings:
     if not files:
         raise ConfigurationError(
             "config_file_missing",
-            "there is no configuration file: none was named, and none is in /etc/orchestrator or ~/.orchestrator",
+            "there is no configuration file: none was named, and there is no orchestrator.conf in ~/.orchestrator, ~, "
+            "/etc/orchestrator and /etc",
             remedy="`orchestrator config sample > orchestrator.conf`, edit it, then name it with --config-file.",
         )
     sources = read_sources(files)

@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from orchestrator.bookkeeping import ledger, registrations
 from orchestrator.bookkeeping import roles as role_rows
 from orchestrator.bookkeeping.copies import read_copy, write_copy
-from orchestrator.daemon.refusals import explained
+from orchestrator.daemon.refusals import explained, read_at_start
 from orchestrator.data_migrations.runner import DataMigrationRunner
 from orchestrator.dialects import Database
 from orchestrator.dialects.roles import read_roles
@@ -31,7 +31,7 @@ from orchestrator.domain.releases import Release, Releases
 from orchestrator.domain.roles import MOST_SESSIONS, Role
 from orchestrator.domain.throttling import Reading
 from orchestrator.domain.upgrades import Moving
-from orchestrator.domain.view import Copy, DatabaseFacts, MigrationFacts
+from orchestrator.domain.view import Copy, DatabaseFacts, MigrationFacts, QuarantinedRow
 from orchestrator.inventory_sources import InventorySource
 from orchestrator.ports import StepWatch
 from orchestrator.schema_migrations.own_tables import MayContract, nobody_asked, prepare
@@ -129,11 +129,13 @@ class LiveSchema:
         return tuple(self._databases.values())
 
     def check(self, release: Release) -> None:
-        self._driver.check(release.name)
+        with read_at_start():
+            self._driver.check(release.name)
         for database, runner in self._runners.items():
             try:
                 with self._working_on(database) as handle:
-                    self._driver.check_database(handle, release.name)
+                    with read_at_start():
+                        self._driver.check_database(handle, release.name)
                     runner.check(release)
             except Unavailable:
                 continue  # it is checked there before any row moves
@@ -153,7 +155,7 @@ class LiveSchema:
         return done
 
     def plan(self, database: str, release: Release, step: Step) -> tuple[str, ...]:
-        with self._working_on(database) as handle:
+        with self._working_on(database) as handle, read_at_start():
             if step in (Step.SEAL, Step.UNSEAL):
                 return tuple(planned.sentence for planned in self._driver.plan_sealing(handle, release.name, step))
             return tuple(planned.sentence for planned in self._driver.plan(handle, release.name, step))
@@ -245,7 +247,8 @@ class LiveSchema:
     ) -> tuple[str, ...]:
         with self._working_on(database) as handle:
             try:
-                done = self._driver.run(handle, release.name, step, owner_epoch=owner_epoch, watch=watch)
+                with read_at_start():
+                    done = self._driver.run(handle, release.name, step, owner_epoch=owner_epoch, watch=watch)
             finally:
                 self._seen.pop(database, None)
             runner = self._runners.get(database)
@@ -315,6 +318,10 @@ class LiveSchema:
                 tags = registrations.evict(connection, instance, now=handle.dialect.now(connection))
             for tag in sorted(tags):
                 end_tagged(handle, tag, self._members.get(database, ()))
+
+    def quarantined(self, database: str, migration: str) -> tuple[QuarantinedRow, ...]:
+        with self._working_on(database):
+            return self._runners[database].quarantined(migration)
 
     def retry_migration(self, database: str, migration: str) -> None:
         with self._working_on(database):

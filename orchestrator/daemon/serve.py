@@ -48,7 +48,10 @@ def serve(settings: Settings) -> int:
             server.run(sockets=[channel])
         finally:
             jobs.stop()
-    return 0 if signals.asked_to_stop or (server.started and not signals.is_over) else 1
+    if not signals.asked_to_stop and (signals.is_over or not server.started):
+        return 1
+    LOG.info("stopped")
+    return 0
 
 
 class _Signals:

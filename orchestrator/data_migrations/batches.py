@@ -7,16 +7,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import sqlalchemy as sa
-from oslo_db.exception import DBError
+from oslo_db.exception import DBError, DBInvalidUnicodeParameter
 from sqlalchemy import Connection
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError, StatementError
 
-from orchestrator.data_migrations.faults import CutOff
+from orchestrator.data_migrations.faults import CutOff, RowFault
 from orchestrator.data_migrations.keyset import Range
 from orchestrator.data_migrations.loading import Definition
 from orchestrator.data_migrations.target import Target
 from orchestrator.data_migrations.transforming import read_and_transform
 from orchestrator.dialects import Database, reason
+from orchestrator.dialects.driver_errors import layers
 from orchestrator.domain.errors import StepFailed
 
 FIRST_DIFFERENCES = 10
@@ -47,10 +48,13 @@ def move(database: Database, connection: Connection, definition: Definition, tar
         if definition.transform is None:
             # The database computes each value from the row as it is once it has its lock.
             statement = sa.update(target.table).where(*target.keyset.within(range_)).values(dict(target.expressions))
-            return Moved(range_, connection.execute(statement).rowcount)
+            moved = connection.execute(statement).rowcount
+            database.dialect.check_constraints(connection)
+            return Moved(range_, moved)
         key, within = target.keyset.names, target.keyset.within(range_)
         found = read_and_transform(connection, definition, target, range_, lock=True)
         written = database.dialect.update_rows(connection, target.table, key, definition.writes, found, within)
+        database.dialect.check_constraints(connection)
     if written != len(found):
         raise StepFailed(
             "rows_not_written",
@@ -91,21 +95,33 @@ def _compare_in_database(database: Database, connection: Connection, target: Tar
     return Compared(range_, rows, differences, first)
 
 
+_NOT_SENT = (ValueError, TypeError, OverflowError, DBInvalidUnicodeParameter)
+"""What drivers raise for a value that they cannot send; oslo.db wraps some of them."""
+
+
 @contextmanager
 def _explained(database: Database, definition: Definition, target: Target, range_: Range) -> Iterator[None]:
     """A statement that the database refuses becomes a sentence; one that it refuses for now stays as it is."""
     try:
         yield
-    except (SQLAlchemyError, DBError) as error:
+    except (SQLAlchemyError, DBError, *_NOT_SENT) as error:
         if database.explain(error) is not None:
             raise
-        fault = CutOff if database.dialect.is_cut_off(error) else StepFailed
-        raise fault(
-            "data_migration_statement",
+        message = (
             f"{definition.place} failed on {definition.table}, {target.keyset.describe_range(range_)}: "
-            f"{reason(error, database.engine.url)}",
-            remedy="Mend the expression, the transform or the row that it names.",
-            file=str(definition.path),
-            data_migration=definition.name,
-            table=definition.table,
-        ) from error
+            f"{reason(error, database.engine.url)}"
+        )
+        fields = {"file": str(definition.path), "data_migration": definition.name, "table": definition.table}
+        remedy = "Mend the expression, the transform or the row that it names."
+        if _is_of_a_row(database, error):
+            raise RowFault("row_refused", message, range_=range_, remedy=remedy, **fields) from error
+        if database.dialect.is_cut_off(error):
+            raise CutOff("batch_cut_off", message, remedy=remedy, **fields) from error
+        raise StepFailed("data_migration_statement", message, remedy=remedy, **fields) from error
+
+
+def _is_of_a_row(database: Database, error: Exception) -> bool:
+    """Whether it says something of a value; SQLAlchemy has an error of its own for those that it could not convert."""
+    if database.dialect.refuses_value(error) or any(isinstance(layer, _NOT_SENT) for layer in layers(error)):
+        return True
+    return isinstance(error, StatementError) and not isinstance(error, DBAPIError)

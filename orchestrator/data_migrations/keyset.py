@@ -52,6 +52,12 @@ class Keyset:
         row = connection.execute(query).first()
         return Range(after, None if row is None else tuple(row))
 
+    def last(self, connection: Connection) -> Key | None:
+        """The last key of the table, None where it is empty."""
+        query = sa.select(*self.columns).order_by(*(column.desc() for column in self.columns))
+        row = connection.execute(query.limit(1)).first()
+        return None if row is None else tuple(row)
+
     def within(self, range_: Range) -> tuple[ColumnElement[bool], ...]:
         """The conditions of being in a range."""
         if range_.is_one and range_.last is not None:

@@ -16,35 +16,39 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from orchestrator.bookkeeping import ledger
+from orchestrator.bookkeeping import ledger, quarantine
 from orchestrator.bookkeeping.copies import read_copy
 from orchestrator.bookkeeping.ledger import LedgerEntry
+from orchestrator.bookkeeping.quarantine import Waiting
 from orchestrator.data_migrations import enrolling
 from orchestrator.data_migrations.batches import FIRST_DIFFERENCES, Compared, compare, move
+from orchestrator.data_migrations.claims import Claims
 from orchestrator.data_migrations.enrolling import UNDER_WAY, changed
-from orchestrator.data_migrations.faults import CutOff
-from orchestrator.data_migrations.keyset import decode, encode
+from orchestrator.data_migrations.faults import CutOff, RowFault
+from orchestrator.data_migrations.keyset import Range, decode, encode
 from orchestrator.data_migrations.loading import Definition, file_of, hash_of, load
 from orchestrator.data_migrations.target import Target, find_target, refuse_early
 from orchestrator.dialects import Database
 from orchestrator.domain.errors import (
     Conflict,
     Invalid,
-    NotFound,
     OrchestratorError,
     StepFailed,
     Unavailable,
 )
-from orchestrator.domain.pacing import LONGEST_REST_SECONDS, BatchSizes, rest_seconds
+from orchestrator.domain.ladder import Phase
+from orchestrator.domain.pacing import BatchSizes, rest_seconds
 from orchestrator.domain.releases import Release
 from orchestrator.domain.upgrades import Moving
-from orchestrator.domain.view import MigrationFacts, MigrationState
+from orchestrator.domain.view import MigrationFacts, MigrationState, QuarantinedRow
 
 LOCK_TIMEOUT_SECONDS = 2.0
 """No statement of a batch waits longer for a lock: who waits in a queue for one stops everybody behind it."""
 
 ATTEMPTS = 10
 PAUSE_SECONDS = 0.02
+
+_UNPROVEN = (MigrationState.PENDING, MigrationState.RUNNING, MigrationState.FAILED)
 
 
 class DataMigrationRunner:
@@ -70,6 +74,7 @@ class DataMigrationRunner:
         self._clock = clock
         self.schema = schema
         self.directory = directory
+        self._claims = Claims(database, schema)
         self._prepared: dict[str, tuple[Definition, Target]] = {}
 
     def check(self, release: Release, *, expanded: bool = False) -> None:
@@ -125,7 +130,7 @@ class DataMigrationRunner:
                 if not self.database.dialect.is_given_up(error):
                     raise
                 if self._found(name).revision != entry.revision:  # in favour of a worker on another node of a cluster
-                    raise self._claimed(name) from error
+                    raise self._claims.taken(name) from error
             time.sleep(random.uniform(0.5, 1.5) * PAUSE_SECONDS * attempt)
         return self._run_once(self._found(name), upgrade_id, sizes, leads=leads, is_repeated=False)
 
@@ -133,7 +138,7 @@ class DataMigrationRunner:
         with self.database.reading() as connection:
             entry = ledger.find(connection, self.schema, name)
         if entry is None:
-            raise self._unknown(name)
+            raise self._claims.unknown(name)
         return entry
 
     def _run_once(
@@ -148,13 +153,18 @@ class DataMigrationRunner:
     def retry(self, name: str, *, followers: Sequence[str] = ()) -> MigrationFacts:
         """Send a data migration that failed, or whose proof is of another incarnation, back to its start.
 
-        Where rows are not moved any more, and only proven, it is proven anew.
+        At read_new rows are not moved any more, and only proven: there it is proven anew, also one that a restored
+        database holds as under way. With rows in quarantine, and the file
+        that moved the others, it goes on from where it stopped: those rows first, under the same claims as any batch.
         Those of `followers` that belong to the same upgrade go with it: they may have read what it wrote.
         Raises `NotFound`, and `Conflict` for one that is under way, was assumed, or was proven and backfill is over:
         by then the old shape may be stale.
         """
         with self._transaction() as connection:
-            entry = self._locked(connection, name)
+            entry = self._claims.locked(connection, name)
+            copy = read_copy(connection, self.schema)
+            if copy is not None and copy.phase is Phase.READ_NEW and entry.state in _UNPROVEN and not entry.is_reverse:
+                return ledger.save(connection, entry.before_its_proof()).facts()
             if entry.state is MigrationState.PENDING:
                 return entry.facts()
             if entry.state in (*UNDER_WAY, MigrationState.ASSUMED):
@@ -166,83 +176,31 @@ class DataMigrationRunner:
                     data_migration=name,
                 )
             if entry.state is MigrationState.COMPLETE:
-                self._require_phase(connection, entry, entry.upgrade_id)
-            copy = read_copy(connection, self.schema)
+                self._claims.require_phase(connection, entry, entry.upgrade_id)
             if copy is not None and copy.moving is Moving.PROOF and not entry.is_reverse:
                 return ledger.save(connection, entry.before_its_proof()).facts()
             ledger.reset(connection, self.schema, entry.upgrade_id, followers)
+            if self._may_go_on(entry):
+                quarantine.try_again(connection, self.schema, name)
+                going_on = replace(entry.before_its_proof(), state=MigrationState.RUNNING)
+                return ledger.save(connection, going_on).facts()
             return ledger.save(connection, self._at_start(entry)).facts()
+
+    def quarantined(self, name: str) -> tuple[QuarantinedRow, ...]:
+        """The rows that this data migration could not move, and that it does not end without."""
+        with self.database.reading() as connection:
+            entry = ledger.find(connection, self.schema, name)
+            if entry is None or not entry.facts().rows_quarantined:
+                return ()
+            return quarantine.rows(connection, self.schema, name)
 
     # -- the ledger --------------------------------------------------------------------------------------------------
 
-    def _claim(self, connection: Connection, name: str, upgrade_id: int) -> LedgerEntry:
-        """The entry, locked, in a database that is in backfill with this upgrade as far as it knows itself."""
-        entry = self._locked(connection, name)
-        self._require_phase(connection, entry, upgrade_id)
-        return entry
-
-    def _locked(self, connection: Connection, name: str) -> LedgerEntry:
-        entry = ledger.claim(connection, self.schema, name)
-        if entry is not None:
-            return entry
-        if ledger.find(connection, self.schema, name) is None:
-            raise self._unknown(name)
-        raise self._claimed(name)
-
-    def _claimed(self, name: str) -> Conflict:
-        return Conflict(
-            "batch_claimed",
-            f"another worker is at data migration {name} in database {self.database.name} just now",
-            remedy="Nothing to do: it goes on there.",
-            schema=self.schema,
-            data_migration=name,
-        )
-
-    def _unknown(self, name: str) -> NotFound:
-        return NotFound(
-            "data_migration_unknown",
-            f"the ledger of database {self.database.name} has no data migration {name} of {self.schema}",
-            remedy="Look at the names in releases.toml; those of an upgrade are entered when it begins.",
-            schema=self.schema,
-            data_migration=name,
-        )
-
-    def _require_phase(self, connection: Connection, entry: LedgerEntry, upgrade_id: int | None) -> None:
-        """Refuse where the copy, in this transaction, does not let its rows be moved, or proven, now."""
-        copy = read_copy(connection, self.schema)
-        if (
-            copy is not None
-            and _lets_run(copy.moving, entry)
-            and copy.upgrade_id == upgrade_id == entry.upgrade_id
-            and copy.incarnation == self.database.dialect.incarnation(connection)
-        ):
-            return
-        knows = "nothing" if copy is None else f"upgrade {copy.upgrade_id}, {copy.phase.word}, fence {copy.fence.word}"
-        when = "at read_new on the way back" if entry.is_reverse else "in backfill"
-        raise Conflict(
-            "not_in_backfill",
-            f"data migration {entry.name} runs {when} of upgrade {upgrade_id} only; "
-            f"database {self.database.name} holds {knows}",
-            remedy="It goes on by itself when the upgrade is there again.",
-            schema=self.schema,
-            data_migration=entry.name,
-        )
-
-    def _require_pause(self, connection: Connection, entry: LedgerEntry) -> None:
-        """Refuse a batch too soon after the last one, which another worker may have run."""
-        if not (self.pause_seconds or self.nice_ratio) or entry.batch_at is None:
-            return
-        since = self.database.dialect.now(connection) - entry.batch_at
-        longest_rest = LONGEST_REST_SECONDS if self.nice_ratio else 0.0
-        if -longest_rest <= since < self.pause_seconds:
-            raise Conflict(
-                "batch_too_soon",
-                f"the last batch of data migration {entry.name} in database {self.database.name} ended a moment ago",
-                remedy="Nothing to do: it goes on after the pause.",
-                schema=self.schema,
-                data_migration=entry.name,
-                wait_seconds=self.pause_seconds - since,
-            )
+    def _may_go_on(self, entry: LedgerEntry) -> bool:
+        """Whether all that it passed was moved as its file says, or is in quarantine."""
+        if entry.state is not MigrationState.FAILED or not entry.rows_quarantined or entry.differences:
+            return False
+        return hash_of(file_of(self.directory, entry.name), entry.name) == entry.file_hash
 
     def _at_start(self, entry: LedgerEntry) -> LedgerEntry:
         file_hash = hash_of(file_of(self.directory, entry.name), entry.name)
@@ -251,17 +209,18 @@ class DataMigrationRunner:
     def _stop(self, seen: LedgerEntry, fault: OrchestratorError) -> LedgerEntry:
         """Make it failed for its fault. When somebody moved it on since it was seen, the fault is for them to find."""
         with self._transaction() as connection:
-            found = self._locked(connection, seen.name)
+            found = self._claims.locked(connection, seen.name)
             if found.revision != seen.revision:
                 return found
-            return ledger.save(connection, replace(found, state=MigrationState.FAILED, error=fault.message))
+            error = ledger.storable(fault.message)
+            return ledger.save(connection, replace(found, state=MigrationState.FAILED, error=error))
 
     # -- one batch ---------------------------------------------------------------------------------------------------
 
     def _start(self, entry: LedgerEntry, upgrade_id: int, *, leads: bool) -> LedgerEntry:
         """Check it against the database as it now is, and count its rows, once; no row is moved yet."""
         with self._transaction() as connection:
-            entry = self._claim(connection, entry.name, upgrade_id)
+            entry = self._claims.claim(connection, entry.name, upgrade_id)
         try:
             definition, target = self._load(entry.name)
         except Invalid as fault:
@@ -273,7 +232,8 @@ class DataMigrationRunner:
         with self.database.reading() as connection:  # not in the claim's transaction: counting may take a while
             rows_total = connection.execute(sa.select(sa.func.count()).select_from(target.table)).scalar_one()
         with self._transaction() as connection:
-            self._claim(connection, entry.name, upgrade_id)
+            self._claims.claim(connection, entry.name, upgrade_id)
+            quarantine.clear(connection, self.schema, entry.name)
             started = replace(
                 entry.at_start(upgrade_id=upgrade_id, file_hash=definition.file_hash),
                 state=MigrationState.RUNNING,
@@ -295,10 +255,15 @@ class DataMigrationRunner:
         try:
             snapshot = seen.state is MigrationState.VERIFYING and definition.transform is not None
             with self._transaction(snapshot=snapshot) as connection:
-                mine = self._claim(connection, seen.name, upgrade_id)
+                mine = self._claims.claim(connection, seen.name, upgrade_id)
                 if (mine.state, mine.file_hash) != (seen.state, seen.file_hash):
                     return mine
-                self._require_pause(connection, mine)
+                self._claims.require_pause(connection, mine, self.pause_seconds, self.nice_ratio)
+                waiting = self._waiting(connection, mine)
+                if waiting is not None:
+                    rows = 1
+                    moved = self._move_again(connection, mine, definition, target, waiting)
+                    return ledger.save(connection, self._timed(connection, moved))
                 rows = _rows_of(mine, sizes)
                 advance = self._move if mine.state is MigrationState.RUNNING else self._verify
                 began = self._clock()
@@ -306,24 +271,81 @@ class DataMigrationRunner:
                 seconds = self._clock() - began
                 paced = _paced(mine, advanced, rows, sizes, seconds)
                 return ledger.save(connection, self._timed(connection, paced, seconds))
+        except RowFault as fault:
+            if mine.state is not MigrationState.RUNNING:
+                return self._stop(mine, fault)
+            return self._quarantine(mine, upgrade_id, definition, target, fault, rows)
         except CutOff as fault:
-            return self._stop(mine, fault) if rows <= 1 else self._narrow(mine, rows)
+            return self._stop(mine, fault) if rows <= 1 else self._narrow(mine, rows, rows // 2)
         except (Invalid, StepFailed) as fault:
             return self._stop(mine, fault)
         except Unavailable as error:
             is_tried_again = is_repeated and self.database.dialect.is_given_up(error)
             if rows <= 1 or error.code != "database_busy" or is_tried_again:
                 raise
-            return self._narrow(mine, rows)
+            return self._narrow(mine, rows, rows // 2)
 
-    def _narrow(self, seen: LedgerEntry, rows: int) -> LedgerEntry:
-        """Let fewer rows be tried than these, which were too many. When somebody moved it on, that is for them."""
+    def _narrow(self, seen: LedgerEntry, rows: int, batch_rows: int | None) -> LedgerEntry:
+        """Let so many rows, which did not get through in one batch, be tried in smaller ones.
+
+        When somebody moved it on since it was seen, the rows are for them to try.
+        """
         with self._transaction() as connection:
-            found = self._locked(connection, seen.name)
+            found = self._claims.locked(connection, seen.name)
             if found.revision != seen.revision:
                 return found
-            narrowed = replace(found, suspect_rows=rows, batch_rows=rows // 2)
+            narrowed = replace(found, suspect_rows=rows, batch_rows=batch_rows)
             return ledger.save(connection, self._timed(connection, narrowed))
+
+    def _quarantine(
+        self, seen: LedgerEntry, upgrade_id: int, definition: Definition, target: Target, fault: RowFault, rows: int
+    ) -> LedgerEntry:
+        """Narrow the fault down to its row, or pass that row, and write it down in the transaction that does.
+
+        More faulty rows than there may be are a fault of the data migration. When somebody moved it on since it was
+        seen, the fault is for them to find.
+        """
+        key = fault.range.last
+        if not fault.range.is_one or key is None:
+            return self._narrow(seen, rows, seen.batch_rows)
+        with self._transaction() as connection:
+            found = self._claims.claim(connection, seen.name, upgrade_id)
+            if found.revision != seen.revision:
+                return found
+            now = self.database.dialect.now(connection)
+            waiting = self._waiting(connection, found)
+            if waiting is not None:
+                quarantine.keep(connection, self.schema, found.name, waiting.number, error=fault.message, now=now)
+                return ledger.save(connection, self._timed(connection, found))
+            if found.rows_quarantined >= quarantine.MOST_ROWS:
+                error = (
+                    f"more than {quarantine.MOST_ROWS} rows of {definition.table} could not be moved, so the fault is "
+                    f"not one of single rows; the last: {fault.message}"
+                )
+                failed = replace(found, state=MigrationState.FAILED, error=ledger.storable(error))
+                return ledger.save(connection, failed)
+            quarantine.add(
+                connection, self.schema, found.name, key=encode(key), words=target.keyset.describe(key),
+                error=fault.message, now=now,
+            )  # fmt: skip
+            passed = replace(found, cursor=encode(key), suspect_rows=0, rows_quarantined=found.rows_quarantined + 1)
+            return ledger.save(connection, self._timed(connection, passed))
+
+    def _waiting(self, connection: Connection, entry: LedgerEntry) -> Waiting | None:
+        """The row of the quarantine that is to be tried before any other."""
+        if entry.state is not MigrationState.RUNNING or not entry.rows_quarantined:
+            return None
+        return quarantine.first_waiting(connection, self.schema, entry.name)
+
+    def _move_again(
+        self, connection: Connection, mine: LedgerEntry, definition: Definition, target: Target, waiting: Waiting
+    ) -> LedgerEntry:
+        """Move a row of the quarantine, which leaves it; one that was deleted meanwhile leaves it too."""
+        range_ = Range(None, decode(waiting.key), is_one=True)
+        with self.database.dialect.triggers.bypassing(connection):
+            moved = move(self.database, connection, definition, target, range_)
+        quarantine.release(connection, self.schema, mine.name, waiting.number)
+        return replace(mine, rows_done=mine.rows_done + moved.rows, rows_quarantined=mine.rows_quarantined - 1)
 
     def _timed(self, connection: Connection, entry: LedgerEntry, seconds: float = 0.0) -> LedgerEntry:
         """The entry after a batch that took so long and ended now, where there is to be a pause after it."""
@@ -343,8 +365,27 @@ class DataMigrationRunner:
             moved = move(self.database, connection, definition, target, range_)
         counted = replace(mine, rows_done=mine.rows_done + moved.rows)
         if moved.range.last is None:
-            return replace(counted, state=MigrationState.VERIFYING)
+            return self._walked(connection, counted, definition, target)
         return replace(counted, cursor=encode(moved.range.last))
+
+    def _walked(
+        self, connection: Connection, entry: LedgerEntry, definition: Definition, target: Target
+    ) -> LedgerEntry:
+        """The entry at the end of the table: to be proven, unless rows are left in quarantine."""
+        found = quarantine.rows(connection, self.schema, entry.name) if entry.rows_quarantined else ()
+        if not found:
+            return replace(entry, state=MigrationState.VERIFYING, rows_quarantined=0)
+        last = target.keyset.last(connection)
+        count = "1 row" if len(found) == 1 else f"{len(found)} rows"
+        more = ", ..." if len(found) > FIRST_DIFFERENCES else ""
+        keys = "; ".join(row.key for row in found[:FIRST_DIFFERENCES]) + more
+        return replace(
+            entry,
+            state=MigrationState.FAILED,
+            rows_quarantined=len(found),
+            cursor=entry.cursor if last is None else encode(last),
+            error=f"{count} of {definition.table} could not be moved ({keys}), all others are. {found[0].error}",
+        )
 
     def _verify(
         self, connection: Connection, mine: LedgerEntry, definition: Definition, target: Target, rows: int
@@ -359,8 +400,11 @@ class DataMigrationRunner:
 
     def _concluded(self, connection: Connection, entry: LedgerEntry, definition: Definition) -> LedgerEntry:
         if entry.differences == 0:
+            if entry.rows_quarantined:  # an older daemon moved on in spite of them: proven they are, one and all
+                quarantine.clear(connection, self.schema, entry.name)
             return replace(
                 entry,
+                rows_quarantined=0,
                 state=MigrationState.COMPLETE,
                 witness_incarnation=self.database.dialect.incarnation(connection),
                 finished_at=self.database.dialect.now(connection),
@@ -390,12 +434,6 @@ class DataMigrationRunner:
 
     def _transaction(self, *, snapshot: bool = False) -> AbstractContextManager[Connection]:
         return _with_lock_timeout(self.database, snapshot=snapshot)
-
-
-def _lets_run(moving: Moving, entry: LedgerEntry) -> bool:
-    if entry.is_reverse:
-        return moving is Moving.BACK
-    return moving is Moving.FORWARD or (moving is Moving.PROOF and entry.state is MigrationState.VERIFYING)
 
 
 def _rows_of(entry: LedgerEntry, sizes: BatchSizes) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from orchestrator.data_migrations.faults import RowFault
 from orchestrator.data_migrations.keyset import Range
 from orchestrator.data_migrations.loading import Definition, line_in
 from orchestrator.data_migrations.target import Target
@@ -22,7 +23,8 @@ def read_and_transform(
 ) -> list[Row]:
     """The rows of a range with their new values. With `lock` nobody else can change them before the commit.
 
-    Raises `StepFailed` naming file, table and key when the transform raises or returns anything but its columns.
+    Raises `RowFault` naming file, table and key when the transform raises, `StepFailed` when it returns anything but
+    its columns.
     """
     keyset = target.keyset
     width = len(keyset.names)
@@ -38,16 +40,17 @@ def read_and_transform(
     try:
         rows: Sequence[sa.Row[Any]] = connection.execute(query).all()
     except (ValueError, TypeError, LookupError) as error:  # a stored value that its own type cannot be made of
-        raise _failed(
+        raise _of_a_row(
             "row_unreadable",
             definition,
+            range_,
             f"cannot read a row of {definition.table}, {keyset.describe_range(range_)}: {error}",
             "Mend the stored value.",
         ) from error
-    return [_transformed(definition, target, tuple(row[:width]), tuple(row[width:])) for row in rows]
+    return [_transformed(definition, target, range_, tuple(row[:width]), tuple(row[width:])) for row in rows]
 
 
-def _transformed(definition: Definition, target: Target, key: Row, values: Row) -> Row:
+def _transformed(definition: Definition, target: Target, range_: Range, key: Row, values: Row) -> Row:
     assert definition.transform is not None
     try:
         result = definition.transform(dict(zip(definition.reads, values, strict=True)))
@@ -56,9 +59,10 @@ def _transformed(definition: Definition, target: Target, key: Row, values: Row) 
     except Exception as error:  # whatever the author's code raises, people get a sentence
         line = line_in(definition.path, error)
         at = "" if line is None else f" at line {line}"
-        raise _failed(
+        raise _of_a_row(
             "transform_raised",
             definition,
+            range_,
             f"raised {type(error).__name__}{at} for {_row(definition, target, key)}: {error}",
             "Let the transform handle such a row, or mend the row.",
         ) from error
@@ -90,6 +94,18 @@ def _wrong_result(definition: Definition, row: str, result: object) -> StepFaile
         definition,
         f"returned no value for {missing} for {row}",
         "Return every column in `writes`, None included.",
+    )
+
+
+def _of_a_row(code: str, definition: Definition, range_: Range, what: str, remedy: str) -> RowFault:
+    return RowFault(
+        code,
+        f"{definition.place} {what}",
+        range_=range_,
+        remedy=remedy,
+        file=str(definition.path),
+        data_migration=definition.name,
+        table=definition.table,
     )
 
 

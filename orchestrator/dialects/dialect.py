@@ -141,6 +141,10 @@ class Dialect(Protocol):
         """Whether the server ended a statement that ran for too long, or that somebody had ended."""
         ...
 
+    def refuses_value(self, error: BaseException) -> bool:
+        """Whether a value was refused, or could not be computed: the same statement is fine for other rows."""
+        ...
+
     def is_given_up(self, error: BaseException) -> bool:
         """Whether a transaction was given up in favour of another one: a deadlock, or a failed certification or
         serialization. Nobody holds anything for long: it may be repeated at once."""
@@ -204,6 +208,10 @@ class Dialect(Protocol):
         On SQLite, foreign keys are not enforced on it: a table that is rebuilt is dropped on the way, which would
         delete the rows that refer to it.
         """
+        ...
+
+    def check_constraints(self, connection: Connection) -> None:
+        """Let constraints that wait for the commit be checked now, where a session can ask for that."""
         ...
 
     def update_rows(

@@ -53,6 +53,17 @@ _DEADLOCK = 1213
 _CUT_OFF_CODES = frozenset({1317, 1969, 3024})
 """Interrupted; MariaDB's max_statement_time; MySQL's max_execution_time."""
 
+_VALUE_CODES = frozenset(
+    {
+        # more than one row where one value is wanted; NULL, or no value, where there must be one; constraints
+        *(1242, 1048, 1138, 1263, 1364, 1062, 1169, 1451, 1452, 1557, 1586, 3819, 4025),
+        # too long, out of range, of another type, no such date, divided by zero, no such text
+        *(1264, 1265, 1292, 1300, 1366, 1367, 1406, 1411, 1441, 1365, 1690, 1916, 3685, 3854),
+        # JSON; raised by a function or trigger
+        *(3140, 3141, 3143, 3144, 3155, 4035, 4036, 4037, 4038, 4076, 1643, 1644),
+    }
+)
+
 _DONE_ALREADY_CODES = frozenset({1050, 1051, 1060, 1061, 1068, 1091, 1826})
 _NOT_IN_CLUSTER = 1047
 """What a node of Galera answers that does not belong to the part of its cluster that may work."""
@@ -252,6 +263,9 @@ class MySQL:
     def is_cut_off(self, error: BaseException) -> bool:
         return any(code_of(layer) in _CUT_OFF_CODES for layer in layers(error))
 
+    def refuses_value(self, error: BaseException) -> bool:
+        return any(code_of(layer) in _VALUE_CODES for layer in layers(error))
+
     def is_given_up(self, error: BaseException) -> bool:
         return any(code_of(layer) == _DEADLOCK for layer in layers(error))
 
@@ -301,6 +315,9 @@ class MySQL:
     def schema_connection(self, engine: Engine) -> Iterator[Connection]:
         with engine.connect() as connection:
             yield connection
+
+    def check_constraints(self, connection: Connection) -> None:
+        """Here none waits."""
 
     def update_rows(
         self,

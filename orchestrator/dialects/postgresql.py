@@ -34,6 +34,12 @@ TRANSIENT_STATES = frozenset({"55P03", "40P01", "40001"})
 
 _GIVEN_UP_STATES = frozenset({"40P01", "40001"})
 _CANCELLED = "57014"
+_VALUE_CLASSES = frozenset({"21", "22", "23", "44"})
+"""Classes of SQLSTATE: more than one row where one value is wanted, data, constraints, check option of a view."""
+
+_VALUE_STATES = frozenset({"P0001", "54000"})
+"""Raised by a function or trigger; too long, e.g. for an index."""
+
 _PROTOCOL_VIOLATION = "08P01"
 _READ_ONLY = "25006"
 _DISCONNECTED_STATES = frozenset({"57P01", "57P02", "57P03"})
@@ -236,6 +242,9 @@ class PostgreSQL:
     def is_cut_off(self, error: BaseException) -> bool:
         return any(getattr(layer, "sqlstate", None) == _CANCELLED for layer in layers(error))
 
+    def refuses_value(self, error: BaseException) -> bool:
+        return any(_says_value(layer) for layer in layers(error))
+
     def is_given_up(self, error: BaseException) -> bool:
         return any(getattr(layer, "sqlstate", None) in _GIVEN_UP_STATES for layer in layers(error))
 
@@ -278,6 +287,9 @@ class PostgreSQL:
     def schema_connection(self, engine: Engine) -> Iterator[Connection]:
         with engine.connect() as connection:
             yield connection
+
+    def check_constraints(self, connection: Connection) -> None:
+        connection.exec_driver_sql("SET CONSTRAINTS ALL IMMEDIATE")
 
     def update_rows(
         self,
@@ -328,6 +340,15 @@ class PostgreSQL:
         if kind._isnull:
             return column.is_distinct_from(value)
         return column.is_distinct_from(sa.cast(value, kind))
+
+
+def _says_value(error: BaseException) -> bool:
+    import psycopg  # as in `_says_away`
+
+    state = getattr(error, "sqlstate", None)
+    if state is None:  # the driver itself could not send it
+        return isinstance(error, psycopg.DataError | psycopg.ProgrammingError)
+    return state[:2] in _VALUE_CLASSES or state in _VALUE_STATES
 
 
 def _given(

@@ -37,6 +37,8 @@ _BUSY = 5
 _LOCKED = 6
 _READ_ONLY = 8
 _CANNOT_OPEN = 14
+_VALUE_CODES = frozenset({18, 19, 20})  # too big, a constraint or trigger, of another type
+_VALUE_WORDS = ("integer overflow", "malformed JSON", "bad JSON path", "Error binding parameter")
 _PRIMARY_CODE = 0xFF  # SQLite's extended result codes carry the primary one in their lowest byte
 
 _UNIQUE_INDEXES = text("""
@@ -186,6 +188,9 @@ class SQLite:
     def is_cut_off(self, error: BaseException) -> bool:
         return False
 
+    def refuses_value(self, error: BaseException) -> bool:
+        return any(_primary_code(layer) in _VALUE_CODES or _says_value(layer) for layer in layers(error))
+
     def is_given_up(self, error: BaseException) -> bool:
         return False
 
@@ -252,6 +257,9 @@ class SQLite:
                     connection.rollback()
                 driver.execute("PRAGMA foreign_keys = ON")
                 driver.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_SECONDS * 1000)}")
+
+    def check_constraints(self, connection: Connection) -> None:
+        """Nobody can ask for it: a deferred foreign key is checked at the commit."""
 
     def update_rows(
         self,
@@ -378,6 +386,11 @@ def _primary_code(error: BaseException) -> int | None:
         code = getattr(error, "sqlite_errorcode", None)
         return None if code is None else int(code) & _PRIMARY_CODE
     return None
+
+
+def _says_value(error: BaseException) -> bool:
+    """These errors have no code of their own."""
+    return isinstance(error, sqlite3.Error) and str(error).startswith(_VALUE_WORDS)
 
 
 def _lock_file(path: str) -> int | None:

@@ -77,7 +77,7 @@ def recalled(
     if not ended:
         why = f"the state had forgotten the upgrade, and database {databases[0].name} knew of it"
         lost = found.with_lost_commits(
-            why, until=until, revision=copy.revision, phase=copy.phase, incarnation=incarnation,
+            why, now=now, until=until, revision=copy.revision, phase=copy.phase, incarnation=incarnation,
             removing=copy.move is Move.STEPPING and copy.fence is Phase.CONTRACTED,
         )  # fmt: skip
         return Recalled(old, lost)

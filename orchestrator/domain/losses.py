@@ -17,8 +17,8 @@ class Loss:
     """What shows it, and what was committed as far as anybody still knows.
 
     `revision` is the highest that is known, `phase` what was published by then, None where that is not known;
-    `removing` says that the intent of contracted was on record. `of_state` is false where only a managed database lost
-    anything: then `phase` is the one to go on from.
+    `removing` says that the intent of contracted was on record. `of_state` is false where the state lost no move: then
+    `phase` is the one to go on from.
     """
 
     why: str
@@ -52,10 +52,10 @@ def loss_in(
         copy, facts = max(signs, key=lambda each: (_removes(each[0], upgrade), each[0].revision))
         if copy.revision > upgrade.revision:
             known = f"only {upgrade.revision}"
-        elif copy.revision == upgrade.revision:
-            known = "something else under that number"
-        else:
+        elif _removes(copy, upgrade):
             known = "does not know that the old shape was about to be removed"
+        else:
+            known = "something else under that number"
         return Loss(
             f"database {facts.name} knows revision {copy.revision} of the upgrade, and the state {known}",
             max(each[0].revision for each in signs),
@@ -64,8 +64,10 @@ def loss_in(
         )
     if upgrade.is_of_another(state_incarnation):
         why = "the state database is not the one that it was: it was restored, or failed over"
-        return Loss(why, 0, removing=removing)
+        return Loss(why, 0, removing=removing, of_state=not any(_denies_stale(upgrade, facts) for facts in read))
     lost = [facts for facts in read if is_to_be_told(upgrade, facts)]
+    if not lost and upgrade.frozen is not None and upgrade.may_move_rows_again:  # it was lost while frozen
+        lost = [facts for facts in read if not _has_moved_all(facts, data_migrations)]
     if not lost:
         return None
     unmoved = any(not _has_moved_all(facts, data_migrations) for facts in lost)
@@ -77,6 +79,13 @@ def _what_happened_to(facts: DatabaseFacts) -> str:
     if facts.went_back:
         return f"database {facts.name} knows less of the upgrade than it did: it was restored, or failed over"
     return f"database {facts.name} is not the one that it was: it was restored, or failed over"
+
+
+def _denies_stale(upgrade: Upgrade, facts: DatabaseFacts) -> bool:
+    """Whether its copy proves that no phase was entered in which the old shape goes stale: all hold the fence first."""
+    copy = facts.copy
+    is_as_it_was = copy is not None and copy.incarnation == facts.incarnation and not facts.went_back
+    return copy is not None and is_as_it_was and copy.upgrade_id == upgrade.id and copy.fence < upgrade.stale_from
 
 
 def _has_moved_all(facts: DatabaseFacts, data_migrations: Sequence[str]) -> bool:
@@ -93,11 +102,14 @@ def _removes(copy: Copy, upgrade: Upgrade) -> bool:
 
 
 def _says_otherwise(copy: Copy, upgrade: Upgrade) -> bool:
-    """Whether the number of a revision that was lost has been given again, to another one."""
-    said = (copy.phase, copy.fence, copy.move, copy.reversing, copy.frozen)
-    is_frozen = upgrade.frozen is not None
-    known = (upgrade.phase, upgrade.fence, upgrade.move, upgrade.reversing, is_frozen)
-    return copy.revision == upgrade.revision and said != known
+    """Whether the number of a revision that was lost has been given again, to another one.
+
+    Of those since the last publication it is known that they were all of one phase.
+    """
+    if copy.upgrade_id == upgrade.id and upgrade.publication <= copy.revision < upgrade.revision:
+        return copy.phase is not upgrade.phase
+    known = (upgrade.phase, upgrade.fence, upgrade.move, upgrade.reversing, upgrade.frozen is not None)
+    return copy.revision == upgrade.revision and copy.says != known
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +157,8 @@ def is_to_be_told(upgrade: Upgrade, facts: DatabaseFacts) -> bool:
 def is_kept(upgrade: Upgrade, facts: DatabaseFacts) -> bool:
     """Whether the copy shows a loss that the upgrade does not know of, although its number says nothing."""
     copy = facts.copy
-    removes = copy is not None and upgrade.status is Status.RUNNING and _removes(copy, upgrade)
-    return removes or is_to_be_told(upgrade, facts)
+    says_more = copy is not None and (_removes(copy, upgrade) or _says_otherwise(copy, upgrade))
+    return (says_more and upgrade.status is Status.RUNNING) or is_to_be_told(upgrade, facts)
 
 
 def frozen_seconds(ttl_seconds: float) -> float:

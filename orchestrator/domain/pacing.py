@@ -87,6 +87,14 @@ def progress(migrations: Iterable[MigrationFacts]) -> float | None:
     return min(0.99, done / total) if total else 0.99
 
 
+def known_total(counted: int | None, done: int) -> int | None:
+    """Of how many rows to speak when so many are done; None until they are counted.
+
+    They are counted once, when a data migration begins, and those that are inserted later are moved and verified too.
+    """
+    return None if counted is None else max(counted, done)
+
+
 def eta_seconds(share: float | None, elapsed_seconds: float) -> float | None:
     """How long the rest takes at the pace so far; None while that cannot be said yet ("measuring")."""
     if share is None or share < 0.01 or elapsed_seconds <= 0:

@@ -53,6 +53,13 @@ def harm(view: View) -> str | None:
                 f"instance {each.label} of fleet {each.inventory.fleet} was seen to run {each.sighting.release} in "
                 f"{upgrade.phase.word}"
             )
+    for facts in view.databases:
+        for role in facts.roles:
+            if role.sessions and upgrade.is_harmed_by(role.release):
+                return (
+                    f"role {role.name} of release {role.release} was in use in database {facts.name} in "
+                    f"{upgrade.phase.word}"
+                )
     return None
 
 

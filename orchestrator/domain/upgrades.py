@@ -223,6 +223,7 @@ class Upgrade:
         self,
         why: str,
         *,
+        now: float,
         until: float,
         revision: int,
         phase: Phase | None = None,
@@ -234,7 +235,8 @@ class Upgrade:
 
         `revision` is the highest that anybody knows, `phase` the one that was published by then, if that is known;
         `removing` says that the intent of contracted was. What was acked and proven counts no more, nor what was
-        doubted: all of it is proven anew. Without `of_state` the state lost nothing.
+        doubted where all of it is proven anew. Without `of_state` the state lost no move. In a phase that it did not
+        know everybody is from `now` on.
         """
         present = self.phase if phase is None else phase
         if self.is_past_return and present is not Phase.CONTRACTED:
@@ -251,7 +253,8 @@ class Upgrade:
             publication=following,
             old_valid=self.old_valid and self._never_went_stale(present, of_state=of_state),
             reversing=False,
-            doubt=None,
+            doubt=self.doubt if present > Phase.READ_NEW else None,
+            phase_since=self.phase_since if present is self.phase else now,
             telling=None,
             frozen=why,
             frozen_until=until,
@@ -267,8 +270,12 @@ class Upgrade:
         if self.profile.reverses:
             return False
         following = self.profile.neighbour(present, self.profile.last())
-        stale_from = Phase.SEALED if self.profile.in_step_by is InStepBy.TRIGGERS else Phase.WRITE_NEW
-        return not of_state or (following is not None and following < stale_from)
+        return not of_state or (following is not None and following < self.stale_from)
+
+    @property
+    def stale_from(self) -> Phase:
+        """The lowest phase in which the old shape may be stale: on the way into it, triggers are dropped."""
+        return Phase.SEALED if self.profile.in_step_by is InStepBy.TRIGGERS else Phase.WRITE_NEW
 
     @property
     def may_move_rows_again(self) -> bool:
@@ -335,6 +342,12 @@ def begin(
 
 def check_way_back(upgrade: Upgrade, to: Phase) -> None:
     """Refuse to steer back where no way leads. Raises `Conflict` (codes `no_way_back`, `old_shape_stale`)."""
+    if upgrade.status is Status.COMPLETED:
+        raise Conflict(
+            "no_way_back",
+            f"the upgrade of {upgrade.schema} to {upgrade.to_release} is complete: no way leads back from there",
+            remedy=f"It goes on with the next release: orchestrator upgrade begin {upgrade.schema} --release RELEASE",
+        )
     if upgrade.is_past_return:
         raise Conflict(
             "no_way_back",

@@ -52,6 +52,11 @@ class Copy:
     written_at: float | None = field(default=None, compare=False)
 
     @property
+    def says(self) -> tuple[Phase, Phase, Move, bool, bool]:
+        """What it says of the upgrade: at one revision there is only one such state."""
+        return self.phase, self.fence, self.move, self.reversing, self.frozen
+
+    @property
     def is_past_return(self) -> bool:
         """Whether it says that the upgrade can only go on."""
         return past_return(self.phase, self.fence, self.move)
@@ -75,7 +80,11 @@ class MigrationState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class MigrationFacts:
-    """One data migration in one database, as its ledger tells. `rows_total` is our own count, None until counted."""
+    """One data migration in one database, as its ledger tells. `rows_total` is our own count, None until counted.
+
+    It is counted once, when the data migration begins: `rows_done` and `rows_verified` may pass it.
+    `rows_quarantined` could not be moved: they were passed, and it does not end before they are moved.
+    """
 
     name: str
     state: MigrationState
@@ -86,12 +95,22 @@ class MigrationFacts:
     first_differences: str | None = None
     witness: str | None = None
     error: str | None = None
+    rows_quarantined: int = 0
 
     @property
     def has_moved_all(self) -> bool:
         """Whether every row was moved once; what comes after that only proves it."""
         is_proven_or_so = self.state in (MigrationState.VERIFYING, MigrationState.COMPLETE, MigrationState.ASSUMED)
-        return is_proven_or_so or self.rows_verified > 0
+        return is_proven_or_so or (self.rows_verified > 0 and not self.rows_quarantined)
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantinedRow:
+    """A row that a data migration could not move: its key, e.g. `id=42`, why, and when that was, by its database."""
+
+    key: str
+    error: str
+    failed_at: float
 
 
 @dataclass(frozen=True, slots=True)

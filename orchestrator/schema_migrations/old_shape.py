@@ -108,6 +108,7 @@ def refuse_missing_rights(
             f"release {release.name} needs triggers in database {database}: "
             f"{'; '.join(each.sentence for each in missing)}",
             " ".join(dict.fromkeys(each.remedy for each in missing)),
+            database=database,
         )
 
 
@@ -134,5 +135,8 @@ def _fault(thing: OldThing, facts: TableFacts | None) -> tuple[str, str, str] | 
     return None
 
 
-def _refused(manifest: Manifest, release: Release, code: str, sentence: str, remedy: str) -> MigrationRefused:
-    return refused(code, manifest.place(release.name, "old_shape"), sentence, remedy=remedy, release=release.name)
+def _refused(
+    manifest: Manifest, release: Release, code: str, sentence: str, remedy: str, **fields: object
+) -> MigrationRefused:
+    place = manifest.place(release.name, "old_shape")
+    return refused(code, place, sentence, remedy=remedy, release=release.name, **fields)

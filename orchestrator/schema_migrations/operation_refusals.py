@@ -42,7 +42,7 @@ class Refusals:
             statement.place,
             f"revision {self._revision} asks for rows that it writes (RETURNING), and would get none when it goes "
             f"on after it was broken off: {_short(statement.text)}",
-            remedy="Write the rows, and then SELECT what is needed of them.",
+            remedy="Write the rows, and then SELECT what is needed of them. Restart the daemon, and retry.",
             revision=self._revision,
             database=self._database,
         )

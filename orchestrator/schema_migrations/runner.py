@@ -372,7 +372,8 @@ class _Attempt:
                 "effect_missing",
                 f"{self.revision.place}: revision {self.revision.id} ran in database {self.database.name}, but "
                 f"{'; '.join(wrong)}",
-                remedy="Nothing was marked done. Look at what the revision does there, mend it, and retry.",
+                remedy="Nothing was marked done. Look at what the revision does there, mend it on every daemon, "
+                "restart them, and retry.",
                 file=str(self.revision.file),
                 line=self.revision.line,
                 revision=self.revision.id,

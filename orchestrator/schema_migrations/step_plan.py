@@ -194,7 +194,8 @@ def _refuse_unknown(tree: Tree, release: Release, reading: Reading) -> None:
                 tree.manifest.place(release.name),
                 f"database {reading.database} has revision {revision}, which is not in this tree: "
                 "the database is ahead of the code, or belongs to another tree",
-                remedy="Install the release of the service that brought that revision, here and on every daemon.",
+                remedy="Install the release of the service that brought that revision, here and on every daemon, and "
+                "restart them.",
                 database=reading.database,
                 revision=revision,
             )
@@ -208,7 +209,8 @@ def _refuse_changed(tree: Tree, reading: Reading) -> None:
                 "revision_changed",
                 revision.place,
                 f"revision {revision.id} was changed after it ran in database {reading.database}",
-                remedy="Put the file back as it was; what it should do besides goes into a new revision.",
+                remedy="Put the file back as it was, on every daemon, and restart them; what it should do besides goes "
+                "into a new revision.",
                 database=reading.database,
                 revision=revision.id,
             )

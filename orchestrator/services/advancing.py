@@ -7,6 +7,7 @@ and checks the leader's epoch.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
@@ -19,7 +20,7 @@ from orchestrator.domain.fleets import Registration
 from orchestrator.domain.forgotten import ahead
 from orchestrator.domain.inventories import REMEMBERED_SECONDS, Inventory
 from orchestrator.domain.losses import is_kept
-from orchestrator.domain.records import DatabaseReading, SchemaState
+from orchestrator.domain.records import DatabaseReading, Event, SchemaState
 from orchestrator.domain.upgrades import Move, Status, Upgrade
 from orchestrator.domain.view import Copy, DatabaseFacts, StepRecord, StepState
 from orchestrator.ports import ManagedSchema, Transaction
@@ -29,6 +30,8 @@ from orchestrator.services.copying import copy_of, is_behind
 from orchestrator.services.leadership import check_leader, not_leader, outgrow
 from orchestrator.services.recording import DAEMON, record
 from orchestrator.services.role_locks import RoleLocks
+
+LOG = logging.getLogger(__name__)
 
 REST_SECONDS = 10.0
 """How often databases are looked at while no upgrade of their schema is under way."""
@@ -163,7 +166,7 @@ class Advancing:
         fresh = looking.Looks(self._parallel, looking.unanswered, patience_seconds=self._patience_seconds)
         looks = self._looks.setdefault(managed.name, fresh)
         found = looks.at(managed.databases, (upgrade, copy, look.verify), read)
-        seen = tuple(facts.after(known.get(facts.name)) for facts in found)
+        seen = tuple(facts.after(None if _holds(facts, copy) else known.get(facts.name)) for facts in found)
         databases = self._import(managed, seen, leader_epoch)
         news = [facts for facts in databases if known.get(facts.name) != facts]
 
@@ -240,7 +243,8 @@ class Advancing:
     ) -> planner.Decision | None:
         """Decide on a fresh snapshot under the schema's lock, and record the decision in the same transaction.
 
-        None when the upgrade changed since the databases were read.
+        None when the upgrade changed since the databases were read. What the audit log got is logged here too: no other
+        daemon has done it.
         """
         policy = self._context.policy(managed.name)
 
@@ -250,21 +254,25 @@ class Advancing:
                 return None
             return planner.decide(view_of(tx, managed, upgrade, policy, databases))
 
-        def work(tx: Transaction) -> planner.Decision | None:
+        def work(tx: Transaction) -> tuple[planner.Decision | None, tuple[Event, ...]]:
             state = tx.lock_schema(managed.name)
             check_leader(tx, leader_epoch)
             decision = look(tx)
-            if decision is not None:
-                record(
-                    tx, state, seen, decision,
-                    leader_epoch=leader_epoch, databases=managed.databases, terms=self._context.lease_terms,
-                )  # fmt: skip
-            return decision
+            if decision is None:
+                return None, ()
+            told = record(
+                tx, state, seen, decision,
+                leader_epoch=leader_epoch, databases=managed.databases, terms=self._context.lease_terms,
+            )  # fmt: skip
+            return decision, told
 
         expected = self._context.store.read(look)
         if expected is None or isinstance(expected, planner.Idle | planner.Refusal | planner.ContinueStep):
             return expected
-        return self._context.store.run(work)
+        decision, told = self._context.store.run(work)
+        for line in told:
+            LOG.info("%(sentence)s", {"action": line.action, "sentence": line.sentence, "schema": line.schema})
+        return decision
 
     def _run_step(
         self, managed: ManagedSchema, upgrade: Upgrade, decision: planner.ContinueStep, leader_epoch: int
@@ -372,6 +380,11 @@ class Advancing:
                 )  # fmt: skip
 
         self._context.store.run(work)
+
+
+def _holds(facts: DatabaseFacts, copy: Copy | None) -> bool:
+    """Whether the database holds just what the state knows: then nothing is hidden, whatever it knew before."""
+    return facts.copy is not None and copy is not None and facts.copy.revision == copy.revision
 
 
 class _Watch:

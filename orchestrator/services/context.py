@@ -145,6 +145,8 @@ def event(
     upgrade_id: int | None = None,
     subject: str | None = None,
     reason: str | None = None,
-) -> None:
-    """Write one line of the audit log, in the transaction of the effect that it records."""
-    tx.append_event(Event(0, tx.now, action, actor, schema, upgrade_id, subject, sentence, reason))
+) -> Event:
+    """Write one line of the audit log, in the transaction of the effect that it records. Returns it, unnumbered."""
+    written = Event(0, tx.now, action, actor, schema, upgrade_id, subject, sentence, reason)
+    tx.append_event(written)
+    return written

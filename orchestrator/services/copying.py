@@ -42,11 +42,7 @@ def is_behind(facts: DatabaseFacts, copy: Copy) -> bool:
         return True
     if held.revision != copy.revision:
         return held.revision < copy.revision
-    if held.upgrade_id == copy.upgrade_id and _state(held) != _state(copy):
+    if held.upgrade_id == copy.upgrade_id and held.says != copy.says:
         return False
     told = (held.admits, held.ttl_seconds, held.renew_seconds)
     return told != (copy.admits, copy.ttl_seconds, copy.renew_seconds)
-
-
-def _state(copy: Copy) -> tuple[object, ...]:
-    return copy.phase, copy.fence, copy.move, copy.reversing, copy.frozen

@@ -8,12 +8,12 @@ reads of it there, so that no reading is older than the one before.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from orchestrator.domain.errors import Conflict, LostCursor, NotFound, Unavailable
+from orchestrator.domain.errors import Conflict, LostCursor, NotFound, OrchestratorError, Unavailable
 from orchestrator.domain.throttling import Reason
 from orchestrator.domain.upgrades import Moving, Upgrade
-from orchestrator.domain.view import DatabaseFacts, MigrationFacts, MigrationState
+from orchestrator.domain.view import DatabaseFacts, MigrationFacts, MigrationState, QuarantinedRow
 from orchestrator.ports import Transaction
 from orchestrator.services.context import Context, event, latest_readings
 from orchestrator.services.throttling import Throttling, reasons_in
@@ -26,7 +26,8 @@ _ENDED = (MigrationState.COMPLETE, MigrationState.ASSUMED, MigrationState.FAILED
 class MigrationStatus:
     """One data migration in one database; `facts` is None where the database has not been read or never had it.
 
-    `throttled_by` is why its next batch does not begin now, which is no state of it: it runs, and waits.
+    `throttled_by` is why its next batch does not begin now, which is no state of it: it runs, and waits. `quarantine`
+    are the rows that it could not move, None where nobody asked for them or the database does not answer.
     """
 
     name: str
@@ -34,6 +35,7 @@ class MigrationStatus:
     database: str
     facts: MigrationFacts | None
     throttled_by: tuple[Reason, ...] = ()
+    quarantine: tuple[QuarantinedRow, ...] | None = None
 
 
 class DataMigrations:
@@ -148,7 +150,19 @@ class DataMigrations:
         return self._context.store.read(work)
 
     def show(self, schema: str, name: str) -> tuple[MigrationStatus, ...]:
-        """One data migration in all databases. Raises `NotFound`."""
+        """One data migration in all databases, with the rows that it could not move. Raises `NotFound`."""
+        return tuple(self._with_quarantine(schema, status) for status in self._find(schema, name))
+
+    def _with_quarantine(self, schema: str, status: MigrationStatus) -> MigrationStatus:
+        if status.facts is None or not status.facts.rows_quarantined:
+            return replace(status, quarantine=())
+        try:
+            found = self._context.managed(schema).quarantined(status.database, status.name)
+        except OrchestratorError:
+            return status  # why it does not answer is said of the database
+        return replace(status, quarantine=found)
+
+    def _find(self, schema: str, name: str) -> tuple[MigrationStatus, ...]:
         found = tuple(status for status in self.list(schema) if status.name == name)
         if not found:
             raise NotFound(
@@ -159,14 +173,18 @@ class DataMigrations:
         return found
 
     def retry(self, schema: str, name: str, database: str | None, *, actor: str, reason: str | None) -> None:
-        """Send a failed data migration back to its start, in one database or in all in which it failed."""
+        """Let a failed data migration be tried again, in one database or in all in which it failed.
+
+        It goes back to its start; where only rows in quarantine are left, those alone are tried. In a database that is
+        named one that does not stand as it should may be tried again, too: where rows are only proven, it is proven.
+        """
         managed = self._context.managed(schema)
         failed = [
             status.database
-            for status in self.show(schema, name)
+            for status in self._find(schema, name)
             if database in (None, status.database)
             and status.facts is not None
-            and status.facts.state in (MigrationState.FAILED, MigrationState.COMPLETE)
+            and status.facts.state is not MigrationState.ASSUMED
             and (database is not None or status.facts.state is MigrationState.FAILED)
         ]
         if not failed:
@@ -180,7 +198,7 @@ class DataMigrations:
 
         def work(tx: Transaction) -> None:
             event(
-                tx, "data_migration.retry", f"{actor} sent {name} back to its start in {', '.join(failed)}",
+                tx, "data_migration.retry", f"{actor} let {name} be tried again in {', '.join(failed)}",
                 actor=actor, schema=schema, subject=name, reason=reason,
             )  # fmt: skip
 
@@ -196,7 +214,7 @@ class DataMigrations:
         """
         check_done(name, attested_done=attested_done, reason=reason)
         managed = self._context.managed(schema)
-        found = self.show(schema, name)
+        found = self._find(schema, name)
         names = tuple(
             status.database
             for status in found

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from orchestrator.domain import planner
 from orchestrator.domain.ladder import Step
 from orchestrator.domain.losses import frozen_seconds
-from orchestrator.domain.records import SchemaState
+from orchestrator.domain.records import Event, SchemaState
 from orchestrator.domain.upgrades import Status, Upgrade
 from orchestrator.domain.view import StepRecord, StepState
 from orchestrator.ports import Transaction
@@ -35,30 +35,38 @@ def record(
     leader_epoch: int,
     databases: tuple[str, ...],
     terms: LeaseTerms,
-) -> None:
-    """Write what was decided: a compare-and-set on the revision that was decided upon."""
+) -> tuple[Event, ...]:
+    """Write what was decided: a compare-and-set on the revision that was decided upon.
+
+    Returns the lines that the audit log got with it.
+    """
     change = _change(upgrade, decision, tx, terms)
     if change is None:
-        return
+        return ()
     if isinstance(decision, planner.BeginStep | planner.UnsealAgain):
         for database in databases:
             tx.save_step(StepRecord(upgrade.id, decision.target, database, StepState.PENDING, leader_epoch))
     changed = change.upgrade
+    if isinstance(decision, planner.Freeze) and changed.phase < upgrade.phase:
+        tx.withdraw_approvals(upgrade.id, above=changed.phase)  # given before there was a reason to go back
     tx.save_upgrade(changed, expected_revision=upgrade.revision)
-    _tell(tx, upgrade, change)
+    told = _tell(tx, upgrade, change)
     if changed.status is not Status.RUNNING:
         release = upgrade.to_release if changed.status is Status.COMPLETED else upgrade.from_release
         tx.save_schema(replace(state, release=release, upgrade_id=None, last_revision=changed.revision))
         ended = f"{upgrade.schema} is at release {release}"
-        _tell(tx, upgrade, _Change(changed, f"upgrade.{changed.status.value}", ended))
+        told += _tell(tx, upgrade, _Change(changed, f"upgrade.{changed.status.value}", ended))
+    return told
 
 
-def _tell(tx: Transaction, upgrade: Upgrade, change: _Change) -> None:
-    if change.action:
-        event(
-            tx, change.action, change.sentence,
-            actor=DAEMON, schema=upgrade.schema, upgrade_id=upgrade.id, subject=change.subject,
-        )  # fmt: skip
+def _tell(tx: Transaction, upgrade: Upgrade, change: _Change) -> tuple[Event, ...]:
+    if not change.action:
+        return ()
+    line = event(
+        tx, change.action, change.sentence,
+        actor=DAEMON, schema=upgrade.schema, upgrade_id=upgrade.id, subject=change.subject,
+    )  # fmt: skip
+    return (line,)
 
 
 def _change(upgrade: Upgrade, decision: planner.Decision, tx: Transaction, terms: LeaseTerms) -> _Change | None:
@@ -103,7 +111,7 @@ def _change_beside_the_ladder(
         case planner.Freeze(loss):
             until = tx.now + frozen_seconds(terms.ttl_seconds)
             frozen = upgrade.with_lost_commits(
-                loss.why, until=until, revision=loss.revision, phase=loss.phase, removing=loss.removing,
+                loss.why, now=tx.now, until=until, revision=loss.revision, phase=loss.phase, removing=loss.removing,
                 of_state=loss.of_state, incarnation=tx.incarnation,
             )  # fmt: skip
             sentence = f"{loss.why}: commits may be lost, so nothing moves until everybody was heard of again"

@@ -11,11 +11,12 @@ from dataclasses import replace
 from orchestrator.domain.admission import taking_over
 from orchestrator.domain.errors import Conflict, Invalid, NotFound, StaleRevision
 from orchestrator.domain.forgotten import Recalled, ahead
+from orchestrator.domain.guards import approved
 from orchestrator.domain.ladder import Phase
 from orchestrator.domain.losses import frozen_seconds
 from orchestrator.domain.records import SchemaState
 from orchestrator.domain.releases import Release
-from orchestrator.domain.upgrades import Move, Upgrade, begin, check_way_back
+from orchestrator.domain.upgrades import Move, Status, Upgrade, begin, check_way_back
 from orchestrator.domain.view import Approval, DatabaseFacts, StepState
 from orchestrator.domain.ways_back import cancelling
 from orchestrator.ports import ManagedSchema, Transaction
@@ -138,6 +139,7 @@ class Upgrades:
         """Say yes to entering a phase: the one given, or the only one that the policy asks about. Repeatable.
 
         Where the policy asks about several it has to be named: said twice, a yes to "the next one" is a yes to two.
+        It may come early. Raises `Conflict` (code `nothing_to_approve`) where it would never be asked for.
         """
         check_reason(reason)
         forced = tuple(sorted({*force}))
@@ -166,6 +168,14 @@ class Upgrades:
                     f"this upgrade has no later phase {wanted.word if wanted else 'that needs approval'}",
                     remedy=f"orchestrator upgrade show {schema}",
                 )
+            if not approved.counts(policy, wanted, forced):
+                nor = f", and {' and '.join(forced)} cannot hold it up" if forced else ""
+                words = ", ".join(each.word for each in asked) or "no phase"
+                raise Conflict(
+                    "nothing_to_approve",
+                    f"entering {wanted.word} asks for no approval{nor}",
+                    remedy=f"Nothing was approved. In this upgrade approval is asked for: {words}.",
+                )
             tx.save_approval(Approval(upgrade.id, wanted, actor, reason, forced, tx.now))
             also = f", forcing {', '.join(forced)}" if forced else ""
             self._note(tx, upgrade, "approve", f"{actor} approved {wanted.word}{also}", actor, reason)
@@ -193,7 +203,7 @@ class Upgrades:
             self._note(tx, upgrade, "rollback", f"{actor} sent the upgrade back to {to.word}", actor, reason)
             return upgrade.with_goal(to)
 
-        return self._steer(schema, if_revision, change)
+        return self._steer(schema, if_revision, change, back_to=to)
 
     def cancel(self, schema: str, *, actor: str, reason: str, if_revision: int | None = None) -> Upgrade:
         """Take the upgrade back to its base and end it there. Every approval is withdrawn."""
@@ -205,7 +215,7 @@ class Upgrades:
             self._note(tx, upgrade, "cancel", f"{actor} cancelled the upgrade", actor, reason)
             return upgrade.with_goal(Phase.BASE, cancelling=True)
 
-        return self._steer(schema, if_revision, change)
+        return self._steer(schema, if_revision, change, back_to=Phase.BASE)
 
     def pause(self, schema: str, *, actor: str, reason: str, if_revision: int | None = None) -> Upgrade:
         """Let no further move begin until it is resumed. Rows stop moving after the batch under way."""
@@ -295,12 +305,20 @@ class Upgrades:
         self._context.store.run(work)
 
     def _steer(
-        self, schema: str, if_revision: int | None, change: Callable[[Transaction, Upgrade], Upgrade]
+        self,
+        schema: str,
+        if_revision: int | None,
+        change: Callable[[Transaction, Upgrade], Upgrade],
+        *,
+        back_to: Phase | None = None,
     ) -> Upgrade:
         self._context.managed(schema)
 
         def work(tx: Transaction) -> Upgrade:
-            upgrade = running_upgrade(tx, tx.lock_schema(schema))
+            state = tx.lock_schema(schema)
+            if back_to is not None:
+                _refuse_back_from_the_end(tx, state, back_to)
+            upgrade = running_upgrade(tx, state)
             if if_revision is not None and if_revision != upgrade.revision:
                 raise StaleRevision(expected=if_revision, found=upgrade.revision)
             changed = change(tx, upgrade)
@@ -317,6 +335,13 @@ class Upgrades:
             tx, f"upgrade.{verb}", sentence,
             actor=actor, schema=upgrade.schema, upgrade_id=upgrade.id, reason=reason,
         )  # fmt: skip
+
+
+def _refuse_back_from_the_end(tx: Transaction, state: SchemaState, to: Phase) -> None:
+    """Say of an upgrade that is complete that no way leads back, and not that there is none. Raises `Conflict`."""
+    newest = next(iter(tx.upgrades(state.name, limit=1)), None)
+    if newest is not None and newest.status is Status.COMPLETED:
+        check_way_back(newest, to)
 
 
 def _seen(managed: ManagedSchema, release: Release) -> tuple[DatabaseFacts, ...]:

@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 
 from orchestrator.api.auth import Role
 from orchestrator.api.markup import Markup, tag
+from orchestrator.domain.view import MigrationFacts, MigrationState
 from tests.api.world import World, tokens_for_all_roles
 
 NASTY = "<script>alert(1)</script>\"'&"
@@ -55,6 +56,12 @@ def test_every_state_has_a_page(world: World) -> None:
     world.cycle()
     moving = world.client().get("/").text
     assert "<progress" in moving and "measuring" in moving and "40 of 100" in moving
+    world.managed.on["main"].migrations["split_name"] = MigrationFacts(
+        "split_name", MigrationState.VERIFYING, rows_done=1002, rows_total=1000, rows_verified=7
+    )
+    world.cycle()
+    moving = world.client().get("/").text
+    assert "1,002 of 1,002" in moving and "7 of 1,000" in moving
     world.managed.on["main"].error = "connection refused"
     world.cycle()
     assert "connection refused" in world.client().get("/").text

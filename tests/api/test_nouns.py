@@ -7,7 +7,7 @@ import pytest
 from orchestrator.api.auth import Role
 from orchestrator.domain.errors import Unavailable
 from orchestrator.domain.throttling import Reading
-from orchestrator.domain.view import MigrationState
+from orchestrator.domain.view import MigrationState, QuarantinedRow
 from tests.api.world import SCHEMA, UPGRADE, World, assert_problem, tokens_for_all_roles
 from tests.fakes import FakeSchema
 
@@ -94,6 +94,29 @@ def test_a_failed_data_migration_is_sent_back_on_request(world: World) -> None:
     assert client.post(f"{SCHEMA}/data-migrations/split_name/retry", {"reason": "mended"}).status_code == 200
     assert ("retry_migration", "main", "split_name") in world.managed.calls
     assert world.nudged == ["inventory"]
+
+
+def test_rows_that_could_not_be_moved_are_listed_while_their_database_answers(world: World) -> None:
+    world.begun()
+    world.cycle()
+    main = world.managed.on["main"]
+    main.quarantine = (QuarantinedRow("id=15", "division by zero", 60.0),)
+    client = world.client()
+    path = f"{SCHEMA}/data-migrations"
+    (shown,) = client.get(f"{path}/split_name").json()["data_migrations"]
+    assert (shown["rows_quarantined"], shown["quarantine"]) == (0, [])
+    assert ("quarantined", "main", "split_name") not in world.managed.calls  # nobody is asked for nothing
+    facts = main.migrations["split_name"]
+    main.migrations["split_name"] = replace(facts, state=MigrationState.FAILED, error="1 row", rows_quarantined=1)
+    world.cycle()
+    (shown,) = client.get(f"{path}/split_name").json()["data_migrations"]
+    assert shown["rows_quarantined"] == 1
+    assert shown["quarantine"] == [{"key": "id=15", "error": "division by zero", "failed_at": 60.0}]
+    (listed,) = client.get(path).json()["data_migrations"]
+    assert (listed["rows_quarantined"], listed["quarantine"]) == (1, None)
+    main.error = "connection refused"
+    (shown,) = client.get(f"{path}/split_name").json()["data_migrations"]
+    assert (shown["rows_quarantined"], shown["quarantine"]) == (1, None)
 
 
 def test_an_unknown_data_migration_is_not_found(world: World) -> None:

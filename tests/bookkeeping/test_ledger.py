@@ -34,12 +34,14 @@ FULL = LedgerEntry(
     error="a sentence",
     batch_rows=250,
     suspect_rows=3,
+    rows_quarantined=2,
     started_at=1_763_773_200.123457,
     finished_at=1_763_773_201.1,
 )
 
 
-IN_RELEASE_1 = tuple(field.name for field in fields(LedgerEntry) if field.name not in ("batch_rows", "suspect_rows"))
+SINCE_RELEASE_2 = ("batch_rows", "suspect_rows", "rows_quarantined")
+IN_RELEASE_1 = tuple(field.name for field in fields(LedgerEntry) if field.name not in SINCE_RELEASE_2)
 """The columns that an older daemon knows."""
 
 
@@ -66,7 +68,7 @@ def test_older_daemon_adds_and_changes_entries(books: Database) -> None:
         connection.execute(table.insert().values(older))
         found = ledger.find(connection, SCHEMA, "split_name")
         assert found == LedgerEntry(**older)
-        ledger.save(connection, replace(found, batch_rows=250, suspect_rows=3))
+        ledger.save(connection, replace(found, batch_rows=250, suspect_rows=3, rows_quarantined=2))
         connection.execute(table.update().values({**older, "revision": 6}))
         assert ledger.find(connection, SCHEMA, "split_name") == replace(FULL, revision=6)
 

@@ -5,9 +5,13 @@ from collections.abc import Callable
 
 import sqlalchemy as sa
 
+from orchestrator.bookkeeping import ledger
+from orchestrator.bookkeeping.ledger import LedgerEntry
 from orchestrator.bookkeeping.tables import PREFIX, VERSION_TABLE, is_bookkeeping_table, metadata
 from orchestrator.dialects import Database
+from orchestrator.domain.view import MigrationState
 from orchestrator.resources import bookkeeping_migrations_directory
+from orchestrator.schema_migrations.own_tables import begin, bookkeeping_driver, prepare
 from tests import own_tables
 
 
@@ -21,6 +25,27 @@ def test_manifest_names_the_newest_revision() -> None:
     directory = bookkeeping_migrations_directory()
     releases = tomllib.loads((directory / "releases.toml").read_text())["release"]
     assert [releases[-1]["expand"]] == own_tables.tree(directory).get_heads()
+
+
+def test_ledger_of_the_first_release_is_taken_along(
+    new_database_url: Callable[[], str], open_database: Callable[[str, str], Database]
+) -> None:
+    database = open_database("main", new_database_url())
+    begin(bookkeeping_driver(), database)
+    with database.writing() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO orchestrator_data_migrations (schema_name, name, release, file_hash, state, revision, cursor,"
+            " rows_done, rows_verified, differences, is_reverse)".replace(
+                "release,", f"{connection.dialect.identifier_preparer.quote('release')},"
+            ).replace("cursor,", f"{connection.dialect.identifier_preparer.quote('cursor')},")
+            + " VALUES ('inventory', 'walk', '2', 'ab', 'running', 4, '[7]', 7, 0, 0, false)"
+        )
+    prepare(database)
+    with database.reading() as connection:
+        found = ledger.find(connection, "inventory", "walk")
+    assert found == LedgerEntry(
+        "inventory", "walk", "2", None, "ab", MigrationState.RUNNING, revision=4, cursor="[7]", rows_done=7
+    )
 
 
 def test_own_tables_are_told_from_those_of_the_schema() -> None:

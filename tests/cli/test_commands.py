@@ -1,6 +1,7 @@
 """The commands against the real application: what they show, what they change, how they exit."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from orchestrator.domain.fleets import Sessions
 from orchestrator.domain.inventories import Inventory, Sighting
 from orchestrator.domain.ladder import Step
 from orchestrator.domain.throttling import Reading
+from orchestrator.domain.view import MigrationFacts, MigrationState, QuarantinedRow
 from orchestrator.services.advancing import REST_SECONDS
 from tests.api.world import World, tokens_for_all_roles
 from tests.cli.conftest import Run, serving
@@ -360,6 +362,42 @@ def test_rows_that_wait_say_why(run: Run, world: World) -> None:
     assert f"rows wait at 0%: {sentence}" in run("status").out
 
 
+def test_no_more_rows_are_moved_than_there_are(run: Run, world: World) -> None:
+    """They are counted once, and services insert more while they are moved."""
+    world.begun().cycle()
+    world.managed.on["main"].migrations["split_name"] = MigrationFacts(
+        "split_name", MigrationState.RUNNING, rows_done=104, rows_total=100
+    )
+    world.cycle()
+    for command in (("upgrade", "show", "inventory"), ("data-migration", "list", "inventory")):
+        said = run(*command).out
+        assert "104/104" in said and "104/100" not in said
+    assert shown(run, "upgrade", "show", "inventory")["Data migrations"][0]["rows_total"] == 100
+    assert world.client().get("/v1/schemas/inventory/upgrade").json()["progress"] <= 0.99
+
+
+def test_rows_that_could_not_be_moved_are_shown_with_their_errors(run: Run, world: World) -> None:
+    world.begun()
+    world.cycle()
+    main = world.managed.on["main"]
+    main.quarantine = (QuarantinedRow("id=15", "division by zero", 60.0), QuarantinedRow("id=16", "too long", 61.0))
+    facts = main.migrations["split_name"]
+    main.migrations["split_name"] = replace(facts, state=MigrationState.FAILED, error="2 rows", rows_quarantined=2)
+    world.cycle()
+    said = run("data-migration", "show", "inventory", "split_name").out
+    assert "Not moved in main:\n  1970-01-01 00:01:00  id=15  division by zero\n" in said
+    assert "  1970-01-01 00:01:01  id=16  too long\n" in said
+    assert "Quarantine" not in said
+    (row,) = shown(run, "data-migration", "show", "inventory", "split_name")
+    assert row["Quarantine"][1] == {"key": "id=16", "error": "too long", "failed_at": 61.0}
+    assert "id=15" in run("data-migration", "show", "inventory", "split_name", "-c", "Quarantine").out
+    assert "id=15" not in run("data-migration", "list", "inventory").out
+    main.error = "connection refused"
+    (row,) = shown(run, "data-migration", "show", "inventory", "split_name")
+    assert (row["State"], row["Quarantine"]) == ("failed", None)
+    assert "Not moved in main:\n  2 in all" in run("data-migration", "show", "inventory", "split_name").out
+
+
 def test_a_data_migration_that_did_not_fail_cannot_be_retried(run: Run, world: World) -> None:
     world.begun()
     said = run("data-migration", "retry", "inventory", "split_name")
@@ -435,11 +473,13 @@ def test_waiting_for_a_daemon_that_never_comes_is_an_error(run: Run) -> None:
 
 def test_events_say_who_did_what(run: Run, world: World) -> None:
     run("upgrade", "begin", "inventory", "--release", "2", "--reason", "spring")
-    rows = shown(run, "events", "--schema", "inventory")
+    rows = shown(run, "events", "inventory")
+    assert shown(run, "events", "--schema", "inventory") == rows
     assert (rows[-1]["Action"], rows[-1]["Actor"], rows[-1]["Reason"]) == ("upgrade.begin", "local", "spring")
     assert len(shown(run, "events", "--limit", "1")) == 1
     assert shown(run, "events", "--after", str(rows[-1]["Id"])) == []
-    assert run("events", "--schema", "nothing").code == 1
+    assert run("events", "nothing").code == run("events", "--schema", "nothing").code == 1
+    assert run("events", "inventory", "--schema", "inventory").code == 2
 
 
 def test_following_events_misses_none_and_repeats_none(run: Run, world: World, monkeypatch: pytest.MonkeyPatch) -> None:

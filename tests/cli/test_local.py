@@ -29,6 +29,16 @@ def test_a_usable_configuration_is_said_to_be_one(run: Run, configuration: Path)
     assert "inventory (1 databases)" in said.out
 
 
+@pytest.mark.parametrize("command", [("serve",), ("config", "check"), ("db", "migrate")])
+def test_help_page_and_refusal_say_where_a_configuration_is_looked_for(
+    run: Run, command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    page = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
+    for said in (run(*command, "--help").out, run(*command).err, page.replace("`", "")):
+        assert "orchestrator.conf in ~/.orchestrator, ~, /etc/orchestrator and /etc" in " ".join(said.split())
+
+
 def test_a_configuration_that_cannot_be_used_is_refused_with_its_line(run: Run, configuration: Path) -> None:
     configuration.write_text(configuration.read_text() + "drivr = alembic\n")
     said = run("config", "check", "--config-file", str(configuration))

@@ -1,6 +1,7 @@
 """A member's promises, with a clock that only the test moves and a daemon that does what it is told."""
 
 import asyncio
+import logging
 import os
 import re
 import signal
@@ -408,6 +409,52 @@ def test_failed_renewals_come_sooner_and_then_back_off(daemon: StandIn, member: 
     member.renew()
     assert member._book.lease is not None
     assert member._book.lease.renew_at - time.now == 20
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [each.getMessage() for each in caplog.records if each.levelno >= logging.WARNING]
+
+
+def test_renewals_that_fail_are_told_once_with_the_time_that_is_left_and_so_is_their_end(
+    daemon: StandIn, member: Member, time: Timeline, caplog: pytest.LogCaptureFixture
+) -> None:
+    for moved in (7.5, 5, 5):
+        time.now += moved
+        daemon.next_answers = [unreachable()]
+        member.renew()
+    assert warnings(caplog) == [
+        "a renewal failed: nobody is there (daemon_unreachable); unless one succeeds, transactions stop in 40 s"
+    ]
+    assert vars(caplog.records[0])["seconds_left"] == 40
+    caplog.clear()
+    member.renew()
+    member.renew()
+    assert warnings(caplog) == ["renewed again"]
+    caplog.clear()
+    daemon.next_answers = [unreachable()]
+    member.renew()
+    assert len(warnings(caplog)) == 1, "told again the next time"
+
+
+def test_renewal_that_fails_for_another_reason_is_told_too(
+    daemon: StandIn, member: Member, caplog: pytest.LogCaptureFixture
+) -> None:
+    for answer in (unreachable(), problem(401, "token_unknown"), unreachable(), problem(401, "token_unknown")):
+        daemon.next_answers = [answer]
+        member.renew()
+    (_, refused) = warnings(caplog)
+    assert refused.startswith("a renewal failed: here: because token_unknown (token_unknown); ")
+
+
+def test_renewal_that_fails_past_the_deadline_says_that_nothing_begins(
+    daemon: StandIn, member: Member, time: Timeline, caplog: pytest.LogCaptureFixture
+) -> None:
+    time.now += 100  # it was suspended
+    daemon.next_answers = [unreachable()]
+    member.renew()
+    (failed, lost) = warnings(caplog)
+    assert failed.endswith("; no transaction begins until one succeeds")
+    assert lost.startswith("the lease is lost: ") and "could not renew its lease in time" in lost
 
 
 def test_renewal_does_not_wait_far_beyond_the_deadline(daemon: StandIn, member: Member, time: Timeline) -> None:

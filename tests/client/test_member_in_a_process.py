@@ -5,8 +5,10 @@ import sys
 import threading
 from pathlib import Path
 
+import pytest
+
 from orchestrator.client import Evicted, LeaseLost, Member
-from tests.client.daemon_stand_in import Answer, Asked, StandIn, serving
+from tests.client.daemon_stand_in import Answer, Asked, StandIn, problem, serving
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 30  # a limit for failures; nothing waits that long
@@ -39,6 +41,22 @@ def test_background_thread_renews_switches_and_acks() -> None:
             assert behaviour.reads_new
         member.leave()
         assert daemon.instances == {}
+
+
+def test_log_says_which_daemon_could_not_renew(caplog: pytest.LogCaptureFixture) -> None:
+    daemon = StandIn()
+    with serving(daemon.answer) as url:
+        member = new_member(url)
+        member.join(in_background=False)
+        lease = f"PUT {url}/v1/schemas/inventory/fleets/inventory-api/instances/{member.instance_id}/lease"
+        unavailable, broken = problem(503, "state_database_unavailable", kind="unavailable"), Answer(0)
+        for answers in ([unavailable], [Answer(200, {})], [broken, broken]):
+            daemon.next_answers = [*answers]
+            member.renew()
+    refused, malformed, silent = [record.getMessage() for record in caplog.records]
+    assert f"{lease}: because state_database_unavailable (state_database_unavailable)" in refused
+    assert f"{lease}: the daemon's answer has " in malformed
+    assert f"no answer came back: {url}: " in silent
 
 
 def test_end_of_the_last_older_transaction_wakes_the_thread() -> None:

@@ -299,6 +299,15 @@ def test_a_file_in_a_usual_place_is_read_where_none_is_named(
     assert load().config_files == (file,)
 
 
+def test_the_first_of_the_usual_places_counts(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write(MINIMAL)
+    (tmp_path / ".orchestrator").mkdir()
+    first = tmp_path / ".orchestrator" / "orchestrator.conf"
+    first.write_text(MINIMAL)
+    assert find_config_files() == (first,)
+
+
 def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
     assert refusal(tmp_path).code == "config_file_unreadable"
     file = tmp_path / "x.conf"

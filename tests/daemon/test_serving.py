@@ -86,6 +86,13 @@ def counts_of(daemon: Daemon) -> dict[str, tuple[int, int, int]]:
     }
 
 
+def said(daemon: Daemon, sentence: str) -> bool:
+    """Whether its log says so. Never twice."""
+    found = [line for line in daemon.log.splitlines() if line.endswith(sentence)]
+    assert len(found) <= 1, daemon.log
+    return bool(found)
+
+
 def leases_of(site: Site) -> list[float]:
     """When the leadership ends, as the state database has it."""
     engine = sa.create_engine(site.state_url)
@@ -101,6 +108,7 @@ def test_executed_program_serves_and_stops(site: Site) -> None:
     assert daemon.stop() == 0
     lines = daemon.log.splitlines()
     assert [line for line in lines if "serving at" in line and str(daemon.port) in line]
+    assert lines[-1].endswith(" stopped")
     assert not [line for line in lines if "uvicorn" in line or "WARNING" in line]
 
 
@@ -136,6 +144,8 @@ def test_stop_lets_the_batch_end_and_the_next_daemon_goes_on_at_once(any_site: S
         following = site.ready()
         finish(following)
         assert "leads, with epoch 2" in following.log
+        assert said(daemon, "inventory entered backfill") and not said(following, "inventory entered backfill")
+        assert said(following, "inventory is at release 2") and not said(daemon, "inventory is at release 2")
         assert counts_of(following) == {"split_name": (ROWS,) * 3, "link_status": (ROWS,) * 3}
         assert_migrated(stock)
 

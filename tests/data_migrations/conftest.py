@@ -65,7 +65,14 @@ class Site:
     def release(self, *names: str) -> Release:
         return Release("2", data_migrations=names)
 
-    def enter(self, phase: Phase, *, fence: Phase | None = None, upgrade_id: int | None = UPGRADE) -> None:
+    def enter(
+        self,
+        phase: Phase,
+        *,
+        fence: Phase | None = None,
+        upgrade_id: int | None = UPGRADE,
+        reversing: bool = False,
+    ) -> None:
         """Publish a phase, or fence, in this database."""
         with self.database.writing() as connection:
             known = read_copy(connection, SCHEMA)
@@ -75,6 +82,7 @@ class Site:
                 phase if fence is None else fence,
                 1 if known is None else known.revision + 1,
                 self.database.dialect.incarnation(connection),
+                reversing=reversing,
             )
             write_copy(connection, SCHEMA, copy, now=0.0)
 

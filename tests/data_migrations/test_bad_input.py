@@ -184,18 +184,14 @@ def test_fault_that_the_database_knows_is_found_before_the_first_row(site: Site,
 @pytest.mark.parametrize(
     ("result", "words"),
     [
-        ('1 / (row["old"] - 15)', "raised ZeroDivisionError at line 10"),
-        ('row["unread"]', "raised KeyError at line 10"),
         ('{"new": 1, "newer": 2, "older": 3}', "returned columns"),
         ("{}", "returned no value for new"),
         ("None", "returned NoneType"),
-        ('{"new": "no number"}', "failed on things"),
-        ('{"new": object()}', "failed on things"),
     ],
 )
-def test_transform_that_fails_names_its_row_and_leaves_the_batch_undone(site: Site, result: str, words: str) -> None:
-    if site.database.dialect.name == "sqlite" and "no number" in result:
-        return  # SQLite stores what it is given
+def test_transform_that_returns_something_else_names_the_row_and_leaves_the_batch_undone(
+    site: Site, result: str, words: str
+) -> None:
     site.execute(TABLE, "INSERT INTO things VALUES " + ", ".join(f"({n}, {n}, NULL)" for n in range(1, 26)))
     site.start(
         "walk",
@@ -217,7 +213,7 @@ def test_transform_that_fails_names_its_row_and_leaves_the_batch_undone(site: Si
     assert "\n" not in facts.error
     assert str(site.file("walk")) in facts.error
     assert "things" in facts.error
-    assert "id=15" in facts.error or "after id=10 up to id=20" in facts.error
+    assert "id=15" in facts.error
     assert site.rows("SELECT count(*) FROM things WHERE new IS NOT NULL") == [(10,)]
     # Mended and retried, it starts again from the first row.
     site.write("walk", ADD_ONE)
@@ -225,18 +221,7 @@ def test_transform_that_fails_names_its_row_and_leaves_the_batch_undone(site: Si
     assert site.run("walk").state is MigrationState.COMPLETE
 
 
-def test_expression_that_fails_on_a_row_names_the_range(served_site: Site) -> None:
-    site = served_site
-    rows = ", ".join(f"({n}, {n}, NULL)" for n in range(1, 26))
-    site.execute(TABLE, f"INSERT INTO things VALUES {rows}")
-    site.start("walk", 'table = "things"\nexpressions = {"new": "1 / (old - 15)"}')
-    facts = site.run("walk", batch_rows=10)
-    assert facts.error is not None
-    assert "failed on things, after id=10 up to id=20: division by " in facts.error.lower()
-    assert facts.rows_done == 10
-
-
-def test_value_that_its_own_type_does_not_know_names_the_range(site: Site) -> None:
+def test_value_that_its_own_type_does_not_know_names_the_row(site: Site) -> None:
     if site.database.dialect.name != "sqlite":
         return  # there, a column holds values of its type only
     site.execute(
@@ -256,7 +241,7 @@ def test_value_that_its_own_type_does_not_know_names_the_range(site: Site) -> No
     )
     facts = site.run("walk")
     assert facts.error is not None
-    assert "cannot read a row of things, from the first row to the last row" in facts.error
+    assert "cannot read a row of things, the row id=1" in facts.error
 
 
 def test_key_that_cannot_be_kept_is_refused(postgresql_site: Site) -> None:

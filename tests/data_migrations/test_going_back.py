@@ -71,3 +71,22 @@ def test_proof_is_given_anew_where_rows_are_not_moved_any_more(customers: Site) 
     found = customers.runner.retry("split_name")
     assert (found.state, found.witness, found.differences) == (MigrationState.VERIFYING, None, 0)
     assert customers.run("split_name").state is MigrationState.COMPLETE
+
+
+@pytest.mark.parametrize("batches", [0, 1])
+@pytest.mark.parametrize("mended", [False, True])
+def test_what_a_restored_database_holds_as_under_way_is_proven_where_rows_are_not_moved_any_more(
+    customers: Site, batches: int, mended: bool
+) -> None:
+    customers.start("split_name", split_in_sql(customers.database))
+    for _ in range(batches):
+        customers.runner.run_batch("split_name", UPGRADE, 5)
+    customers.enter(Phase.READ_NEW)
+    if mended:
+        for id_, name in customers.rows("SELECT id, name FROM customers"):
+            first, _, last = name.partition(" ")
+            customers.execute(f"UPDATE customers SET first_name = '{first}', last_name = '{last}' WHERE id = {id_}")
+    assert customers.runner.retry("split_name").state is MigrationState.VERIFYING
+    found = customers.run("split_name")
+    assert found.state is (MigrationState.COMPLETE if mended else MigrationState.FAILED)
+    assert found.rows_verified == 25

@@ -137,5 +137,6 @@ def test_nobody_is_admitted_by_a_state_database_that_took_over_and_may_have_lost
     assert may_join(standing(upgrade), "1"), "it cannot be told"
     answer = admit(replace(standing(upgrade), incarnation="promoted"), "1")
     assert (answer.verdict, answer.code) == (NOT_YET, "frozen")
-    noticed = upgrade.with_lost_commits("it failed over", until=70.0, revision=0, incarnation="promoted").thawed()
+    noticed = upgrade.with_lost_commits("it failed over", now=0.0, until=70.0, revision=0, incarnation="promoted")
+    noticed = noticed.thawed()
     assert may_join(replace(standing(noticed), incarnation="promoted"), "1")

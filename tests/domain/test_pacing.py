@@ -11,6 +11,7 @@ from orchestrator.domain.pacing import (
     LONGEST_REST_SECONDS,
     BatchSizes,
     eta_seconds,
+    known_total,
     progress,
     rest_seconds,
 )
@@ -54,6 +55,13 @@ def test_progress_is_a_share_and_one_means_proven(migrations: list[MigrationFact
     is_proven = all(each.state in (COMPLETE, ASSUMED) for each in migrations)
     assert share is None or 0 <= share <= 1
     assert (share == 1) == is_proven
+
+
+@given(st.none() | counts, counts)
+def test_no_more_rows_are_done_than_there_are(counted: int | None, done: int) -> None:
+    total = known_total(counted, done)
+    assert (total is None) == (counted is None)
+    assert total is None or (total >= done and total in (counted, done))
 
 
 @pytest.mark.parametrize(

@@ -333,7 +333,7 @@ def test_a_copy_that_knows_more_than_the_state_freezes_the_upgrade_where_the_cop
     assert isinstance(decision, planner.Freeze)
     loss = decision.loss
     assert (loss.phase, loss.revision, loss.removing) == (Phase.READ_NEW, upgrade.revision + 5, False)
-    frozen = upgrade.with_lost_commits(loss.why, until=NOW + 70, revision=loss.revision, phase=loss.phase)
+    frozen = upgrade.with_lost_commits(loss.why, now=NOW, until=NOW + 70, revision=loss.revision, phase=loss.phase)
     assert (frozen.phase, frozen.fence, frozen.move) == (Phase.READ_NEW, Phase.READ_NEW, Move.RESTING)
     assert frozen.revision == frozen.publication == upgrade.revision + 6
     assert not frozen.old_valid
@@ -344,7 +344,9 @@ def test_the_intent_of_contracted_is_not_lost() -> None:
     copy = {"phase": Phase.SEALED, "fence": Phase.CONTRACTED, "move": Move.STEPPING}
     decision = planner.decide(held(upgrade, revision=upgrade.revision + 1, **copy))
     assert isinstance(decision, planner.Freeze) and decision.loss.removing
-    frozen = upgrade.with_lost_commits("", until=NOW, revision=upgrade.revision + 1, phase=Phase.SEALED, removing=True)
+    frozen = upgrade.with_lost_commits(
+        "", now=NOW, until=NOW, revision=upgrade.revision + 1, phase=Phase.SEALED, removing=True
+    )
     assert frozen.is_past_return and frozen.goal is Phase.CONTRACTED
 
 
@@ -358,7 +360,7 @@ def test_a_fence_before_contracted_is_no_intent() -> None:
 def test_another_incarnation_freezes_the_upgrade_once() -> None:
     upgrade = an_upgrade(Phase.BACKFILL)
     assert isinstance(planner.decide(held(upgrade, incarnation="i0")), planner.Freeze)
-    frozen = upgrade.with_lost_commits("main was restored", until=NOW + 70, revision=0)
+    frozen = upgrade.with_lost_commits("main was restored", now=NOW, until=NOW + 70, revision=0)
     assert isinstance(planner.decide(held(frozen, incarnation="i0")), planner.Refusal)
 
 
@@ -378,9 +380,9 @@ def test_the_old_shape_stays_valid_where_nothing_that_was_lost_can_have_let_it_g
 ) -> None:
     upgrade = an_upgrade(phase)
     upgrade = replace(upgrade, profile=replace(upgrade.profile, in_step_by=in_step_by, seals=True))
-    assert upgrade.with_lost_commits("", until=NOW, revision=0, of_state=of_state).old_valid is stays
+    assert upgrade.with_lost_commits("", now=NOW, until=NOW, revision=0, of_state=of_state).old_valid is stays
     moved_back = replace(upgrade, profile=replace(upgrade.profile, reverses=True))
-    assert not moved_back.with_lost_commits("", until=NOW, revision=0, of_state=of_state).old_valid
+    assert not moved_back.with_lost_commits("", now=NOW, until=NOW, revision=0, of_state=of_state).old_valid
 
 
 def test_rows_are_not_moved_back_from_where_they_never_were() -> None:
@@ -394,7 +396,7 @@ def test_rows_are_not_moved_back_from_where_they_never_were() -> None:
 
 
 def test_what_is_frozen_goes_on_when_the_time_is_over_and_everybody_was_heard_of() -> None:
-    frozen = an_upgrade(Phase.BACKFILL).with_lost_commits("main was restored", until=NOW + 70, revision=0)
+    frozen = an_upgrade(Phase.BACKFILL).with_lost_commits("main was restored", now=NOW, until=NOW + 70, revision=0)
     assert isinstance(planner.decide(a_view(frozen)), planner.Refusal)
     silent = a_view(replace(frozen, frozen_until=NOW), instances=(an_instance(),))
     assert isinstance(planner.decide(silent), planner.Refusal)

@@ -146,8 +146,8 @@ def test_ways_back_that_lead_nowhere_are_refused(upgrade: Upgrade, to: Phase, co
 def test_nobody_who_slept_through_a_loss_leads_back_from_the_removal(phase: Phase) -> None:
     moving = Move.STEPPING if phase is Phase.WRITE_NEW else Move.RESTING
     removing = an_upgrade(phase, fence=Phase.CONTRACTED, move=moving)
-    heard = removing.with_lost_commits("", until=NOW, revision=REVISION, phase=Phase.READ_NEW)
+    heard = removing.with_lost_commits("", now=NOW, until=NOW, revision=REVISION, phase=Phase.READ_NEW)
     assert heard.phase is phase
     assert heard.is_past_return
-    finished = removing.with_lost_commits("", until=NOW, revision=REVISION + 9, phase=Phase.CONTRACTED)
+    finished = removing.with_lost_commits("", now=NOW, until=NOW, revision=REVISION + 9, phase=Phase.CONTRACTED)
     assert (finished.phase, finished.move) == (Phase.CONTRACTED, Move.RESTING)

@@ -545,7 +545,7 @@ class LosingWorld(World):
     def frozen(upgrade: Upgrade, loss: losses.Loss) -> Upgrade:
         """As the services write it."""
         return upgrade.with_lost_commits(
-            loss.why, until=1.0, revision=loss.revision, phase=loss.phase, removing=loss.removing,
+            loss.why, now=0.0, until=1.0, revision=loss.revision, phase=loss.phase, removing=loss.removing,
             of_state=loss.of_state, incarnation="now",
         )  # fmt: skip
 

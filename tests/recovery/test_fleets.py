@@ -186,4 +186,8 @@ def test_upgrade_that_waits_for_the_policy(place: Place, entries: tuple[Entry, .
     place.type(soaking)
     place.work()
     refused += place.orchestrator("upgrade", "cancel", SCHEMA, "--reason", "test", code=4)
+    place.execute("DROP VIEW names")
+    place.orchestrator("upgrade", "retry", SCHEMA)
+    place.work()
+    refused += place.orchestrator("upgrade", "rollback", SCHEMA, "--to", "base", "--reason", "test", code=4)
     no_way_back.assert_shown(refused)

@@ -30,6 +30,16 @@ def test_row_that_cannot_be_moved(place: Place, entry: Entry) -> None:
     assert place.execute("SELECT first_name FROM customers WHERE id = 2") == [("Grace",)]
 
 
+def test_mended_transform_counts_without_a_restart(place: Place) -> None:
+    """As the page says."""
+    place.edit("data/split_name.py", 'row["name"].partition', '(1 / len(row["name"]) and row["name"]).partition')
+    at_backfill(place).work()
+    assert "raised ZeroDivisionError" in place.status()
+    place.edit("data/split_name.py", '(1 / len(row["name"]) and row["name"]).partition', 'row["name"].partition')
+    place.orchestrator("data-migration", "retry", SCHEMA, "split_name")
+    assert place.goes_on()
+
+
 @mends("Rows differ after they were moved")
 def test_rows_that_differ(place: Place, entry: Entry) -> None:
     at_backfill(place)

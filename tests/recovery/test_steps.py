@@ -155,7 +155,7 @@ def test_data_migration_that_does_not_fit(place: Place, entry: Entry) -> None:
     place.begun().nobody_runs().work()
     entry.assert_shown(place.status())
     place.edit("data/split_name.py", '"surname")', '"last_name")')
-    place.reopen().type(entry)
+    place.type(entry)
     assert place.goes_on()
 
 

@@ -12,7 +12,7 @@ from orchestrator.domain.losses import Follows
 from orchestrator.domain.releases import Release, Releases
 from orchestrator.domain.throttling import Reading
 from orchestrator.domain.upgrades import Status, Upgrade
-from orchestrator.domain.view import Copy, DatabaseFacts, MigrationFacts, Policy
+from orchestrator.domain.view import Copy, DatabaseFacts, MigrationFacts, Policy, QuarantinedRow
 from orchestrator.ports import ManagedSchema, StepWatch, Store, Transaction
 from orchestrator.services.advancing import Advancing, Outcome
 from orchestrator.services.context import Context
@@ -150,6 +150,9 @@ class PausingSchema:
         self._pauses.cross(f"end the sessions in {database}")
         self._schema.end_sessions(database, instance)
         self._pauses.cross(f"go on from the sessions in {database}")
+
+    def quarantined(self, database: str, migration: str) -> tuple[QuarantinedRow, ...]:
+        return self._schema.quarantined(database, migration)
 
     def retry_migration(self, database: str, migration: str) -> None:
         self._schema.retry_migration(database, migration)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -21,9 +22,10 @@ from orchestrator.domain.ladder import InStepBy, Phase, Step
 from orchestrator.domain.releases import Releases
 from orchestrator.domain.upgrades import Move, Status, Upgrade
 from orchestrator.domain.view import MigrationState, Policy, StepState
+from orchestrator.domain.waves import Waves
 from tests.fakes import FLEETS, three_releases
 from tests.services.conftest import MakeSite
-from tests.services.site import SCHEMA, WORKER, Process, Site, is_over
+from tests.services.site import LEADERSHIP_SECONDS, SCHEMA, WORKER, Process, Site, is_over
 
 BROKEN = StepFailed("lock_timeout", "no lock in time", remedy="End the session that holds it.")
 
@@ -55,6 +57,33 @@ def test_release_1_becomes_release_2_in_every_database(stored_site: Site) -> Non
     assert stored_site.copies() == [(Phase.CONTRACTED, Phase.CONTRACTED, stored_site.upgrade.revision)] * 3
     assert [action for action in stored_site.actions() if action.startswith(("phase", "upgrade"))] == [
         "upgrade.begin", *["phase.publish"] * 6, "upgrade.completed",
+    ]  # fmt: skip
+
+
+def test_each_move_is_logged_once_by_the_daemon_that_made_it(
+    make_site: MakeSite, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    site = make_site(policy=Policy((Phase.CONTRACTED,))).nobody_runs().begin()
+    first = site.daemon()
+    first.work()
+    assert [record.getMessage() for record in caplog.records] == [
+        "the expand step of 2 begins", "inventory entered expanded", "inventory entered backfill",
+        "inventory entered read_new", "inventory entered write_new",
+        "writes to the old shape of inventory are about to be denied", "inventory entered sealed",
+    ]  # fmt: skip
+    caplog.clear()
+    site.clock.advance(LEADERSHIP_SECONDS + 1)
+    second = site.daemon("second")
+    site.upgrades.approve(SCHEMA, phase=None, actor="alice", reason="checked")
+    with pytest.raises(Conflict, match="another daemon leads"):
+        first.work()
+    assert caplog.records == []
+    second.work()
+    second.work()
+    assert [record.getMessage() for record in caplog.records] == [
+        "the old shape of inventory is about to be removed; there is no way back from here",
+        "inventory entered contracted", "inventory is at release 2",
     ]  # fmt: skip
 
 
@@ -283,6 +312,52 @@ def test_a_phase_that_was_passed_cannot_be_approved(site: Site) -> None:
     assert refusal.value.code == "nothing_to_approve"
 
 
+ASKS = Policy((Phase.CONTRACTED,), soak_seconds=60)
+HAS_WAVES = Policy((), waves=Waves((("inventory-worker",),), soak_seconds=60))
+
+
+@pytest.mark.parametrize(
+    ("policy", "phase", "force", "sentence", "asked"),
+    [
+        (ASKS, Phase.WRITE_NEW, (), "entering write_new asks for no approval", "asked for: contracted."),
+        (ASKS, Phase.WRITE_NEW, ("soaked",), "and soaked cannot hold it up", "asked for: contracted."),
+        (ASKS, Phase.WRITE_NEW, ("waves_open",), "and waves_open cannot hold it up", "asked for: contracted."),
+        (Policy(()), Phase.CONTRACTED, (), "entering contracted asks for no approval", "asked for: no phase."),
+        (Policy(()), Phase.CONTRACTED, ("soaked",), "and soaked cannot hold it up", "asked for: no phase."),
+    ],
+)
+def test_an_approval_that_nothing_asks_for_is_refused(
+    make_site: MakeSite, policy: Policy, phase: Phase, force: tuple[str, ...], sentence: str, asked: str
+) -> None:
+    site = make_site(policy=policy).nobody_runs().begin()
+    with pytest.raises(Conflict, match=sentence) as refusal:
+        site.upgrades.approve(SCHEMA, phase=phase, actor="a", reason="just in case", force=force)
+    assert refusal.value.code == "nothing_to_approve"
+    assert asked in refusal.value.remedy
+    status = site.board.schema(SCHEMA).upgrade
+    assert status is not None
+    assert status.approvals == ()
+
+
+@pytest.mark.parametrize(
+    ("policy", "phase", "force"),
+    [
+        (ASKS, Phase.CONTRACTED, ()),
+        (ASKS, Phase.CONTRACTED, ("waves_open",)),
+        (Policy((), soak_seconds=60), Phase.CONTRACTED, ("soaked",)),
+        (HAS_WAVES, Phase.BACKFILL, ("waves_open",)),
+    ],
+)
+def test_an_approval_that_something_may_ask_for_is_kept(
+    make_site: MakeSite, policy: Policy, phase: Phase, force: tuple[str, ...]
+) -> None:
+    site = make_site(policy=policy).nobody_runs().begin()
+    site.upgrades.approve(SCHEMA, phase=phase, actor="a", reason="early", force=force)
+    status = site.board.schema(SCHEMA).upgrade
+    assert status is not None
+    assert [(each.phase, each.forced) for each in status.approvals] == [(phase, force)]
+
+
 # -- going back ------------------------------------------------------------------------------------------------------
 
 
@@ -396,6 +471,24 @@ def test_nothing_goes_back_after_the_intent_of_contracted(site: Site) -> None:
     site.upgrades.retry(SCHEMA, None, actor="test", reason=None)
     daemon.work()
     assert site.release == "2"
+    for steer in steers:
+        with pytest.raises(Conflict, match="to 2 is complete: no way leads back") as refusal:
+            steer()
+        assert refusal.value.code == "no_way_back"
+        assert "next release: orchestrator upgrade begin inventory" in refusal.value.remedy
+    with pytest.raises(Conflict) as forward:
+        site.upgrades.pause(SCHEMA, actor="test", reason="no")
+    assert forward.value.code == "no_upgrade"
+
+
+def test_after_a_cancelled_upgrade_nothing_is_said_of_the_one_before(site: Site) -> None:
+    daemon = site.nobody_runs().begin().daemon()
+    daemon.work()
+    site.begin("3").upgrades.cancel(SCHEMA, actor="test", reason="no")
+    daemon.work()
+    with pytest.raises(Conflict) as refusal:
+        site.upgrades.rollback(SCHEMA, Phase.BASE, actor="test", reason="no")
+    assert refusal.value.code == "no_upgrade"
 
 
 # -- beginning, and shorter ladders ----------------------------------------------------------------------------------

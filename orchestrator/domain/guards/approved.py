@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from orchestrator.domain.ladder import POINT_OF_NO_RETURN, Phase
-from orchestrator.domain.view import Blocker, View
+from orchestrator.domain.ladder import EVERY_MOVE, POINT_OF_NO_RETURN, RUNG_OF, Phase
+from orchestrator.domain.view import Blocker, Policy, View
 
 
 def blockers(view: View, target: Phase) -> Iterator[Blocker]:
@@ -21,6 +21,13 @@ def blockers(view: View, target: Phase) -> Iterator[Blocker]:
         f"orchestrator upgrade approve {view.upgrade.schema} --phase {target.word} --reason ...",
         policy=True,
     )
+
+
+def counts(policy: Policy, phase: Phase, forced: tuple[str, ...]) -> bool:
+    """Whether a yes to that phase can be of use: the policy asks for it, or it overrides what may hold the phase up."""
+    soaks = {"soaked": policy.soak_seconds, "waves_open": policy.waves.soak_seconds}
+    guards = (*EVERY_MOVE, *RUNG_OF[phase].up)
+    return phase in policy.approve or any(soaks[name] > 0 for name in forced if name in guards)
 
 
 def unsealed_note(view: View) -> str:

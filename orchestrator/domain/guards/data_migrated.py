@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from orchestrator.domain.ladder import Phase
+from orchestrator.domain.pacing import known_total
 from orchestrator.domain.view import Blocker, DatabaseFacts, MigrationFacts, MigrationState, View
 from orchestrator.domain.ways_back import again_from
 
@@ -87,24 +88,29 @@ def _blocker(
             f"orchestrator data-migration retry {schema} {name} --database {database.name}",
             place,
         )
-    total = "" if found.rows_total is None else f" of {found.rows_total}"
     doing = "verified" if found.state is MigrationState.VERIFYING else "moved"
     rows = found.rows_verified if found.state is MigrationState.VERIFYING else found.rows_done
+    known = known_total(found.rows_total, rows)
+    total = "" if known is None else f" of {known}"
     return Blocker(
         "data_migration_running",
         f"data migration {name} is {found.state.value} in {database.name}: {rows}{total} rows {doing}",
-        _how_it_goes_on(view, name),
+        _how_it_goes_on(view, name, database.name),
         place,
     )
 
 
-def _how_it_goes_on(view: View, name: str) -> str:
+def _how_it_goes_on(view: View, name: str, database: str) -> str:
     upgrade = view.upgrade
     look = f"orchestrator data-migration show {upgrade.schema} {name}"
     if upgrade.phase <= Phase.BACKFILL:
         return f"It goes on by itself: {look}"
     if not upgrade.old_valid:
-        return f"Rows only move in backfill, and the old shape is stale by now: put right what {look} names by hand."
+        return (
+            "Rows only move in backfill, and the old shape is stale by now: restore a newer backup of the database, or "
+            "put its rows right by hand and have them proven: "
+            f"orchestrator data-migration retry {upgrade.schema} {name} --database {database}"
+        )
     return f"Rows only move in backfill: {again_from(upgrade, Phase.BACKFILL)}"
 
 

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from orchestrator.domain.guards import databases_fenced, instances_acked
+from orchestrator.domain.guards import (
+    databases_fenced,
+    instances_acked,
+    instances_imported,
+    inventories_support,
+    roles_settled,
+)
 from orchestrator.domain.guards.culprits import instances_of
 from orchestrator.domain.guards.instances_support import supports
 from orchestrator.domain.ladder import Phase
@@ -12,8 +18,8 @@ from orchestrator.domain.view import Blocker, View
 
 
 def blockers(view: View, target: Phase) -> Iterator[Blocker]:
-    """Closed from the loss on until every lease that may have been forgotten is over, everybody has acked anew, and
-    every database holds the state that was found."""
+    """Closed from the loss on until every lease that may have been forgotten is over, everybody has acked anew, nobody
+    else is known who cannot live in the phase, and every database holds the state that was found."""
     upgrade = view.upgrade
     if upgrade.frozen is None:
         return
@@ -43,4 +49,15 @@ def blockers(view: View, target: Phase) -> Iterator[Blocker]:
             f"orchestrator instance evict {upgrade.schema} {fleet} {found[0].id} --attest-dead --reason ...",
             tuple(each.label for each in found),
         )
-    yield from instances_acked.blockers(view, upgrade.phase)
+    for report in view.reports:
+        if report.instances and not supports(view, report.release, upgrade.phase):
+            said = f"{upgrade.schema} {report.fleet} --release {report.release} --instances 0"
+            yield Blocker(
+                "fleet_reported_unsupported",
+                f"fleet {report.fleet} is reported to run {report.release} ({report.instances} instances), "
+                f"which cannot live in {upgrade.phase.word}",
+                f"Stop them, then: orchestrator fleet report {said}",
+                (report.fleet,),
+            )
+    for guard in (roles_settled, inventories_support, instances_imported, instances_acked):
+        yield from guard.blockers(view, upgrade.phase)
