@@ -250,9 +250,19 @@ class LosingWorld(World):
             replace(instance, acked=upgrade.publication if member.acked else 1)
             for instance, member in zip(found.instances, known, strict=True)
         )
-        return replace(
-            found, instances=instances, databases=(self.database_facts(upgrade.revision, facts),), incarnation="now"
-        )
+        read = self.placed(self.database_facts(upgrade.revision, facts), facts.held, up.publication)
+        return replace(found, instances=instances, databases=(read,), incarnation="now")
+
+    @staticmethod
+    def placed(read: DatabaseFacts, held: Held, publication: int) -> DatabaseFacts:
+        """What was read, beside an upgrade of that publication: a copy of an earlier one is older than it.
+
+        Ages alone do not tell that: publications from before the state's standby fell behind have no numbers.
+        """
+        copy = read.copy
+        if copy is None or held.publication >= publication:
+            return read
+        return replace(read, copy=replace(copy, revision=min(copy.revision, published_at(publication) - 1)))
 
     def database_facts(self, revision: int, facts: LosingFacts) -> DatabaseFacts:
         """As the real code reads them, when the state is at that revision."""
@@ -562,7 +572,8 @@ class LosingWorld(World):
         facts = self.read_facts(database)
         read = self.database_facts(revision, facts)
         wanted = self.copy_at(seen, revision - daemon.age)
-        if wanted is None or not is_behind(read, wanted) or self.keeps_old(upgrade, read):
+        placed = self.placed(read, facts.held, seen.publication)
+        if wanted is None or not is_behind(read, wanted) or self.keeps_old(upgrade, placed):
             if daemon.age == 0:
                 yield self._reads(up, database, members, facts)
         elif self.may_write_copy(daemon.age, database):
