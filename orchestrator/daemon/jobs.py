@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Hashable
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.jobstores.base import JobLookupError
@@ -225,8 +226,9 @@ class Jobs:
             self.nudge(schema)
 
     def _move_rows(self, schema: str, database: str) -> None:
+        may_go_on = partial(self._may_go_on, schema, database)
         has_moved = self._data_migrations.run(
-            schema, database, may_go_on=self._may_go_on, leads=self._leads, rest=self._stopping.wait
+            schema, database, may_go_on=may_go_on, leads=self._leads, rest=self._stopping.wait
         )
         if has_moved:
             self.nudge(schema)
@@ -251,8 +253,9 @@ class Jobs:
             news = tuple((wait.daemon.id, wait.is_expired) for wait in waits)  # sentences count seconds
             self._say("own tables", " ".join(f"{wait.sentence}. {wait.remedy}" for wait in waits), logging.INFO, news)
 
-    def _may_go_on(self) -> bool:
-        """Asked between two batches; takes the pause between them."""
+    def _may_go_on(self, schema: str, database: str) -> bool:
+        """Asked between two batches; takes the pause between them. That rows go on is said now: it may take days."""
+        self._say_of_throttles(schema, database)
         return not self._stopping.wait(self._batch_pause_seconds)
 
     def _leads(self) -> bool:

@@ -10,6 +10,7 @@ from sqlalchemy import make_url
 
 from orchestrator.conf.settings import SchemaSettings, ThrottleSettings
 from orchestrator.dialects import Database, open_database
+from orchestrator.domain.errors import ConfigurationError, Invalid
 from orchestrator.throttles import Signal, Throttle
 from orchestrator.throttles.active_sessions import ActiveSessions
 from orchestrator.throttles.http_check import HttpCheck
@@ -35,7 +36,7 @@ _HAVE_NONE = {"max_wal_backlog_mib": ("sqlite", "mysql")}
 
 
 def watch_of(schema: SchemaSettings, database: Database) -> Watch:
-    """The watch over that database of the schema. Connects to nothing. Raises `Invalid` for the URL of a replica."""
+    """The watch over that database of the schema. Connects to nothing. Raises `ConfigurationError`."""
     settings = schema.throttling
     return Watch(
         tuple(_throttles(schema, database)),
@@ -52,7 +53,7 @@ def _throttles(schema: SchemaSettings, database: Database) -> Iterator[Throttle]
             continue
         if option == "max_replica_lag_seconds":
             urls = next(each.replicas for each in schema.databases if each.name == database.name)
-            replicas = tuple(_replica(url, settings.timeout_seconds) for url in urls)
+            replicas = tuple(_replica(schema, database, url) for url in urls)
             yield Throttle(ReplicaLag(database, replicas, settings.timeout_seconds, time.monotonic), limit)
         else:
             yield Throttle(_SIGNALS[option](database, settings.timeout_seconds), limit)
@@ -69,16 +70,33 @@ def _own(own: ThrottleSettings, database: Database, timeout_seconds: float) -> S
     return SqlQuery(name, database, own.query, own.limit is None, timeout_seconds)
 
 
-def _replica(url: str, timeout_seconds: float) -> Database:
+def _replica(schema: SchemaSettings, database: Database, url: str) -> Database:
     """The replica of that URL, named by the place where it is, which gives up soon where nobody answers."""
-    opened = open_database("replica", url)
+    try:
+        opened = open_database("replica", url)
+    except Invalid as error:
+        raise _unusable(schema, database, error.message, error.remedy) from error
+    if opened.dialect.name != database.dialect.name:
+        why = f"{opened.place} is no replica of a {database.dialect.name} database"
+        raise _unusable(schema, database, why, "Give URLs of the same kind as connection.")
     parts = opened.engine.url
     port = f":{parts.port}" if parts.port else ""
     place = f"{parts.host}{port}" if parts.host else next(iter(_sockets(opened)), opened.place)
     given = make_url(url)
     if "connect_timeout" not in given.query:
-        given = given.update_query_dict({"connect_timeout": str(max(1, math.ceil(timeout_seconds)))})
+        seconds = max(1, math.ceil(schema.throttling.timeout_seconds))
+        given = given.update_query_dict({"connect_timeout": str(seconds)})
     return open_database(place, given.render_as_string(hide_password=False))
+
+
+def _unusable(schema: SchemaSettings, database: Database, why: str, remedy: str) -> ConfigurationError:
+    return ConfigurationError(
+        "replica_unusable",
+        f"option replicas of database {database.name} of schema {schema.name}: {why}",
+        remedy=remedy,
+        schema=schema.name,
+        database=database.name,
+    )
 
 
 def _sockets(database: Database) -> Iterator[str]:

@@ -174,6 +174,12 @@ def test_what_rows_wait_for_is_said_once_and_that_they_go_on(
             asked += 1
             return tuple(replace(each, value=(each.value or 0) + asked) for each in super().signals(database))
 
+        def run_batch(self, database: str, migration: str, upgrade_id: int, *, leads: bool) -> MigrationFacts:
+            said_at_batches.append(said())
+            return super().run_batch(database, migration, upgrade_id, leads=leads)
+
+    said_at_batches: list[list[str]] = []
+
     def said() -> list[str]:
         return [each.getMessage() for each in caplog.records if "main:throttles" in each.getMessage()]
 
@@ -189,6 +195,7 @@ def test_what_rows_wait_for_is_said_once_and_that_they_go_on(
     schema.on["main"].signals = ()
     until(lambda: running.phase() is Phase.SEALED, "all rows are moved")
     assert said()[1:] == [f"{SCHEMA}:main:throttles: rows do not wait any more"]
+    assert said_at_batches[1] == said()  # not only when all rows are moved
 
 
 def test_daemon_that_was_evicted_ends_and_leads_no_more(run: Callable[[FakeSchema], Running]) -> None:

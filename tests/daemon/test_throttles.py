@@ -40,3 +40,14 @@ def test_rows_wait_for_a_query_and_go_on_by_themselves(any_site: Site) -> None:
         assert stock.scalar("SELECT count(*) FROM customers WHERE first_name IS NULL") == 0
     assert daemon.log.count(f"rows wait: {TOO_MANY}") == 1
     assert daemon.log.count("rows do not wait any more") == 1
+
+
+def test_a_replica_of_another_kind_is_refused_at_the_start(site: Site) -> None:
+    site.databases = {"main": "postgresql://nobody@127.0.0.1:1/none"}
+    replica = "mysql://nobody:secret@127.0.0.1:1/none"
+    site.more["throttling"] = {"max_replica_lag_seconds": 5}
+    site.more[f"database:{SCHEMA}:main"] = {"connection": site.databases["main"], "replicas": replica}
+    process = site.serve(site.configure())
+    until(lambda: process.exit_code is not None, "it ends", also=lambda: process.log)
+    assert f"option replicas of database main of schema {SCHEMA}" in process.log
+    assert "secret" not in process.log
