@@ -25,6 +25,7 @@ REACH_STATUS = ("bookkeeping", "daemon", "data_migrations", "dialects", "domain/
 
 READ_AT_THE_START = (
     "daemon/composition.py",
+    "daemon/throttles.py",
     "schema_migrations/manifest.py",
     "schema_migrations/preset.py",
     "schema_migrations/tree.py",
