@@ -537,8 +537,9 @@ def test_own_tables_are_completed_by_the_next_start(
             own_tables.prepare(database)
         when_free(partial(own_tables.prepare, database))
         with database.reading() as connection:
-            (entry,) = journal.entries(connection, "orchestrator_bookkeeping")
-        assert entry.state is journal.JournalState.DONE
+            found = journal.entries(connection, "orchestrator_bookkeeping")
+        assert {entry.state for entry in found} == {journal.JournalState.DONE}
+        assert {entry.revision for entry in found} == {each.id for each in own_tables.bookkeeping_driver().tree}
         assert scalar(database, "SELECT count(*) FROM orchestrator_bookkeeping_version") == 1
         if life.died is None:
             break
