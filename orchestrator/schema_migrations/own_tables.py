@@ -47,8 +47,17 @@ def prepare(database: Database, *, may_contract: MayContract = nobody_asked) -> 
 
 
 def begin(driver: AlembicDriver, database: Database, *, sleep: Callable[[float], None] = time.sleep) -> None:
-    """Make the tables of the first release, where they are not. Raises `Never` as `bring_to_newest` does."""
-    _in_company(driver, database, lambda: _run(driver, database, driver.releases.ordered[0], Step.EXPAND, sleep))
+    """Make the tables of the first release, where they are not. Raises `Never` as `bring_to_newest` does.
+
+    By the books alone: whoever brings them to the newest release looks whether they are there.
+    """
+    first = driver.releases.ordered[0]
+
+    def work() -> None:
+        if not _is_done(driver, database, first):
+            _run(driver, database, first, Step.EXPAND, sleep)
+
+    _in_company(driver, database, work)
 
 
 def bring_to_newest(
@@ -71,12 +80,15 @@ def _bring(
     driver: AlembicDriver, database: Database, may_contract: MayContract, sleep: Callable[[float], None]
 ) -> str | None:
     for release in driver.releases.ordered:
+        is_newest = release is driver.releases.ordered[-1]
+        if not is_newest and not release.has_contract and _is_done(driver, database, release):
+            continue  # what the newest one finds in the catalog is all of it
         _run(driver, database, release, Step.EXPAND, sleep)
         if not release.has_contract or not driver.plan(database, release.name, Step.CONTRACT):
             continue
         if may_contract(release.name):
             _run(driver, database, release, Step.CONTRACT, sleep)
-        elif release is driver.releases.ordered[-1]:
+        elif is_newest:
             return release.name
         else:
             raise _stuck(driver, database, release)
@@ -100,9 +112,7 @@ def _is_newer(driver: AlembicDriver, database: Database) -> bool:
 
     Raises `Never` (code `daemon_too_old`) where it has begun to contract.
     """
-    with database.reading() as connection:
-        entries = journal.entries(connection, driver.schema) if journal.exists(connection) else ()
-    unknown = [entry for entry in entries if entry.revision not in driver.tree]
+    unknown = [entry for entry in _journal(driver, database) if entry.revision not in driver.tree]
     for entry in unknown:
         if entry.stage != Stage.EXPAND.value:
             raise Never(
@@ -114,6 +124,17 @@ def _is_newer(driver: AlembicDriver, database: Database) -> bool:
                 revision=entry.revision,
             )
     return bool(unknown)
+
+
+def _is_done(driver: AlembicDriver, database: Database, release: Release) -> bool:
+    """Whether the books say that its expand revisions have run."""
+    done = {each.revision for each in _journal(driver, database) if each.state is journal.JournalState.DONE}
+    return release.expand_head in done
+
+
+def _journal(driver: AlembicDriver, database: Database) -> tuple[journal.JournalEntry, ...]:
+    with database.reading() as connection:
+        return journal.entries(connection, driver.schema) if journal.exists(connection) else ()
 
 
 def _stuck(driver: AlembicDriver, database: Database, release: Release) -> NotYet:
