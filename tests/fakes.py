@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from orchestrator.domain.errors import Conflict, OrchestratorError, Unavailable
 from orchestrator.domain.fleets import Instance, Registration
 from orchestrator.domain.inventories import Inventory
-from orchestrator.domain.ladder import InStepBy, Step
+from orchestrator.domain.ladder import InStepBy, Phase, Step
 from orchestrator.domain.proofs import Left, left_of_proof
 from orchestrator.domain.releases import Release, Releases
 from orchestrator.domain.roles import Role
@@ -299,7 +299,9 @@ class FakeSchema:
         with self._lock:
             found = self._reachable(database)
             self.calls.append(("retry_migration", database, migration))
-            found.migrations[migration] = MigrationFacts(migration, MigrationState.PENDING, rows_total=found.rows)
+            is_only_proven = found.copy is not None and found.copy.phase is Phase.READ_NEW
+            state = MigrationState.VERIFYING if is_only_proven else MigrationState.PENDING
+            found.migrations[migration] = MigrationFacts(migration, state, rows_total=found.rows)
 
     def assume_migration(self, database: str, migration: str) -> None:
         with self._lock:

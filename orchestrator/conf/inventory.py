@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from oslo_config import cfg
 
-from orchestrator.conf.nearest import meant
 from orchestrator.conf.reading import SectionReader
+from orchestrator.conf.schema_database import chosen
 from orchestrator.conf.settings import DatabaseSettings, InventorySettings
 from orchestrator.inventory_sources.sql_query import refusal
 
@@ -61,14 +61,9 @@ def parts(section: str) -> tuple[str, str]:
 
 def read(section: SectionReader, fleet: str, databases: Sequence[DatabaseSettings]) -> InventorySettings:
     """The section as settings. Raises `ConfigurationError` for a query that is none, or unknown databases."""
-    query, names = section.text("query").strip(), section.names("databases")
-    known = {each.name: each for each in databases}
-    for name in names:
-        if name not in known:
-            section.refuse(
-                "databases", "database_unknown", f"the schema has no database {name}", remedy=meant(name, known)
-            )
-    why = refusal(query, known[names[0]].connection if names else databases[0].connection)
+    query = section.text("query").strip()
+    names, first = chosen(section, databases)
+    why = refusal(query, first.connection)
     if why is not None:
         section.refuse(
             "query",

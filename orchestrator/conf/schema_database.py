@@ -1,6 +1,12 @@
 """[database:SCHEMA:DATABASE]: one of several databases that carry a schema."""
 
+from collections.abc import Sequence
+
 from oslo_config import cfg
+
+from orchestrator.conf.nearest import meant
+from orchestrator.conf.reading import SectionReader
+from orchestrator.conf.settings import DatabaseSettings
 
 PREFIX = "database:"
 
@@ -41,3 +47,17 @@ def group(schema: str, database: str) -> cfg.OptGroup:
         f"{PREFIX}{schema}:{database}",
         help="[database:NAME:DATABASE]: one database of schema NAME, one of those in [schema:NAME] databases.",
     )
+
+
+def chosen(section: SectionReader, databases: Sequence[DatabaseSettings]) -> tuple[tuple[str, ...], DatabaseSettings]:
+    """The names in a section's option `databases`, and the first of these databases; without names, of all.
+
+    Raises `ConfigurationError` for a name that is none of theirs.
+    """
+    names, known = section.names("databases"), {each.name: each for each in databases}
+    for name in names:
+        if name not in known:
+            section.refuse(
+                "databases", "database_unknown", f"the schema has no database {name}", remedy=meant(name, known)
+            )
+    return names, known[names[0]] if names else databases[0]

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from oslo_config import cfg
 
-from orchestrator.conf.nearest import meant
 from orchestrator.conf.reading import SectionReader
+from orchestrator.conf.schema_database import chosen
 from orchestrator.conf.settings import DatabaseSettings, ThrottleSettings
 from orchestrator.inventory_sources.sql_query import refusal as query_refusal
 from orchestrator.throttles.http_check import refusal as url_refusal
@@ -55,13 +55,8 @@ def parts(section: str) -> tuple[str, str]:
 
 def read(section: SectionReader, name: str, databases: Sequence[DatabaseSettings]) -> ThrottleSettings:
     """The section as settings. Raises `ConfigurationError` for what cannot be asked."""
-    query, url, names = section.value("query"), section.value("url"), section.names("databases")
-    known = {each.name: each for each in databases}
-    for each in names:
-        if each not in known:
-            section.refuse(
-                "databases", "database_unknown", f"the schema has no database {each}", remedy=meant(each, known)
-            )
+    query, url = section.value("query"), section.value("url")
+    names, first = chosen(section, databases)
     if query is None and url is None:
         section.missing("query", also=" or `url = ...`")
     if query is not None and url is not None:
@@ -75,7 +70,7 @@ def read(section: SectionReader, name: str, databases: Sequence[DatabaseSettings
         if section.value("max") is not None:
             section.refuse("max", "option_without_effect", "it means nothing with url", remedy="Remove it.")
         return ThrottleSettings(name, url=url, databases=names)
-    why = query_refusal(query, known[names[0]].connection if names else databases[0].connection)
+    why = query_refusal(query, first.connection)
     if why is not None:
         section.refuse("query", "query_unusable", why, remedy="Give one SELECT that returns one value.")
     limit = section.value("max")

@@ -67,10 +67,10 @@ def loss_in(
         return Loss(why, 0, removing=removing, of_state=not any(_denies_stale(upgrade, facts) for facts in read))
     lost = [facts for facts in read if is_to_be_told(upgrade, facts)]
     if not lost and upgrade.frozen is not None and upgrade.may_move_rows_again:  # it was lost while frozen
-        lost = [facts for facts in read if not _has_moved_all(facts, data_migrations)]
+        lost = [facts for facts in read if not facts.has_moved_all(data_migrations)]
     if not lost:
         return None
-    unmoved = any(not _has_moved_all(facts, data_migrations) for facts in lost)
+    unmoved = any(not facts.has_moved_all(data_migrations) for facts in lost)
     phase = Phase.BACKFILL if unmoved and upgrade.may_move_rows_again else None
     return Loss(_what_happened_to(lost[0]), 0, phase, of_state=False)
 
@@ -84,13 +84,9 @@ def _what_happened_to(facts: DatabaseFacts) -> str:
 def _denies_stale(upgrade: Upgrade, facts: DatabaseFacts) -> bool:
     """Whether its copy proves that no phase was entered in which the old shape goes stale: all hold the fence first."""
     copy = facts.copy
-    is_as_it_was = copy is not None and copy.incarnation == facts.incarnation and not facts.went_back
-    return copy is not None and is_as_it_was and copy.upgrade_id == upgrade.id and copy.fence < upgrade.stale_from
-
-
-def _has_moved_all(facts: DatabaseFacts, data_migrations: Sequence[str]) -> bool:
-    ledger = {each.name: each for each in facts.migrations}
-    return all(name in ledger and ledger[name].has_moved_all for name in data_migrations)
+    if copy is None or copy.upgrade_id != upgrade.id or copy.incarnation != facts.incarnation or facts.went_back:
+        return False
+    return copy.fence < upgrade.stale_from
 
 
 def _removes(copy: Copy, upgrade: Upgrade) -> bool:

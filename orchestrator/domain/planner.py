@@ -237,9 +237,8 @@ def _decide_moving_back(view: View, target: Phase, found: tuple[Blocker, ...]) -
 
 def _lacks_rows(view: View) -> bool:
     """Whether a database was put back to before all its rows were moved: the new shape has nothing to move back."""
-    ledgers = [facts.migrations for facts in view.databases if facts.error is None]
-    wanted = view.new.data_migrations
-    return any(not each.has_moved_all for ledger in ledgers for each in ledger if each.name in wanted)
+    read = (facts for facts in view.databases if facts.error is None)
+    return not all(facts.has_moved_all(view.new.data_migrations) for facts in read)
 
 
 def _decide_fenced(view: View, target: Phase | None) -> Decision:

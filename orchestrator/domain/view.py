@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -140,6 +141,11 @@ class DatabaseFacts:
     unsealed: bool = True
     denials: int | None = None
     knew: int | None = None
+
+    def has_moved_all(self, data_migrations: Sequence[str]) -> bool:
+        """Whether its ledger says of each of these that every row was moved once."""
+        ledger = {each.name: each for each in self.migrations}
+        return all(name in ledger and ledger[name].has_moved_all for name in data_migrations)
 
     @property
     def went_back(self) -> bool:

@@ -54,7 +54,7 @@ def begin(driver: AlembicDriver, database: Database, *, sleep: Callable[[float],
     first = driver.releases.ordered[0]
 
     def work() -> None:
-        if not _is_done(driver, database, first):
+        if first.expand_head not in _done(driver, database):
             _run(driver, database, first, Step.EXPAND, sleep)
 
     _in_company(driver, database, work)
@@ -79,9 +79,10 @@ def bring_to_newest(
 def _bring(
     driver: AlembicDriver, database: Database, may_contract: MayContract, sleep: Callable[[float], None]
 ) -> str | None:
+    done = _done(driver, database)
     for release in driver.releases.ordered:
         is_newest = release is driver.releases.ordered[-1]
-        if not is_newest and not release.has_contract and _is_done(driver, database, release):
+        if not is_newest and not release.has_contract and release.expand_head in done:
             continue  # what the newest one finds in the catalog is all of it
         _run(driver, database, release, Step.EXPAND, sleep)
         if not release.has_contract or not driver.plan(database, release.name, Step.CONTRACT):
@@ -126,10 +127,10 @@ def _is_newer(driver: AlembicDriver, database: Database) -> bool:
     return bool(unknown)
 
 
-def _is_done(driver: AlembicDriver, database: Database, release: Release) -> bool:
-    """Whether the books say that its expand revisions have run."""
-    done = {each.revision for each in _journal(driver, database) if each.state is journal.JournalState.DONE}
-    return release.expand_head in done
+def _done(driver: AlembicDriver, database: Database) -> frozenset[str]:
+    """The revisions that have run, as the books say."""
+    entries = _journal(driver, database)
+    return frozenset(each.revision for each in entries if each.state is journal.JournalState.DONE)
 
 
 def _journal(driver: AlembicDriver, database: Database) -> tuple[journal.JournalEntry, ...]:

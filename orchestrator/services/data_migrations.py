@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from orchestrator.domain.errors import Conflict, LostCursor, NotFound, OrchestratorError, Unavailable
+from orchestrator.domain.ladder import Phase
 from orchestrator.domain.throttling import Reason
 from orchestrator.domain.upgrades import Moving, Upgrade
 from orchestrator.domain.view import DatabaseFacts, MigrationFacts, MigrationState, QuarantinedRow
@@ -19,6 +20,7 @@ from orchestrator.services.context import Context, event, latest_readings
 from orchestrator.services.throttling import Throttling, reasons_in
 from orchestrator.services.vouching import check_done
 
+_NOT_MOVED = (MigrationState.PENDING, MigrationState.RUNNING)
 _ENDED = (MigrationState.COMPLETE, MigrationState.ASSUMED, MigrationState.FAILED)
 
 
@@ -176,16 +178,21 @@ class DataMigrations:
         """Let a failed data migration be tried again, in one database or in all in which it failed.
 
         It goes back to its start; where only rows in quarantine are left, those alone are tried. In a database that is
-        named one that does not stand as it should may be tried again, too: where rows are only proven, it is proven.
+        named, one that is complete is run again, and at read_new, where rows are only proven, one that a restored
+        database holds as under way is proven.
         """
         managed = self._context.managed(schema)
+        upgrade = self._context.store.read(lambda tx: _running_upgrade(tx, schema))
+        is_only_proven = upgrade is not None and upgrade.phase is Phase.READ_NEW
+        wanted = [MigrationState.FAILED]
+        if database is not None:
+            wanted += [MigrationState.COMPLETE, *(_NOT_MOVED if is_only_proven else ())]
         failed = [
             status.database
             for status in self._find(schema, name)
             if database in (None, status.database)
             and status.facts is not None
-            and status.facts.state is not MigrationState.ASSUMED
-            and (database is not None or status.facts.state is MigrationState.FAILED)
+            and status.facts.state in wanted
         ]
         if not failed:
             raise NotFound(
@@ -247,10 +254,14 @@ class DataMigrations:
             managed.assume_migration(each, name)
 
 
+def _running_upgrade(tx: Transaction, schema: str) -> Upgrade | None:
+    state = tx.schema(schema)
+    return tx.upgrade(state.upgrade_id) if state is not None and state.upgrade_id is not None else None
+
+
 def _moving_upgrade(tx: Transaction, schema: str) -> Upgrade | None:
     """The upgrade that lets rows be moved now, None where there is none."""
-    state = tx.schema(schema)
-    upgrade = tx.upgrade(state.upgrade_id) if state is not None and state.upgrade_id is not None else None
+    upgrade = _running_upgrade(tx, schema)
     if upgrade is None or upgrade.paused is not None or upgrade.doubt is not None:
         return None
     return None if upgrade.moving is Moving.NOTHING else upgrade

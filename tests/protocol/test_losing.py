@@ -17,6 +17,7 @@ from orchestrator.domain import losses
 from orchestrator.domain.admission import Admitted, Standing, may_join
 from orchestrator.domain.ladder import InStepBy, Phase
 from orchestrator.domain.upgrades import Status, Upgrade
+from orchestrator.domain.view import DatabaseFacts
 from tests.protocol import losing
 from tests.protocol import world as rules
 from tests.protocol.breaks import Break, both, check_missed, nothing, removal_is_no_sign, without_guard
@@ -193,7 +194,7 @@ def deaf_renewals(patch: pytest.MonkeyPatch) -> None:
 
 def rows_count_as_moved(patch: pytest.MonkeyPatch) -> None:
     """Nobody looks whether the database still has all rows in the new shape."""
-    patch.setattr(losses, "_has_moved_all", lambda facts, data_migrations: True)
+    patch.setattr(DatabaseFacts, "has_moved_all", lambda facts, data_migrations: True)
 
 
 def numbers_alone(patch: pytest.MonkeyPatch) -> None:

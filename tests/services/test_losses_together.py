@@ -6,28 +6,25 @@ from dataclasses import replace
 
 import pytest
 
+from orchestrator.domain.errors import NotFound
 from orchestrator.domain.ladder import InStepBy, Phase
 from orchestrator.domain.roles import Role, RoleSession
-from orchestrator.domain.upgrades import Status, Upgrade
+from orchestrator.domain.upgrades import Status
 from orchestrator.domain.view import MigrationFacts, MigrationState, Policy
+from orchestrator.ports import Transaction
+from orchestrator.services.data_migrations import DataMigrations
 from orchestrator.store.memory import MemoryStore
 from tests.fakes import three_releases
 from tests.services.conftest import MakeSite
 from tests.services.site import API, SCHEMA, Process, Site
+from tests.services.test_lost_commits import FROZEN_SECONDS, restore
 
-FROZEN_SECONDS = 70.0
 DAY_SECONDS = 86_400.0
 
 
 @pytest.fixture
 def site(make_site: MakeSite) -> Site:
     return make_site(databases=("one", "two")).nobody_runs().begin()
-
-
-def restore(site: Site, backup: Upgrade) -> None:
-    """The upgrade is as it was in the backup."""
-    present = site.upgrade
-    site.store.run(lambda tx: tx.save_upgrade(backup, expected_revision=present.revision))
 
 
 def thaw(site: Site) -> None:
@@ -236,3 +233,31 @@ def test_approvals_from_before_a_loss_that_leads_back_count_no_more(make_site: M
     site.daemon("first").cycle()
     assert site.phase() is Phase.BACKFILL
     assert site.store.read(lambda tx: tx.approvals(site.upgrade.id)) == ()
+
+
+@pytest.mark.parametrize(("phase", "may"), [(Phase.BACKFILL, False), (Phase.READ_NEW, True)])
+def test_rows_held_as_under_way_are_tried_again_only_where_none_moves_by_itself(
+    site: Site, phase: Phase, may: bool
+) -> None:
+    site.rest_at(phase)
+    unmoved(site, "one")
+    site.store.run(lambda tx: _read_as_unmoved(tx, "one"))
+    if may:
+        migrations(site).retry(SCHEMA, "split_name", "one", actor="alice", reason=None)
+        assert site.managed.on["one"].migrations["split_name"].state is MigrationState.VERIFYING
+    else:
+        with pytest.raises(NotFound) as refused:
+            migrations(site).retry(SCHEMA, "split_name", "one", actor="alice", reason=None)
+        assert refused.value.code == "nothing_to_retry"
+        assert "data_migration.retry" not in site.actions()
+
+
+def migrations(site: Site) -> DataMigrations:
+    return DataMigrations(site.context)
+
+
+def _read_as_unmoved(tx: Transaction, database: str) -> None:
+    """The leading daemon has read it so."""
+    (found,) = (each for each in tx.readings(SCHEMA) if each.database == database)
+    pending = (MigrationFacts("split_name", MigrationState.PENDING, rows_total=100),)
+    tx.save_reading(replace(found, facts=replace(found.facts, migrations=pending)))
