@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 
 from orchestrator.daemon.refusals import explained
 from orchestrator.dialects import Database
@@ -19,6 +20,12 @@ STATE_VERSION_TABLE = "orchestrator_state_version"
 MayContract = Callable[[OwnTree, str], bool]
 
 
+@cache
+def state_driver() -> AlembicDriver:
+    """Read once: the files travel with the program."""
+    return AlembicDriver(state_migrations_directory(), schema=STATE_SCHEMA, version_table=STATE_VERSION_TABLE)
+
+
 class OwnTables:
     """Our tables in the state database, and in the managed ones. Reads our trees when it is made; connects later."""
 
@@ -26,9 +33,7 @@ class OwnTables:
         self._state = state
         self._drivers = {
             OwnTree.BOOKKEEPING: bookkeeping_driver(),  # first: it holds the journal of the other one
-            OwnTree.STATE: AlembicDriver(
-                state_migrations_directory(), schema=STATE_SCHEMA, version_table=STATE_VERSION_TABLE
-            ),
+            OwnTree.STATE: state_driver(),
         }
         self._contracted: set[tuple[OwnTree, str]] = set()
 

@@ -69,6 +69,8 @@ class AlembicDriver:
         self._sealing = Sealing(schema, patience, sleep=sleep)
         self._recordings = Recordings(self.tree)
         self._judged: dict[str, tuple[Warning_, ...]] = {}
+        self._expected: dict[tuple[str, frozenset[str], str], tuple[Expectation, ...]] = {}
+        self._newest_tables: dict[str, tuple[tuple[str | None, str], ...]] = {}
 
     def check(self, release: str) -> tuple[Warning_, ...]:
         """Judge every revision that a release adds, without a database. Returns what is allowed and may hurt.
@@ -359,9 +361,11 @@ class AlembicDriver:
 
     def _expectations(self, release: Release, applied: frozenset[str], database: Database) -> tuple[Expectation, ...]:
         """What the release's own revisions must have left behind, as far as no later revision changed it."""
-        own = {each.id for stage in STAGES for each in self.tree.own(release, stage) if each.id in applied}
-        ordered = self._in_release_order(applied)
-        return self._folded(ordered, database).expectations(own)
+        key = release.name, applied, database.dialect.name
+        if key not in self._expected:
+            own = {each.id for stage in STAGES for each in self.tree.own(release, stage) if each.id in applied}
+            self._expected[key] = self._folded(self._in_release_order(applied), database).expectations(own)
+        return self._expected[key]
 
     def _in_release_order(self, ids: frozenset[str]) -> tuple[Revision, ...]:
         """Revisions in the order in which upgrades run them: release by release, expand before contract."""
@@ -373,8 +377,12 @@ class AlembicDriver:
 
     def _tables(self, database: Database) -> tuple[tuple[str | None, str], ...]:
         """The tables of this schema at its newest release."""
-        catalog = self._folded(self._in_release_order(frozenset(each.id for each in self.tree)), database)
-        return tuple((each.schema, each.table) for each in catalog.expectations() if each.present and not each.name)
+        kind = database.dialect.name
+        if kind not in self._newest_tables:
+            catalog = self._folded(self._in_release_order(frozenset(each.id for each in self.tree)), database)
+            present = (each for each in catalog.expectations() if each.present and not each.name)
+            self._newest_tables[kind] = tuple((each.schema, each.table) for each in present)
+        return self._newest_tables[kind]
 
     def _leaving(self, revisions: Iterable[Revision]) -> frozenset[str]:
         """Those that leave their transaction, and those of which it is not known."""

@@ -8,10 +8,9 @@ it does not know goes on, and one that finds a contract revision that it does no
 from __future__ import annotations
 
 import random
-import threading
 import time
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 
 from orchestrator.bookkeeping import journal
 from orchestrator.bookkeeping.tables import VERSION_TABLE
@@ -175,14 +174,8 @@ def _when_free(work: Callable[[], object], sleep: Callable[[float], None]) -> No
         sleep(_PAUSE_SECONDS * (0.5 + random.random()))
 
 
-_lock = threading.Lock()
-_loaded: list[AlembicDriver] = []
-
-
+@cache
 def bookkeeping_driver() -> AlembicDriver:
     """Read once: the files travel with the program."""
-    with _lock:
-        if not _loaded:
-            directory = bookkeeping_migrations_directory()
-            _loaded.append(AlembicDriver(directory, schema=BOOKKEEPING_SCHEMA, version_table=VERSION_TABLE))
-        return _loaded[0]
+    directory = bookkeeping_migrations_directory()
+    return AlembicDriver(directory, schema=BOOKKEEPING_SCHEMA, version_table=VERSION_TABLE)

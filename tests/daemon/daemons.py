@@ -231,7 +231,7 @@ class Process:
 def loaded() -> multiprocessing.context.ForkServerContext:
     """Starts processes that have the program loaded."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["orchestrator.cli.program", "orchestrator.daemon.serve", "sqlalchemy.dialects"])
+    context.set_forkserver_preload(["tests.daemon.loaded"])
     return context
 
 
