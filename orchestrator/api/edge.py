@@ -82,12 +82,19 @@ def refuse_strangers(headers: Headers, method: str) -> None:
             remedy="Ask http://127.0.0.1:PORT, or configure [api] tokens_file.",
         )
     origin = headers.get("origin")
-    if origin is not None and method not in ("GET", "HEAD") and urlsplit(origin).netloc.lower() != host.lower():
+    if origin is not None and method not in ("GET", "HEAD") and not _is_at(origin, host):
         raise Forbidden(
             "cross_site",
             "a page of another site sent this request",
             remedy="Use the command line, or a page of this daemon.",
         )
+
+
+def _is_at(origin: str, host: str) -> bool:
+    try:
+        return urlsplit(origin).netloc.lower() == host.lower()
+    except ValueError:
+        return False
 
 
 def _is_loopback(host: str) -> bool:

@@ -155,7 +155,7 @@ async def _read_body(request: Request, route: Route) -> Question:
         return msgspec.json.decode(content or b"{}", type=route.body)
     except msgspec.ValidationError as error:
         raise _unusable("body", error, route.body) from error
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Refused(
             400,
             "body_malformed",

@@ -25,7 +25,7 @@ HTML = "text/html; charset=utf-8"
 
 LONGEST_WAIT_SECONDS = 300
 
-UNSEEN = r"\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069"
+UNSEEN = r"\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff"
 """Controls, breaks of lines, changes of direction: they would forge lines in a log and steer terminals."""
 
 Name = Annotated[str, Meta(min_length=1, max_length=255, pattern=rf"^[^{UNSEEN}]+$(?!\n)")]

@@ -24,6 +24,10 @@ class Phase(IntEnum):
     SEALED = 5
     CONTRACTED = 6
 
+    def __bool__(self) -> bool:
+        """True: `phase or ...` means "where none was named", and never "where it is base"."""
+        return True
+
     @property
     def word(self) -> str:
         """The name used in the API, on the command line and in documents, e.g. `read_new`."""

@@ -218,10 +218,15 @@ class Upgrades:
         return self._steer(schema, if_revision, change, back_to=Phase.BASE)
 
     def pause(self, schema: str, *, actor: str, reason: str, if_revision: int | None = None) -> Upgrade:
-        """Let no further move begin until it is resumed. Rows stop moving after the batch under way."""
+        """Let no further move begin until it is resumed. Rows stop moving after the batch under way.
+
+        Where it is paused for that reason already, nothing changes.
+        """
         check_reason(reason)
 
         def change(tx: Transaction, upgrade: Upgrade) -> Upgrade:
+            if upgrade.paused == reason:
+                return upgrade
             self._note(tx, upgrade, "pause", f"{actor} paused the upgrade", actor, reason)
             return upgrade.with_pause(reason)
 

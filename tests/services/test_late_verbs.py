@@ -59,6 +59,14 @@ def test_resuming_from_a_pause_does_not_turn_an_upgrade_round_that_goes_back() -
     assert upgrade_of(world).goal is Phase.CONTRACTED
 
 
+def test_a_pause_that_is_repeated_changes_nothing() -> None:
+    world = World().begun()
+    paused = world.upgrades.pause("inventory", actor="test", reason="lunch")
+    again = world.upgrades.pause("inventory", actor="test", reason="lunch", if_revision=paused.revision)
+    assert again == paused
+    assert world.upgrades.pause("inventory", actor="test", reason="dinner").revision > paused.revision
+
+
 def test_an_approval_that_is_repeated_approves_nothing_else() -> None:
     """The same command twice: the second one would have found that the next phase to approve is another one."""
     world = World(policy=Policy(approve=(Phase.WRITE_NEW, Phase.CONTRACTED))).begun()

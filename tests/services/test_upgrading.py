@@ -312,6 +312,17 @@ def test_a_phase_that_was_passed_cannot_be_approved(site: Site) -> None:
     assert refusal.value.code == "nothing_to_approve"
 
 
+@pytest.mark.parametrize("phase", list(Phase)[:-1])
+def test_only_what_was_named_is_approved(make_site: MakeSite, phase: Phase) -> None:
+    site = make_site(policy=Policy(approve=(Phase.CONTRACTED,))).nobody_runs().begin()
+    with pytest.raises(Conflict) as refusal:
+        site.upgrades.approve(SCHEMA, phase=phase, actor="a", reason="only this one")
+    assert refusal.value.code == "nothing_to_approve"
+    status = site.board.schema(SCHEMA).upgrade
+    assert status is not None
+    assert status.approvals == ()
+
+
 ASKS = Policy((Phase.CONTRACTED,), soak_seconds=60)
 HAS_WAVES = Policy((), waves=Waves((("inventory-worker",),), soak_seconds=60))
 
