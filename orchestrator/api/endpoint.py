@@ -82,7 +82,7 @@ class Endpoint:
         if inspect.iscoroutinefunction(route.handler):
             answer: Answer = await route.handler(asked)
         else:
-            turn = self._turns.take(asked.schema) if route.asks_databases else nullcontext()
+            turn = self._turns.take(asked.schema, steers=route.steers) if route.asks_databases else nullcontext()
             async with turn:
                 try:
                     answer = await run_in_threadpool(route.handler, asked)  # type: ignore[arg-type]  # no coroutine

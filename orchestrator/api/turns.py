@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from orchestrator.domain.errors import NotYet
 
 MOST_OF_ONE_SCHEMA = 4
-MOST = 16
-"""Of the 40 threads that requests have. The others are left to leases, which nobody can do without."""
+MOST = 12
+"""Of the 40 threads that requests have, for those who look, and as many for those who steer."""
 
 
 @dataclass(slots=True, eq=False)
@@ -23,25 +23,29 @@ class _Queue:
 
 
 class Turns:
-    """A request that waits for its turn holds no thread. Belongs to one event loop."""
+    """A request that waits for its turn holds no thread. Belongs to one event loop.
+
+    Who steers does not wait for those who only look, however many there are.
+    """
 
     def __init__(self, *, wait_seconds: float) -> None:
         self._wait_seconds = wait_seconds
-        self._turns = asyncio.Semaphore(MOST)
-        self._queues: dict[str, _Queue] = {}
+        self._turns = {steers: asyncio.Semaphore(MOST) for steers in (False, True)}
+        self._queues: dict[tuple[str, bool], _Queue] = {}
 
     @asynccontextmanager
-    async def take(self, schema: str) -> AsyncIterator[None]:
+    async def take(self, schema: str, *, steers: bool) -> AsyncIterator[None]:
         """Wait for a turn, and have it as long as the block runs. Raises `NotYet` (code `too_many_asking`)."""
-        queue = self._queues.setdefault(schema, _Queue())
+        queue = self._queues.setdefault((schema, steers), _Queue())
+        seconds = self._wait_seconds
         queue.people += 1
         try:
-            async with _turn(queue.turns, schema, self._wait_seconds), _turn(self._turns, schema, self._wait_seconds):
+            async with _turn(queue.turns, schema, seconds), _turn(self._turns[steers], schema, seconds):
                 yield
         finally:
             queue.people -= 1
             if not queue.people:
-                del self._queues[schema]
+                del self._queues[schema, steers]
 
 
 @asynccontextmanager

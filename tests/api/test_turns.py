@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator.api.turns import MOST_OF_ONE_SCHEMA
 from orchestrator.domain.errors import Unavailable
-from tests.api.world import INSTANCES, SCHEMA, World, assert_problem
+from tests.api.world import INSTANCES, SCHEMA, UPGRADE, World, assert_problem
 
 PLAN = f"{SCHEMA}/plan"
 ASKED = 60
@@ -67,6 +67,22 @@ def test_leases_are_renewed_while_databases_are_silent(world: World, silence: Si
     for plan in refused:
         assert_problem(plan, 503, "too_many_asking")
         assert plan.headers["retry-after"] == "2"
+
+
+def test_whoever_steers_does_not_wait_for_those_who_look(world: World, silence: Silence) -> None:
+    world.begun()
+
+    async def run() -> httpx.Response:
+        async with world.client(turn_wait_seconds=60).connect() as connection:
+            plans = [asyncio.create_task(connection.get(PLAN)) for _ in range(ASKED)]
+            while silence.asked < MOST_OF_ONE_SCHEMA:
+                await asyncio.sleep(0.001)
+            begun = await asyncio.wait_for(connection.post(UPGRADE, json={"release": "2"}), 30)
+            silence.end()
+            await asyncio.gather(*plans)
+            return begun
+
+    assert asyncio.run(run()).status_code == 200
 
 
 def test_whoever_waits_gets_the_turn_of_another(world: World, silence: Silence) -> None:
