@@ -23,8 +23,11 @@ UPGRADE = 7
 
 @pytest.fixture(params=["sqlite", "postgresql", pytest.param("mysql", id="mariadb")])
 def new_database_url(request: pytest.FixtureRequest) -> Callable[[], str]:
-    """Makes new, empty databases of one kind; the test runs once per kind."""
-    create: Callable[[], str] = request.getfixturevalue(f"new_{request.param}_url")
+    """Makes new databases of one kind, without rows; the test runs once per kind."""
+    create: Callable[..., str] = request.getfixturevalue(f"new_{request.param}_url")
+    if request.param == "postgresql":
+        template = request.getfixturevalue("postgresql_template")(metadata)
+        return lambda: create(template)
     return create
 
 

@@ -28,10 +28,13 @@ def new_store(request: pytest.FixtureRequest, clock: Clock) -> NewStore:
     """Makes new, empty stores of one kind; the test runs once per kind."""
     if request.param == "memory":
         return lambda: MemoryStore(clock)
-    new_url: Callable[[], str] = request.getfixturevalue(f"new_{request.param}_url")
+    new_url: Callable[..., str] = request.getfixturevalue(f"new_{request.param}_url")
     open_database: Callable[[str, str], Database] = request.getfixturevalue("open_database")
 
     def create() -> Store:
+        if request.param == "postgresql":
+            template = request.getfixturevalue("postgresql_template")(tables.metadata)
+            return SqlStore(open_database("state", new_url(template)), clock)
         database = open_database("state", new_url())
         tables.metadata.create_all(database.engine)
         return SqlStore(database, clock)
