@@ -1,7 +1,7 @@
 """Functions: data migrations that are a function of the service, called in the service's own environment.
 
 Such a function commits by itself, on connections of its own: its effect and our books are never one transaction. What
-holds all the same, and what does not, is in docs/decisions/0014-wrap-functions-of-services.md. No transaction is open
+holds all the same, and what does not, is in docs/decisions/0015-wrap-functions-of-services.md. No transaction is open
 while it runs. A session lock of the database keeps calls apart, and tells a fence when the last one has ended.
 """
 
@@ -90,9 +90,9 @@ class FunctionRunner(DataMigrationRunner):
         Calls that fail, or find rows and do none, raise `Unavailable` and are tried again; after `MOST_IN_VAIN` in a
         row the data migration has failed.
         """
-        entry = self._found(name)
         definition = self._wrapped(name)
-        if definition is None:
+        entry = None if definition is None else self._entry(name)
+        if definition is None or entry is None:
             return super().run_batch(name, upgrade_id, batch, leads=leads)
         if entry.state is not MigrationState.PENDING and entry.state not in UNDER_WAY:
             self._end(name)
@@ -140,6 +140,11 @@ class FunctionRunner(DataMigrationRunner):
             remedy="Nothing to do: it is told to stop. If it stays so, restart the daemon that calls it.",
             database=self.database.name,
         )
+
+    def _entry(self, name: str) -> LedgerEntry | None:
+        """What the ledger has of it, None where it was never enrolled."""
+        with self.database.reading() as connection:
+            return ledger.find(connection, self.schema, name)
 
     def _begin(self, entry: LedgerEntry, definition: Definition, upgrade_id: int) -> LedgerEntry:
         with self._transaction() as connection:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, event
 
 from orchestrator.bookkeeping import tables
-from orchestrator.bookkeeping.copies import read_copy, write_copy
+from orchestrator.bookkeeping.copies import write_copy
 from orchestrator.data_migrations import DataMigrationRunner
 from orchestrator.data_migrations.loading import Definition, load
 from orchestrator.data_migrations.target import Target, find_target
@@ -24,7 +24,7 @@ from orchestrator.domain.view import Copy, MigrationFacts, MigrationState
 from orchestrator.testing.faults import Fault, MigrationFault
 
 SCHEMA = "trial"
-"""The name under which our own tables know a trial: nobody else's rows are ever deleted."""
+"""The name under which our own tables know a trial."""
 
 PATIENCE_SECONDS = 60.0
 _PAUSE_SECONDS = 0.01
@@ -68,7 +68,7 @@ class Ground:
     def prepared(self) -> Iterator[None]:
         """Our own tables in the test database, in the phase in which this data migration runs; gone afterwards.
 
-        Raises `MigrationFault` where somebody else's rows are in such tables: that is no test database.
+        Raises `MigrationFault` where a daemon has made them: that is no test database.
         """
         with self.database.reading() as connection:
             self._refuse_managed(connection)
@@ -79,7 +79,6 @@ class Ground:
             incarnation = self.database.dialect.incarnation(connection)
             copy = Copy(_UPGRADE, phase, phase, 1, incarnation, reversing=self._is_reverse)
             write_copy(connection, SCHEMA, copy, now=0.0)
-            assert read_copy(connection, SCHEMA) is not None
         try:
             yield
         finally:
@@ -88,24 +87,22 @@ class Ground:
             self.database.engine.dispose()
 
     def _refuse_managed(self, connection: Connection) -> None:
-        for table in (tables.copies, tables.data_migrations):
-            if not sa.inspect(connection).has_table(table.name):
-                continue
-            others = sa.select(table.c.schema_name).where(table.c.schema_name != SCHEMA).limit(1)
-            if (schema := connection.execute(others).scalar()) is not None:
-                raise MigrationFault(
-                    Fault(
-                        "trial_database_managed",
-                        f"database {self.database.place} is managed by an orchestrator, as schema {schema!r}",
-                        "Give the trial a database of its own: it writes to every row, and makes tables.",
-                    )
+        """A daemon makes our tables by revisions, and has a version table for them; a trial has none."""
+        if sa.inspect(connection).has_table(tables.VERSION_TABLE):
+            raise MigrationFault(
+                Fault(
+                    "trial_database_managed",
+                    f"database {self.database.place} is managed by an orchestrator: it has {tables.VERSION_TABLE}",
+                    "Give the trial a database of its own: it writes to every row, and makes tables.",
                 )
+            )
 
     def begin(self) -> None:
         """Before its first batch, as in a database where it never ran; another runner, as after a restart."""
         with self.database.writing() as connection:
-            connection.execute(sa.delete(tables.data_migrations))
-            connection.execute(sa.delete(tables.quarantine))
+            for table in tables.metadata.sorted_tables:
+                if {"schema_name", "name"} <= set(table.c.keys()):
+                    connection.execute(sa.delete(table))
         self.go_on()
 
     def go_on(self) -> None:

@@ -111,7 +111,7 @@ class DataMigrationTrial:
         __tracebackhide__ = True
         with self._put_back():
             self._ground.begin()
-            self._ground_moved(self._ground.run(self._batch_rows), "run in quiet")
+            self._require_moved(self._ground.run(self._batch_rows), "run in quiet")
 
     def check_repeat(self) -> None:
         """Run again, over whatever the new columns hold, it comes to the same values.
@@ -125,7 +125,7 @@ class DataMigrationTrial:
                 if not self._is_put(before):
                     continue
                 self._ground.begin()
-                self._ground_moved(self._ground.run(self._batch_rows), f"run over {what} values")
+                self._require_moved(self._ground.run(self._batch_rows), f"run over {what} values")
                 self._require_same(
                     expected,
                     "trial_not_repeatable",
@@ -149,7 +149,7 @@ class DataMigrationTrial:
                 was_killed = life.was_killed
                 self._ground.go_on()
                 when = f"killed before its commit {number}, and going on"
-                self._ground_moved(self._ground.run(self._batch_rows), when)
+                self._require_moved(self._ground.run(self._batch_rows), when)
                 self._require_same(
                     expected,
                     "trial_kill_differs",
@@ -173,14 +173,14 @@ class DataMigrationTrial:
             self._ground.begin()
             self._writers.allow(self._writes)
             facts = self._ground.run(self._batch_rows, partial(self._writers.beside, moving))
-            self._ground_moved(facts, f"run beside {' and '.join(moving)}")
+            self._require_moved(facts, f"run beside {' and '.join(moving)}")
             self._require_as_computed(f"run beside {' and '.join(moving)}", _RACE)
         self._at_first, self._undisturbed = self._rows.values(), None
 
     def _check_agreement(self, moving: Sequence[str]) -> None:
         """That who writes while rows are moved leaves what f gives, where nobody else does anything."""
         self._ground.begin()
-        self._ground_moved(self._ground.run(self._batch_rows), "run in quiet")
+        self._require_moved(self._ground.run(self._batch_rows), "run in quiet")
         for name in moving:
             self._write((name,))
             self._require_as_computed(f"complete, and {name} alone wrote after it", _AGREEMENT)
@@ -221,7 +221,7 @@ class DataMigrationTrial:
         if self._undisturbed is None:
             with self._put_back():
                 self._ground.begin()
-                self._ground_moved(self._ground.run(self._batch_rows), "run in quiet")
+                self._require_moved(self._ground.run(self._batch_rows), "run in quiet")
                 self._undisturbed = self._rows.values()
         return self._undisturbed
 
@@ -239,7 +239,7 @@ class DataMigrationTrial:
             return False
         return True
 
-    def _ground_moved(self, facts: MigrationFacts, when: str) -> None:
+    def _require_moved(self, facts: MigrationFacts, when: str) -> None:
         """Refuse anything but an end with every row moved and proven."""
         if facts.state is MigrationState.COMPLETE:
             return

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from orchestrator.bookkeeping import tables
 from orchestrator.dialects import open_database
+from orchestrator.schema_migrations import own_tables
 from orchestrator.testing import DataMigrationTrial, MigrationFault
 
 from .conftest import SPLIT, Shop, fault_of, new_release, old_release
@@ -80,16 +80,11 @@ def test_same_seed_lets_writers_choose_the_same(shop: Shop) -> None:
 
 def test_managed_database_is_refused_and_left_alone(shop: Shop) -> None:
     database = open_database("main", shop.url)
-    with database.writing() as connection:
-        tables.metadata.create_all(connection)
-        connection.exec_driver_sql(
-            "INSERT INTO orchestrator_data_migrations (schema_name, name, release, file_hash, state, revision, "
-            "rows_done, rows_verified, differences, is_reverse, suspect_rows, rows_quarantined) "
-            "VALUES ('shop', 'other', '2', 'x', 'complete', 1, 0, 0, 0, false, 0, 0)"
-        )
+    own_tables.prepare(database)
+    steps = shop.rows("SELECT count(*) FROM orchestrator_steps")
     fault = fault_of(shop.trial().check_run)
     assert fault.faults[0].code == "trial_database_managed"
-    assert shop.rows("SELECT name FROM orchestrator_data_migrations") == [("other",)]
+    assert shop.rows("SELECT count(*) FROM orchestrator_steps") == steps != [(0,)]
     database.engine.dispose()
 
 
