@@ -46,7 +46,11 @@ items = Table(
 
 
 def name_columns(behaviour: Behaviour, name: str) -> dict[str, object]:
-    """The columns of `customers` that hold a name: both shapes, or only the new one."""
+    """The columns of `customers` that hold a name: both shapes, or only the new one.
+
+    Blanks at its end would be lost in two columns, so no shape has them: both lead to each other.
+    """
+    name = name.rstrip()
     first_name, _, last_name = name.partition(" ")
     new: dict[str, object] = {"first_name": first_name, "last_name": last_name}
     return {"name": name, **new} if behaviour.writes_old else new

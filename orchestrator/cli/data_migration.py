@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from textwrap import indent
 from typing import Any
 
-from orchestrator.cli import cells
+from orchestrator.cli import authoring, cells
 from orchestrator.cli.answers import DataMigration, DataMigrations, QuarantinedRow
 from orchestrator.cli.command import Listing, Plain, with_schema
 from orchestrator.cli.connection import path_of
@@ -144,4 +144,5 @@ COMMANDS: dict[str, type[Plain]] = {
     "data-migration show": Show,
     "data-migration retry": Retry,
     "data-migration assume": Assume,
+    "data-migration new": authoring.New,
 }

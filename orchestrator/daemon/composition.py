@@ -21,7 +21,9 @@ from orchestrator.daemon.live_schema import Driver, LiveSchema
 from orchestrator.daemon.own_tables import OwnTables
 from orchestrator.daemon.refusals import explained
 from orchestrator.daemon.throttles import watch_of
+from orchestrator.data_migrations.functions import FunctionRunner
 from orchestrator.data_migrations.runner import DataMigrationRunner
+from orchestrator.data_migrations.service_process import ServiceEnvironment
 from orchestrator.dialects import Database, open_database
 from orchestrator.domain.daemons import OwnTree
 from orchestrator.domain.errors import ConfigurationError, OrchestratorError, Unavailable
@@ -283,22 +285,32 @@ def _live_schema(
         for each in schema.databases
     }
     driver = _driver_of(schema, sleep=partial(_pause, stopping))
-    runners = {}
-    if schema.driver == "alembic":
-        runners = {
-            name: DataMigrationRunner(
-                database,
-                schema.name,
-                schema.migrations,
-                pause_seconds=settings.batch_pause_seconds,
-                nice_ratio=schema.nice_ratio,
-            )
-            for name, database in databases.items()
-        }
+    made = {name: _runner(schema, settings, driver, each, stopping) for name, each in databases.items()}
+    runners = {name: runner for name, runner in made.items() if runner is not None}
     return LiveSchema(
         schema.name, driver, databases, runners, batches=schema.batches, may_contract=may_contract,
         sources=tuple(_sources(schema, driver.releases)), members=members,
         roles=dict(schema.roles), watches={name: watch_of(schema, databases[name]) for name in runners},
+    )  # fmt: skip
+
+
+def _runner(
+    schema: SchemaSettings, settings: Settings, driver: Driver, database: Database, stopping: threading.Event
+) -> DataMigrationRunner | None:
+    """What moves the rows of that database; None where the service's own tool does, and nothing of ours."""
+    pause, nice, place = settings.batch_pause_seconds, schema.nice_ratio, schema.migrations
+    if not isinstance(driver, CommandDriver):
+        return DataMigrationRunner(database, schema.name, place, pause_seconds=pause, nice_ratio=nice)
+    if not any(release.all_data_migrations for release in driver.releases.ordered):
+        return None
+
+    def surroundings(release: str) -> ServiceEnvironment:
+        command = driver.surroundings(database, release)
+        return ServiceEnvironment(command.argv, dict(command.environment), command.secrets.hide)
+
+    return FunctionRunner(
+        database, schema.name, place, surroundings=surroundings, pause_seconds=pause, nice_ratio=nice,
+        is_stopping=stopping.is_set,
     )  # fmt: skip
 
 

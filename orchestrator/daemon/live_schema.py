@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -17,6 +17,7 @@ from orchestrator.bookkeeping import ledger, registrations
 from orchestrator.bookkeeping import roles as role_rows
 from orchestrator.bookkeeping.copies import read_copy, write_copy
 from orchestrator.daemon.refusals import explained, read_at_start
+from orchestrator.data_migrations.functions import FunctionRunner
 from orchestrator.data_migrations.runner import DataMigrationRunner
 from orchestrator.dialects import Database
 from orchestrator.dialects.roles import read_roles
@@ -200,7 +201,7 @@ class LiveSchema:
 
     def write_copy(self, database: str, copy: Copy) -> None:
         """Cursors are taken away before the copy changes, in one transaction: no batch can straddle a fence."""
-        with self._working_on(database) as handle, handle.writing() as connection:
+        with self._working_on(database) as handle, self._quiet(database, copy), handle.writing() as connection:
             dialect = handle.dialect
             incarnation = dialect.incarnation(connection)
             if copy.incarnation not in ("", incarnation):
@@ -215,6 +216,11 @@ class LiveSchema:
             self._withdraw_proofs(connection, copy)
             filled = replace(copy, incarnation=incarnation)
             write_copy(connection, self.name, filled, now=dialect.now(connection))
+
+    def _quiet(self, database: str, copy: Copy) -> AbstractContextManager[None]:
+        """While no function of the service is called there, where none may be from now on."""
+        runner = self._runners.get(database)
+        return runner.quiet() if copy.moving is Moving.NOTHING and isinstance(runner, FunctionRunner) else nullcontext()
 
     def _withdraw_proofs(self, connection: sa.Connection, copy: Copy) -> None:
         """What this state of the upgrade leaves of the proofs that rows were moved."""

@@ -47,6 +47,25 @@ class DataMigration:
     writes: ClassVar[tuple[str, ...]] = ()
     """The columns that `transform` returns, all of them, for every row."""
 
+    function: ClassVar[str | None] = None
+    """A function of the service, as `module:name`, instead of table, expressions and transform. See `docs/authors.md`.
+
+    It is called as `function(context, max_count)` and returns how many rows it found and how many it did. It runs in
+    the service's own environment, where this file is not: only for schemas with `driver = command`.
+    """
+
+    context: ClassVar[str | None] = None
+    """What makes the function's context, as `module:name`, called for each batch. None is handed on if not given."""
+
+    setup: ClassVar[str] = ""
+    """Statements in Python that are run there first, once: what the service's own command does before it begins."""
+
+    interpreter: ClassVar[str] = "python3"
+    """The interpreter of the service, as a name on the PATH of the schema's environment, or as a path."""
+
+    call_seconds: ClassVar[float] = 600.0
+    """A call that takes longer than this is ended, and has failed."""
+
     def transform(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
         """The new values of one row, from its old ones."""
         raise NotImplementedError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import re
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,14 +15,28 @@ from typing import Any
 from orchestrator.data_migrations.authoring import DataMigration
 from orchestrator.domain.errors import MigrationRefused
 
+_PLACE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", re.ASCII)
+
 Transform = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceFunction:
+    """A function of the service, wrapped: how it is found and called in the service's own environment."""
+
+    function: str
+    context: str | None
+    setup: str
+    interpreter: str
+    call_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Definition:
     """A data migration as its author wrote it. `key` is None for the primary key.
 
-    Exactly one of `expressions` (column, SQL) and `transform` is there. `writes` are the columns that change.
+    Exactly one of `expressions` (column, SQL), `transform` and `function` is there. `writes` are the columns that
+    change. With a function nobody but the service knows the table: it is empty then.
     """
 
     name: str
@@ -33,6 +48,7 @@ class Definition:
     expressions: tuple[tuple[str, str], ...] = ()
     reads: tuple[str, ...] = ()
     transform: Transform | None = None
+    function: ServiceFunction | None = None
 
     @property
     def place(self) -> str:
@@ -68,7 +84,47 @@ def load(path: Path, name: str) -> Definition:
     return _definition(found[0], path, name, file_hash)
 
 
+def _function(author: type[DataMigration], path: Path, name: str, file_hash: str) -> Definition:
+    others = ("table", "key", "expressions", "reads", "writes")
+    if author.transform is not DataMigration.transform or any(getattr(author, each, None) for each in others):
+        raise _refused(
+            "data_migration_kind",
+            path,
+            name,
+            "has a function of the service, and a table or f of its own",
+            "A wrapped function picks and changes its own rows: leave the others out.",
+        )
+    places = (author.function, *(() if author.context is None else (author.context,)))
+    if not all(isinstance(each, str) and _PLACE.fullmatch(each) for each in places):
+        raise _refused(
+            "data_migration_function",
+            path,
+            name,
+            "has a function, or a context, that is not written as module:name",
+            'For example function = "nova.objects.instance:migrate_x", context = "nova.context:get_admin_context".',
+        )
+    texts = (author.setup, author.interpreter)
+    if not (all(isinstance(each, str) for each in texts) and author.interpreter and _is_time(author.call_seconds)):
+        raise _refused(
+            "data_migration_function",
+            path,
+            name,
+            "has a setup or an interpreter that is not text, or call_seconds that are no time",
+            'Write setup = "statements", interpreter = "python3", call_seconds = 600.',
+        )
+    wrapped = ServiceFunction(
+        str(author.function), author.context, author.setup, author.interpreter, float(author.call_seconds)
+    )
+    return Definition(name, path, file_hash, "", None, (), function=wrapped)
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
+
+
 def _definition(author: type[DataMigration], path: Path, name: str, file_hash: str) -> Definition:
+    if author.function is not None:
+        return _function(author, path, name, file_hash)
     table, key = getattr(author, "table", None), author.key
     if not isinstance(table, str) or not table:
         raise _refused(

@@ -26,6 +26,7 @@ class Target:
 
 def find_target(database: Database, connection: Connection, definition: Definition) -> Target:
     """The target in this database. Raises `MigrationRefused` naming file, table and remedy where it cannot be used."""
+    _refuse_function(definition)
     table = _described(database, connection, definition)
     if table is None:
         raise _refused(
@@ -46,9 +47,22 @@ def refuse_early(database: Database, connection: Connection, definition: Definit
 
     Raises `MigrationRefused`.
     """
+    _refuse_function(definition)
     table = _described(database, connection, definition)
     if table is not None:
         _usable_key(database, connection, table, definition, expanded=False)
+
+
+def _refuse_function(definition: Definition) -> None:
+    if definition.function is not None:
+        raise MigrationRefused(
+            "function_without_environment",
+            f"{definition.place} names a function of the service, and nothing says in which environment that runs",
+            remedy="Wrapped functions are for schemas with driver = command, whose command_prefix and environment say "
+            "it. Try one out in the service's own tests.",
+            file=str(definition.path),
+            data_migration=definition.name,
+        )
 
 
 def _as_element(expression: tuple[str, str]) -> tuple[str, ColumnElement[object]]:

@@ -18,6 +18,7 @@ from orchestrator.domain.ladder import Step
 from orchestrator.domain.releases import Releases
 from orchestrator.ports import StepWatch
 from orchestrator.schema_migrations.command_lock import command_lock
+from orchestrator.schema_migrations.command_process import Command
 from orchestrator.schema_migrations.command_tool import CommandSettings, Stand, Tool
 from orchestrator.schema_migrations.manifest import MANIFEST_NAME, load_manifest
 from orchestrator.schema_migrations.phase_guard import Warning_
@@ -103,6 +104,10 @@ class CommandDriver:
                 f"Nothing to do; from version {self.preset.trusted_from} on both are asked.",
             ),
         )
+
+    def surroundings(self, database: Database, release: str) -> Command:
+        """Where code of the service at that release runs on that database: prefix, environment, secrets; no words."""
+        return self._tool.surroundings(database, release)
 
     def check_database(self, database: Database, release: str) -> None:
         """Nothing is asked of a database beforehand."""

@@ -167,6 +167,10 @@ class Tool:
         """The command as a person would type it."""
         return self._command(template, release, database).words
 
+    def surroundings(self, database: Database, release: str) -> Command:
+        """Where the service's own code runs: the prefix, the environment and its secrets; the words are to be added."""
+        return self._command(CommandTemplate((), 0.0, 0.0), release, database)
+
     def _command(self, template: CommandTemplate, release: str, database: Database | None) -> Command:
         values = {
             "schema": self._settings.name,

@@ -62,11 +62,14 @@ ELSEWHERE = {
         "not_at_release", "too_many_connections",
     ),
     SENTENCE: (
-        "accounts_hidden", "data_migration_statement", "member_unreachable", "row_unreadable", "rows_not_written",
+        "accounts_hidden", "data_migration_statement", "function_ended", "function_no_progress", "function_not_started",
+        "function_raised", "function_timeout", "member_unreachable", "row_unreadable", "rows_not_written",
         "session_ending", "session_stays", "step_waits", "transform_column_missing", "transform_column_unknown",
         "transform_raised", "transform_result",
     ),
-    NEVER: ("batch_claimed", "batch_too_soon", "lost_cursor", "not_in_backfill"),
+    NEVER: (
+        "batch_claimed", "batch_too_soon", "function_in_vain", "function_under_way", "lost_cursor", "not_in_backfill",
+    ),
 }  # fmt: skip
 """Codes that never stand in status, and why."""
 

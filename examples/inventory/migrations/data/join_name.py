@@ -14,4 +14,4 @@ class JoinName(DataMigration):
     writes = ("name",)
 
     def transform(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
-        return {"name": " ".join(part for part in (row["first_name"], row["last_name"]) if part)}
+        return {"name": f"{row['first_name'] or ''} {row['last_name'] or ''}".rstrip()}  # as release 2 reads it

@@ -1,0 +1,126 @@
+"""A trial of a sound data migration passes on every database, and leaves that as it was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from orchestrator.dialects import open_database
+from orchestrator.schema_migrations import own_tables
+from orchestrator.testing import DataMigrationTrial, MigrationFault
+
+from .conftest import SPLIT, Shop, fault_of, new_release, old_release
+
+IN_SQL = """
+    table = "customers"
+    expressions = {"first_name": "UPPER(name)", "last_name": "LOWER(customers.name)"}
+"""
+
+
+def writes_upper(connection: sa.Connection, random: object) -> None:
+    statement = "UPDATE customers SET name = 'Ada L', first_name = 'ADA L', last_name = 'ada l' WHERE id = 6"
+    connection.exec_driver_sql(statement)
+
+
+@pytest.mark.parametrize("kind", ["transform", "expression"])
+def test_sound_data_migration_passes(any_shop: Shop, kind: str) -> None:
+    both = new_release if kind == "transform" else writes_upper
+    body = SPLIT if kind == "transform" else IN_SQL
+    any_shop.trial(body, writes_one_shape=old_release, writes_both_shapes=both).check()
+
+
+def test_reverse_data_migration_passes(shop: Shop) -> None:
+    def new_shape(connection: sa.Connection, random: object) -> None:
+        connection.exec_driver_sql("UPDATE customers SET first_name = 'Ada', last_name = 'L' WHERE id = 6")
+
+    join = """
+        table = "customers"
+        reads = ("first_name", "last_name")
+        writes = ("name",)
+
+        def transform(self, row):
+            return {"name": " ".join(part for part in (row["first_name"], row["last_name"]) if part)}
+    """
+    trial = shop.trial(join, is_reverse=True, writes_one_shape=new_shape, writes_both_shapes=new_release)
+    trial.check()
+
+
+def test_trial_leaves_no_tables_and_the_values_that_it_found(any_shop: Shop) -> None:
+    every = "SELECT * FROM customers ORDER BY id"
+    before = any_shop.rows(every)
+    trial = any_shop.trial()
+    trial.check()
+    assert any_shop.rows(every) == before
+    engine = sa.create_engine(any_shop.url)
+    assert sa.inspect(engine).get_table_names() == ["customers"]
+    engine.dispose()
+
+
+def test_engine_will_do_for_a_url(shop: Shop) -> None:
+    engine = sa.create_engine(shop.url)
+    DataMigrationTrial(engine, shop.write("split_name", SPLIT)).check_run()
+    engine.dispose()
+
+
+def test_same_seed_lets_writers_choose_the_same(shop: Shop) -> None:
+    chosen: list[list[int]] = []
+    for _ in range(2):
+        numbers: list[int] = []
+
+        def write(connection: sa.Connection, random: object, numbers: list[int] = numbers) -> None:
+            numbers.append(random.randrange(1_000_000))  # type: ignore[attr-defined]
+
+        shop.trial(writes_both_shapes=write, seed=7).check_writers()
+        chosen.append(numbers)
+    assert chosen[0] == chosen[1]
+    assert len(set(chosen[0])) > 10
+
+
+def test_managed_database_is_refused_and_left_alone(shop: Shop) -> None:
+    database = open_database("main", shop.url)
+    own_tables.prepare(database)
+    steps = shop.rows("SELECT count(*) FROM orchestrator_steps")
+    fault = fault_of(shop.trial().check_run)
+    assert fault.faults[0].code == "trial_database_managed"
+    assert shop.rows("SELECT count(*) FROM orchestrator_steps") == steps != [(0,)]
+    database.engine.dispose()
+
+
+def test_what_a_killed_trial_left_behind_is_in_nobodys_way(shop: Shop) -> None:
+    with shop.trial()._ground.prepared():
+        shop.trial().check_run()
+
+
+def test_database_in_memory_is_refused(shop: Shop) -> None:
+    fault = fault_of(lambda: DataMigrationTrial("sqlite://", shop.write("split_name", SPLIT)))
+    assert fault.faults[0].code == "trial_database_in_memory"
+    assert "sqlite:////absolute/path.sqlite" in str(fault)
+
+
+def test_empty_table_is_refused(shop: Shop) -> None:
+    shop.execute("DELETE FROM customers")
+    assert "is empty" in str(fault_of(shop.trial))
+
+
+def test_file_that_stands_elsewhere_is_refused(shop: Shop, tmp_path: Path) -> None:
+    (tmp_path / "split_name.py").write_text("")
+    fault = fault_of(lambda: DataMigrationTrial(shop.url, tmp_path / "split_name.py"))
+    assert "migrations/data/NAME.py" in str(fault)
+
+
+def test_file_that_cannot_be_loaded_is_told_as_the_daemon_would(shop: Shop) -> None:
+    fault = fault_of(lambda: shop.trial('table = "no_such_table"\nexpressions = {"a": "1"}'))
+    assert fault.faults[0].code == "table_missing"
+    assert isinstance(fault, AssertionError)
+
+
+def test_trial_needs_the_writer_that_writes_beside_it(shop: Shop) -> None:
+    assert "writes_both_shapes" in str(fault_of(shop.trial(writes_one_shape=old_release).check_writers))
+    with_triggers = shop.trial(writes_both_shapes=new_release, in_step_by="triggers")
+    assert "writes_one_shape" in str(fault_of(with_triggers.check_writers))
+
+
+def test_faults_are_failures_for_every_test_runner() -> None:
+    assert issubclass(MigrationFault, AssertionError)
