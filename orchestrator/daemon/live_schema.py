@@ -167,13 +167,13 @@ class LiveSchema:
                 with handle.reading() as connection:
                     incarnation = handle.dialect.incarnation(connection)
                     copy = read_copy(connection, self.name)
-                    entries = ledger.entries(connection, self.name)
+                    migrations = ledger.facts(connection, self.name)
                     news = registrations.news(connection, self.name)
                 facts = DatabaseFacts(
                     database,
                     incarnation=incarnation,
                     copy=copy,
-                    migrations=tuple(entry.facts() for entry in entries),
+                    migrations=migrations,
                     registrations=news,
                     roles=self._roles_in(handle),
                 )

@@ -40,7 +40,7 @@ FULL = LedgerEntry(
 )
 
 
-SINCE_RELEASE_2 = ("batch_rows", "suspect_rows", "rows_quarantined")
+SINCE_RELEASE_2 = ("batch_rows", "suspect_rows", "rows_quarantined", "is_split")
 IN_RELEASE_1 = tuple(field.name for field in fields(LedgerEntry) if field.name not in SINCE_RELEASE_2)
 """The columns that an older daemon knows."""
 
