@@ -120,6 +120,11 @@ class LiveSchema:
         return tuple(self._databases)
 
     @property
+    def workers(self) -> Mapping[str, int]:
+        """How many batches of a data migration may run at once, by database; 0 where none runs."""
+        return {name: self._runners[name].workers if name in self._runners else 0 for name in self._databases}
+
+    @property
     def sourced_fleets(self) -> frozenset[str]:
         return frozenset(source.fleet for source in self._sources)
 

@@ -89,7 +89,7 @@ class RangeWorkers:
         self._transaction = transaction
         self._clock = clock
         self._claims = Claims(database, schema)
-        self._last: dict[tuple[int, str], _Place] = {}
+        self._here = threading.local()
 
     def look(self, name: str) -> tuple[LedgerEntry | None, Ranges]:
         """The entry and the ranges, none of which is newer: a range that is as it was seen belongs to that entry."""
@@ -115,7 +115,7 @@ class RangeWorkers:
             elif own is None:
                 break
             else:  # somebody else took what was its own
-                self._last[self._key(name)] = replace(self._place(name), number=None)
+                self._be_at(name, replace(self._place(name), number=None))
                 seen, found = self._look_again(seen)
             if not seen.is_split or (seen.state, seen.started_at) != run:
                 return _counting(seen, found)
@@ -173,7 +173,7 @@ class RangeWorkers:
         high = work.target.keyset.next_range(connection, None if cursor is None else decode(cursor), rows).last
         moved, new = splitting.cut(entry, None if high is None else encode(high))
         ranges.add(connection, new)
-        self._last[self._key(entry.name)] = replace(self._place(entry.name), number=new.number)
+        self._be_at(entry.name, replace(self._place(entry.name), number=new.number))
         return moved, new
 
     # -- one batch ---------------------------------------------------------------------------------------------------
@@ -289,15 +289,20 @@ class RangeWorkers:
 
     # -- the worker ----------------------------------------------------------------------------------------------------
 
-    def _key(self, name: str) -> tuple[int, str]:
-        return threading.get_ident(), name
-
     def _place(self, name: str) -> _Place:
-        return self._last.get(self._key(name), _NOWHERE)
+        return self._places().get(name, _NOWHERE)
+
+    def _be_at(self, name: str, place: _Place) -> None:
+        self._places()[name] = place
 
     def _goes_on(self, range_: RangeEntry) -> None:
         """This worker was at that range, and goes on with it."""
-        self._last[self._key(range_.name)] = _Place(range_.number, range_.batch_at)
+        self._be_at(range_.name, _Place(range_.number, range_.batch_at))
+
+    def _places(self) -> dict[str, _Place]:
+        """Where this thread was last, by data migration."""
+        places: dict[str, _Place] = self._here.__dict__.setdefault("places", {})
+        return places
 
     def _timed(self, connection: Connection, range_: RangeEntry, work: Work, seconds: float = 0.0) -> RangeEntry:
         ended_at = work.pauses.ended_at(self._database, connection, seconds)

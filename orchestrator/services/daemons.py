@@ -121,6 +121,21 @@ class Daemons:
         Decided in one transaction with the daemons as they are then: from its commit on, no daemon registers that
         does not know the release.
         """
+        return self._may_use(
+            tree, release, f"what release {release} of the {tree.value} tables leaves unused is removed: no older "
+            "daemon runs",
+        )  # fmt: skip
+
+    def may_rely_on(self, tree: OwnTree, release: str) -> bool:
+        """Whether every daemon knows this release, so that its tables may be used in ways that an older one breaks.
+
+        Decided as by `may_contract`: once it may, it may for ever, and no older daemon registers any more.
+        """
+        return self._may_use(
+            tree, release, f"release {release} of the {tree.value} tables is used: no older daemon runs"
+        )
+
+    def _may_use(self, tree: OwnTree, release: str, summary: str) -> bool:
         if (tree, release) in self._allowed:
             return True
         releases = self.me.trees[tree]
@@ -136,9 +151,7 @@ class Daemons:
             if seen is None:
                 tx.save_own_tree(OwnTreeState(state.name, release))
                 event(
-                    tx, "tables.contract",
-                    f"what release {release} of the {tree.value} tables leaves unused is removed: no older daemon runs",
-                    actor=self.me.id, schema=None, subject=f"{tree.value}/{release}",
+                    tx, "tables.contract", summary, actor=self.me.id, schema=None, subject=f"{tree.value}/{release}",
                 )  # fmt: skip
             return seen is not False
 
