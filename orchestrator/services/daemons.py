@@ -121,21 +121,18 @@ class Daemons:
         Decided in one transaction with the daemons as they are then: from its commit on, no daemon registers that
         does not know the release.
         """
-        return self._may_use(
-            tree, release, f"what release {release} of the {tree.value} tables leaves unused is removed: no older "
-            "daemon runs",
-        )  # fmt: skip
+        what = f"what release {release} of the {tree.value} tables leaves unused is removed: no older daemon runs"
+        return self._without_older(tree, release, "tables.contract", what)
 
     def may_rely_on(self, tree: OwnTree, release: str) -> bool:
         """Whether every daemon knows this release, so that its tables may be used in ways that an older one breaks.
 
         Decided as by `may_contract`: once it may, it may for ever, and no older daemon registers any more.
         """
-        return self._may_use(
-            tree, release, f"release {release} of the {tree.value} tables is used: no older daemon runs"
-        )
+        what = f"release {release} of the {tree.value} tables is relied on: no older daemon runs"
+        return self._without_older(tree, release, "tables.rely_on", what)
 
-    def _may_use(self, tree: OwnTree, release: str, summary: str) -> bool:
+    def _without_older(self, tree: OwnTree, release: str, action: str, what: str) -> bool:
         if (tree, release) in self._allowed:
             return True
         releases = self.me.trees[tree]
@@ -151,7 +148,7 @@ class Daemons:
             if seen is None:
                 tx.save_own_tree(OwnTreeState(state.name, release))
                 event(
-                    tx, "tables.contract", summary, actor=self.me.id, schema=None, subject=f"{tree.value}/{release}",
+                    tx, action, what, actor=self.me.id, schema=None, subject=f"{tree.value}/{release}",
                 )  # fmt: skip
             return seen is not False
 

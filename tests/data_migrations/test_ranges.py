@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -265,6 +268,42 @@ def test_every_key_that_can_be_walked_can_be_cut(site: Site, columns: str, keys:
     while step(site.runner, 2).state is MigrationState.RUNNING:
         pass
     assert times_moved(site) == {(1, 30)}
+
+
+KILLED_IN_ITS_RANGE = """
+import os, signal, sys
+from pathlib import Path
+import sqlalchemy as sa
+from orchestrator.data_migrations import DataMigrationRunner
+from orchestrator.dialects import open_database
+
+url, directory, schema = sys.argv[1:]
+database = open_database("main", url)
+
+def kill(_connection, _cursor, statement, *_rest):
+    if statement.startswith("UPDATE orchestrator_ranges"):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+sa.event.listen(database.engine, "after_cursor_execute", kill)
+runner = DataMigrationRunner(database, schema, Path(directory), workers=4)
+while True:
+    runner.run_batch("walk", 7, 5)
+"""
+
+
+def test_range_of_a_worker_that_was_killed_is_given_back_at_once(served_site: Site) -> None:
+    site = begun(served_site, COUNT)
+    step(site.runner)
+    url = site.database.engine.url.render_as_string(hide_password=False)
+    arguments = [sys.executable, "-c", KILLED_IN_ITS_RANGE, url, str(site.directory), SCHEMA]
+    killed = subprocess.run(arguments, capture_output=True, check=False, timeout=PATIENCE_SECONDS)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    _, left = cut_off(site)
+    assert (left.rows_done, left.is_done) == (0, False)
+    with at_work(site):
+        pass
+    assert times_moved(site) == {(1, ROWS)}
+    assert entry(site).rows_done == ROWS
 
 
 # -- no more than may be -----------------------------------------------------------------------------------------------
