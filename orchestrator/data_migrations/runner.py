@@ -11,7 +11,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -464,8 +464,11 @@ class DataMigrationRunner:
             self._prepared[name] = (definition, find_target(self.database, connection, definition))
         return self._prepared[name]
 
-    def _transaction(self, *, snapshot: bool = False) -> AbstractContextManager[Connection]:
-        return _with_lock_timeout(self.database, snapshot=snapshot)
+    @contextmanager
+    def _transaction(self, *, snapshot: bool = False) -> Iterator[Connection]:
+        with self.database.snapshot() if snapshot else self.database.writing() as connection:
+            self.database.dialect.lock_timeout(connection, LOCK_TIMEOUT_SECONDS)
+            yield connection
 
 
 def _paced(before: LedgerEntry, after: LedgerEntry, rows: int, sizes: BatchSizes, seconds: float) -> LedgerEntry:
@@ -487,10 +490,3 @@ def _counted(entry: LedgerEntry, compared: Compared) -> LedgerEntry:
         differences=entry.differences + compared.differences,
         first_differences=ledger.first_differences(entry.first_differences, "; ".join(compared.first)),
     )
-
-
-@contextmanager
-def _with_lock_timeout(database: Database, *, snapshot: bool) -> Iterator[Connection]:
-    with database.snapshot() if snapshot else database.writing() as connection:
-        database.dialect.lock_timeout(connection, LOCK_TIMEOUT_SECONDS)
-        yield connection

@@ -270,6 +270,20 @@ def test_every_key_that_can_be_walked_can_be_cut(site: Site, columns: str, keys:
     assert times_moved(site) == {(1, 30)}
 
 
+def test_rows_that_come_and_go_at_the_ends_of_a_range_are_in_one_range_only(site: Site) -> None:
+    begun(site, COUNT)
+    step(site.runner)
+    elsewhere(lambda: step(site.runner))
+    first, second = cut_off(site)
+    assert (first.high, second.low, second.high) == ("[60]", "[60]", "[120]")
+    site.execute("DELETE FROM things WHERE id IN (60, 62, 120)", "INSERT INTO things (id, new) VALUES (59, 0), (61, 0)")
+    site.execute("INSERT INTO things (id, new) VALUES (119, 0), (121, 0), (1001, 0)", "DELETE FROM things WHERE id < 9")
+    while step(site.runner).state is MigrationState.RUNNING:
+        pass
+    assert site.rows("SELECT count(*) FROM things WHERE new = 0 AND id <> 61") == [(0,)]  # behind that cursor
+    assert site.rows("SELECT count(*) FROM things WHERE new > 1") == [(0,)]
+
+
 KILLED_IN_ITS_RANGE = """
 import os, signal, sys
 from pathlib import Path
