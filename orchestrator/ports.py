@@ -301,7 +301,8 @@ class ManagedSchema(Protocol):
         ...
 
     def run_batch(self, database: str, migration: str, upgrade_id: int, *, leads: bool) -> MigrationFacts:
-        """Move or verify one batch of rows. Any number of daemons may try; one at a time does.
+        """Move or verify one batch of rows. Any number of daemons and threads may try; as many at a time do as it has
+        workers, one where nobody said otherwise.
 
         Raises `LostCursor`, `Conflict` (codes `batch_claimed`, `batch_too_soon`), `Unavailable`; and `Invalid` where
         the files of a daemon that does not lead are not those that the data migration was entered with.

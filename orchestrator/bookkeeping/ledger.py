@@ -12,7 +12,10 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, insert, select, update
 
+from orchestrator.bookkeeping import ranges
+from orchestrator.bookkeeping.ranges import RangeEntry
 from orchestrator.bookkeeping.tables import data_migrations as table
+from orchestrator.bookkeeping.tables import ranges as ranges_table
 from orchestrator.domain.errors import LostCursor
 from orchestrator.domain.view import MigrationFacts, MigrationState
 
@@ -26,8 +29,12 @@ _UNPROVEN: dict[str, Any] = {
     "error": None,
     "finished_at": None,
     "suspect_rows": 0,
+    "is_split": False,
 }
 """An entry whose rows are moved, and none of them proven."""
+
+FIRST_DIFFERENCES = 10
+"""So many keys of differing rows are kept for people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +47,8 @@ class LedgerEntry:
     `is_reverse`: it moves rows into the old shape, on the way back. `batch_rows` is the size that batches have come to,
     None before the first. Of the next `suspect_rows` rows it is known that they do not get through in one batch.
     `rows_quarantined` could not be moved: the cursor is past them, they are in the quarantine, and not in `rows_done`.
+    `is_split`: its rows are moved, or verified, in ranges. Each has its own cursor and counters, and the cursor here is
+    how far they have been cut off.
     """
 
     schema_name: str
@@ -65,6 +74,7 @@ class LedgerEntry:
     batch_rows: int | None = None
     suspect_rows: int = 0
     rows_quarantined: int = 0
+    is_split: bool = False
 
     def facts(self) -> MigrationFacts:
         """What guards and people are told of it.
@@ -101,6 +111,21 @@ class LedgerEntry:
         """The same entry with its rows moved, and none of them proven."""
         return replace(self, **_UNPROVEN)
 
+    def holds(self, range_: RangeEntry) -> bool:
+        """Whether it is a range of what this entry does now, and not one that an earlier run left behind."""
+        return self.is_split and (range_.state, range_.run_at) == (self.state, self.started_at)
+
+    def counting(self, range_: RangeEntry) -> LedgerEntry:
+        """The same entry with the rows of that range counted in, of which it holds the keys after its own."""
+        if range_.state is MigrationState.RUNNING:
+            return replace(self, rows_done=self.rows_done + range_.rows_done)
+        return replace(
+            self,
+            rows_verified=self.rows_verified + range_.rows_done,
+            differences=self.differences + range_.differences,
+            first_differences=first_differences(self.first_differences, range_.first_differences),
+        )
+
 
 _COLUMNS = tuple(table.c[field.name] for field in fields(LedgerEntry))
 
@@ -117,9 +142,26 @@ def find(connection: Connection, schema: str, name: str) -> LedgerEntry | None:
     return None if row is None else _entry(tuple(row))
 
 
-def claim(connection: Connection, schema: str, name: str) -> LedgerEntry | None:
-    """The entry, locked until this transaction ends. None when there is none, or somebody else holds it just now."""
-    query = select(*_COLUMNS).where(_is(schema, name)).with_for_update(skip_locked=True)
+def facts(connection: Connection, schema: str) -> tuple[MigrationFacts, ...]:
+    """What guards and people are told of all data migrations of a schema, by name; ranges are counted in."""
+    same = (ranges_table.c.schema_name == table.c.schema_name, ranges_table.c.name == table.c.name, table.c.is_split)
+    query = select(*_COLUMNS, *ranges.COLUMNS).select_from(table.outerjoin(ranges_table, and_(*same)))
+    ordered = query.where(table.c.schema_name == schema).order_by(table.c.name, ranges_table.c.number)
+    found: dict[str, LedgerEntry] = {}
+    for row in connection.execute(ordered):  # one statement: what a range is counted into meanwhile is not seen twice
+        entry, rest = _entry(tuple(row[: len(_COLUMNS)])), tuple(row[len(_COLUMNS) :])
+        counted = found.setdefault(entry.name, entry)
+        if rest[0] is not None and entry.holds(range_ := ranges.entry(rest)):
+            found[entry.name] = counted.counting(range_)
+    return tuple(entry.facts() for entry in found.values())
+
+
+def claim(connection: Connection, schema: str, name: str, *, waits: bool = False) -> LedgerEntry | None:
+    """The entry, locked until this transaction ends. None when there is none, or somebody else holds it just now.
+
+    With `waits` whoever holds it is waited for, as long as this transaction waits for locks.
+    """
+    query = select(*_COLUMNS).where(_is(schema, name)).with_for_update(skip_locked=not waits)
     row = connection.execute(query).first()
     return None if row is None else _entry(tuple(row))
 
@@ -152,13 +194,33 @@ def save(connection: Connection, entry: LedgerEntry) -> LedgerEntry:
     return replace(entry, revision=entry.revision + 1)
 
 
-def fence(connection: Connection, schema: str) -> int:
-    """Take every cursor of the schema away from whoever holds it. Waits for a batch that is just committing.
+def begin_anew(connection: Connection, entry: LedgerEntry) -> LedgerEntry:
+    """As `save`, for an entry that goes back to a start, or to an end that nobody works on: its ranges are forgotten.
 
-    Part of the transaction in which the database learns that backfill is left. Returns the number of cursors.
+    Waits for batches that are under way in them.
+    """
+    saved = save(connection, replace(entry, is_split=False))
+    ranges.drop(connection, entry.schema_name, [entry.name])
+    return saved
+
+
+def stop(connection: Connection, entry: LedgerEntry, error: str) -> LedgerEntry:
+    """As `save`, for an entry that is failed now. Its ranges stay as far as they are, and nobody goes on with them."""
+    saved = save(connection, replace(entry, state=MigrationState.FAILED, error=storable(error)))
+    if entry.is_split:
+        ranges.take(connection, entry.schema_name, entry.name)
+    return saved
+
+
+def fence(connection: Connection, schema: str) -> int:
+    """Take every cursor of the schema away from whoever holds it, those of ranges too. Waits for batches under way.
+
+    Part of the transaction in which the database learns that backfill is left. Returns the number of entries.
     """
     taken = update(table).where(table.c.schema_name == schema).values(revision=table.c.revision + 1)
-    return connection.execute(taken).rowcount
+    count = connection.execute(taken).rowcount
+    ranges.take(connection, schema)
+    return count
 
 
 def reset(
@@ -185,6 +247,7 @@ def reset(
     if is_reverse is not None:
         which.append(table.c.is_reverse == is_reverse)
     connection.execute(update(table).where(*which).values({**start, "revision": table.c.revision + 1}))
+    ranges.drop(connection, schema, select(table.c.name).where(*which))
 
 
 def doubt(connection: Connection, schema: str, upgrade_id: int | None) -> None:
@@ -199,6 +262,13 @@ def doubt(connection: Connection, schema: str, upgrade_id: int | None) -> None:
         ~table.c.is_reverse,
     ]
     connection.execute(update(table).where(*proven).values({**_UNPROVEN, "revision": table.c.revision + 1}))
+    ranges.drop(connection, schema, select(table.c.name).where(*proven))
+
+
+def first_differences(known: str | None, more: str | None) -> str | None:
+    """The keys of both, the first of them: as many as are kept for people."""
+    keys = [key for text in (known, more) if text for key in text.split("; ")]
+    return "; ".join(keys[:FIRST_DIFFERENCES]) or None
 
 
 def storable(text: str, longest: int = 2000) -> str:

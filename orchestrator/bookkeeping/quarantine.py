@@ -45,6 +45,14 @@ def add(connection: Connection, schema: str, name: str, *, key: str, words: str,
     )
 
 
+def too_many(table_name: str, last_error: str) -> str:
+    """What is said where one more row would be more than there may be."""
+    return (
+        f"more than {MOST_ROWS} rows of {table_name} could not be moved, so the fault is not one of single rows; "
+        f"the last: {last_error}"
+    )
+
+
 def rows(connection: Connection, schema: str, name: str) -> tuple[QuarantinedRow, ...]:
     """The rows of a data migration, in the order in which they came."""
     query = select(table.c.row_words, table.c.error, table.c.failed_at).where(_of(schema, name))

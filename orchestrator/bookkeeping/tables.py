@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Column, Double, Integer, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Double, Integer, MetaData, String, Table, Text, false
 
 PREFIX = "orchestrator_"
 
@@ -168,12 +168,40 @@ data_migrations = Table(
     Column("batch_rows", Integer),
     Column("suspect_rows", Integer, nullable=False, server_default="0"),
     Column("rows_quarantined", Integer, nullable=False, server_default="0"),
+    Column("is_split", Boolean, nullable=False, server_default=false()),
     **IN_MYSQL,
 )
 """The ledger: which data migrations ran, and the cursor of each. Only the holder of `revision` may move it.
 
 A daemon older than the columns after `is_reverse` leaves them as they are, whatever it does: nothing is skipped, and
-nothing counts as proven, for what they say.
+nothing counts as proven, for what they say. `is_split` is set only while no daemon runs that does not know it.
+"""
+
+ranges = Table(
+    "orchestrator_ranges",
+    metadata,
+    Column("schema_name", String(64), primary_key=True),
+    Column("name", String(128), primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("state", String(16), nullable=False),
+    Column("run_at", Double),
+    Column("low", Text),
+    Column("high", Text),
+    Column("revision", BigInteger, nullable=False),
+    Column("cursor", Text),
+    Column("is_done", Boolean, nullable=False),
+    Column("rows_done", BigInteger, nullable=False),
+    Column("differences", BigInteger, nullable=False),
+    Column("first_differences", Text),
+    Column("batch_at", Double),
+    Column("batch_rows", Integer),
+    Column("suspect_rows", Integer, nullable=False),
+    **IN_MYSQL,
+)
+"""Parts of a data migration's rows that several workers move, or verify, at once: keys after `low`, up to `high`.
+
+They mean something only while the ledger's `is_split` is set, and for the run of it that began at `run_at`. `number`
+grows with the keys, and never repeats. The row's lock is the right to work on it.
 """
 
 quarantine = Table(

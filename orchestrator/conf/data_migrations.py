@@ -31,13 +31,25 @@ OPTIONS: tuple[cfg.Opt, ...] = (
         "batch_rows every batch has so many. Only a batch that does not get its locks, or that meets a row that cannot "
         "be moved, is made smaller than that.",
     ),
-    cfg.FloatOpt("pause_seconds", default=0.0, min=0.0, help="Pause between two batches, in each database."),
+    cfg.IntOpt(
+        "workers",
+        default=1,
+        min=1,
+        max=32,
+        help="How many batches of one data migration may run at once in one database, by all daemons together; give "
+        "every daemon the same number. With more than 1 each daemon moves rows in up to so many threads for each "
+        "database, older versions of the orchestrator do not start any more once rows were moved so, and until no "
+        "older daemon is left there is one. SQLite has one writer, so it has one worker.",
+    ),
+    cfg.FloatOpt(
+        "pause_seconds", default=0.0, min=0.0, help="Pause between two batches of a worker, in each database."
+    ),
     cfg.FloatOpt(
         "nice_ratio",
         default=0.0,
         min=0.0,
         max=100.0,
-        help="How many times as long as a batch took no other one begins, in each database: with 1, rows are moved "
-        "half of the time. For 600 seconds at the most, and for pause_seconds at the least.",
+        help="How many times as long as a batch took its worker begins no other one, in each database: with 1, it "
+        "moves rows half of the time. For 600 seconds at the most, and for pause_seconds at the least.",
     ),
 )

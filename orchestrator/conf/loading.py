@@ -361,6 +361,7 @@ class _Loading:
             waves=waves_of(section, site),
             end_idle_blockers_after_seconds=ruled("end_idle_blockers_after_seconds"),
             batches=batches_of(section, self._reader(data_migrations.GROUP.name)),
+            workers=_either(section, self._reader(data_migrations.GROUP.name), "workers"),
             nice_ratio=_either(section, self._reader(data_migrations.GROUP.name), "nice_ratio"),
             throttling=replace(
                 throttling.read(section, self._reader(throttling.GROUP.name), databases),

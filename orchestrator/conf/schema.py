@@ -95,6 +95,7 @@ OPTIONS: tuple[cfg.Opt, ...] = (
     cfg.IntOpt(
         "min_batch_rows", min=1, max=1_000_000, help="As in [data_migrations], for this schema.", sample_default=100
     ),
+    cfg.IntOpt("workers", min=1, max=32, help="As in [data_migrations], for this schema.", sample_default=4),
     cfg.FloatOpt(
         "nice_ratio", min=0.0, max=100.0, help="As in [data_migrations], for this schema.", sample_default=1.0
     ),

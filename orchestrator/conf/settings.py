@@ -86,6 +86,7 @@ class SchemaSettings:
     roles: tuple[tuple[str, str], ...] = ()
     inventories: tuple[InventorySettings, ...] = ()
     batches: BatchSizes = USUAL_SIZES
+    workers: int = 1
     nice_ratio: float = 0.0
     throttling: ThrottlingSettings = ThrottlingSettings()
 

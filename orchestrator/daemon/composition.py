@@ -15,6 +15,7 @@ from typing import NoReturn, TypeVar
 
 from orchestrator import __version__
 from orchestrator.api.auth import Tokens
+from orchestrator.bookkeeping.ranges import KNOWN_SINCE
 from orchestrator.conf.nearest import meant
 from orchestrator.conf.settings import SchemaSettings, Settings
 from orchestrator.daemon.live_schema import Driver, LiveSchema
@@ -32,7 +33,7 @@ from orchestrator.domain.view import Policy
 from orchestrator.inventory_sources.sql_query import SqlQuery
 from orchestrator.schema_migrations.alembic_driver import AlembicDriver
 from orchestrator.schema_migrations.command_driver import CommandDriver
-from orchestrator.schema_migrations.own_tables import MayContract
+from orchestrator.schema_migrations.own_tables import MayContract, nobody_asked
 from orchestrator.schema_migrations.waiting import Patience
 from orchestrator.services.advancing import Advancing
 from orchestrator.services.clocks import ClockWatch
@@ -61,7 +62,7 @@ MANAGED_IDLE_SECONDS = 120
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Everything that the API and the jobs of one daemon call."""
+    """Everything that the API and the jobs of one daemon call. `row_workers` are by schema and database."""
 
     context: Context
     upgrades: Upgrades
@@ -76,6 +77,7 @@ class Services:
     sweep: Sweep
     daemons: Daemons
     contract_own_tables: Callable[[], tuple[Wait, ...]]
+    row_workers: Mapping[tuple[str, str], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,10 @@ def compose(settings: Settings, stopping: threading.Event, place: str | None = N
     watch = ClockWatch()
     state, own_tables, store, daemons = _begin(settings, watch, place)
     may_contract = partial(daemons.may_contract, OwnTree.BOOKKEEPING)
-    schemas = {schema.name: _live_schema(schema, settings, stopping, may_contract) for schema in settings.schemas}
+    may_split = partial(daemons.may_rely_on, OwnTree.BOOKKEEPING, KNOWN_SINCE)
+    schemas = {
+        schema.name: _live_schema(schema, settings, stopping, may_contract, may_split) for schema in settings.schemas
+    }
     fleets = _fleets_in_waves(settings, schemas)
     for each in settings.schemas:
         _check_roles(each, schemas[each.name], (state, *schemas[each.name].handles))
@@ -145,6 +150,9 @@ def compose(settings: Settings, stopping: threading.Event, place: str | None = N
         sweep=Sweep(context),
         daemons=daemons,
         contract_own_tables=contract_own_tables,
+        row_workers={
+            (name, database): workers for name, each in schemas.items() for database, workers in each.workers.items()
+        },
     )  # fmt: skip
 
 
@@ -168,7 +176,7 @@ def faults(settings: Settings) -> tuple[OrchestratorError, ...]:
         if any(faulty):
             attempt(partial(_driver_of, each))
             continue
-        schema = attempt(partial(_live_schema, each, settings, threading.Event(), lambda _: False))
+        schema = attempt(partial(_live_schema, each, settings, threading.Event(), nobody_asked))
         if schema is not None:
             schemas[each.name] = schema
             attempt(partial(_check_roles, each, schema, (*schema.handles, *((state,) if state else ()))))
@@ -275,7 +283,11 @@ def _make_directory(directory: Path) -> None:
 
 
 def _live_schema(
-    schema: SchemaSettings, settings: Settings, stopping: threading.Event, may_contract: MayContract
+    schema: SchemaSettings,
+    settings: Settings,
+    stopping: threading.Event,
+    may_contract: MayContract,
+    may_split: Callable[[], bool] = lambda: False,
 ) -> LiveSchema:
     databases = {each.name: open_database(each.name, each.connection) for each in schema.databases}
     for database in databases.values():
@@ -285,7 +297,7 @@ def _live_schema(
         for each in schema.databases
     }
     driver = _driver_of(schema, sleep=partial(_pause, stopping))
-    made = {name: _runner(schema, settings, driver, each, stopping) for name, each in databases.items()}
+    made = {name: _runner(schema, settings, driver, each, stopping, may_split) for name, each in databases.items()}
     runners = {name: runner for name, runner in made.items() if runner is not None}
     return LiveSchema(
         schema.name, driver, databases, runners, batches=schema.batches, may_contract=may_contract,
@@ -295,12 +307,20 @@ def _live_schema(
 
 
 def _runner(
-    schema: SchemaSettings, settings: Settings, driver: Driver, database: Database, stopping: threading.Event
+    schema: SchemaSettings,
+    settings: Settings,
+    driver: Driver,
+    database: Database,
+    stopping: threading.Event,
+    may_split: Callable[[], bool],
 ) -> DataMigrationRunner | None:
     """What moves the rows of that database; None where the service's own tool does, and nothing of ours."""
     pause, nice, place = settings.batch_pause_seconds, schema.nice_ratio, schema.migrations
     if not isinstance(driver, CommandDriver):
-        return DataMigrationRunner(database, schema.name, place, pause_seconds=pause, nice_ratio=nice)
+        return DataMigrationRunner(
+            database, schema.name, place, pause_seconds=pause, nice_ratio=nice,
+            workers=schema.workers if database.dialect.many_writers else 1, may_split=may_split,
+        )  # fmt: skip
     if not any(release.all_data_migrations for release in driver.releases.ordered):
         return None
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -32,14 +32,15 @@ from orchestrator.services.sweeping import Sweep
 LOG = log.getLogger(__name__)
 
 MOST_ROW_WORKERS = 32
-"""In so many databases rows are moved at the same time; the others wait for their turn."""
+"""In so many databases rows are moved at the same time; the others wait for their turn. So many threads more there may
+be at the most for databases where several workers are at the rows: they keep no other database from its first."""
 
 MOST_SENTENCES = 5
 """So many blockers are logged at once; `orchestrator status` has them all."""
 
 _BY_ITSELF = ("data_migration_pending", "data_migration_running")
 _STATE, _LEADERSHIP = "state", "leadership"
-_STEERING, _ROWS = "steering", "rows"
+_STEERING, _ROWS, _MORE_ROWS = "steering", "rows", "more_rows"
 
 
 class Jobs:
@@ -47,6 +48,7 @@ class Jobs:
 
     Moving rows may take days, so it has threads of its own: whoever steers never waits for one. `stopping` is set by
     `stop`, for work that waits meanwhile. `end` ends this daemon, which is called when it was evicted.
+    `row_workers` are by schema and database, 1 where it says nothing.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Jobs:
         cycle_seconds: float,
         campaign_seconds: float,
         batch_pause_seconds: float,
+        row_workers: Mapping[tuple[str, str], int] = {},
     ) -> None:
         self._context = context
         self._elections = elections
@@ -85,11 +88,14 @@ class Jobs:
         self._said: dict[str, Hashable] = {}
         self._said_of_state: set[str] = set()
         self._saying = threading.Lock()
-        databases = sum(len(managed.databases) for managed in context.schemas.values())
+        places = [(name, database) for name, managed in context.schemas.items() for database in managed.databases]
+        self._row_workers = {place: max(1, row_workers.get(place, 1)) for place in places}
+        further = sum(self._row_workers.values()) - len(places)
         self._scheduler = BackgroundScheduler(
             executors={
                 _STEERING: ThreadPoolExecutor(2 + 2 * len(context.schemas)),
-                _ROWS: ThreadPoolExecutor(max(1, min(MOST_ROW_WORKERS, databases))),
+                _ROWS: ThreadPoolExecutor(max(1, min(MOST_ROW_WORKERS, len(places)))),
+                _MORE_ROWS: ThreadPoolExecutor(max(1, min(MOST_ROW_WORKERS, further))),
             },
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
             timezone=UTC,
@@ -114,6 +120,13 @@ class Jobs:
             for database in managed.databases:
                 turn = f"batches:{name}:{database}"
                 self._every(self._cycle_seconds, turn, self._move_rows, name, database, executor=_ROWS)
+        for worker in range(2, max(self._row_workers.values(), default=1) + 1):
+            for (name, database), workers in self._row_workers.items():
+                if worker <= workers:
+                    turn, also = f"batches:{name}:{database}:{worker}", f"worker {worker}"
+                    self._every(
+                        self._cycle_seconds, turn, self._help_move_rows, name, database, also, executor=_MORE_ROWS
+                    )
         self._scheduler.start()
 
     def stop(self) -> None:
@@ -233,6 +246,10 @@ class Jobs:
         if has_moved:
             self.nudge(schema)
         self._say_of_throttles(schema, database)
+
+    def _help_move_rows(self, schema: str, database: str, worker: str) -> None:
+        """As one more worker, whose troubles are told apart by its name."""
+        self._move_rows(schema, database)
 
     def _say_of_throttles(self, schema: str, database: str) -> None:
         """Log what keeps rows from being moved when that is news, and that nothing does any more."""

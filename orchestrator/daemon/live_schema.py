@@ -121,6 +121,11 @@ class LiveSchema:
         return tuple(self._databases)
 
     @property
+    def workers(self) -> Mapping[str, int]:
+        """How many batches of a data migration may run at once, by database; 0 where none runs."""
+        return {name: self._runners[name].workers if name in self._runners else 0 for name in self._databases}
+
+    @property
     def sourced_fleets(self) -> frozenset[str]:
         return frozenset(source.fleet for source in self._sources)
 
@@ -168,13 +173,13 @@ class LiveSchema:
                 with handle.reading() as connection:
                     incarnation = handle.dialect.incarnation(connection)
                     copy = read_copy(connection, self.name)
-                    entries = ledger.entries(connection, self.name)
+                    migrations = ledger.facts(connection, self.name)
                     news = registrations.news(connection, self.name)
                 facts = DatabaseFacts(
                     database,
                     incarnation=incarnation,
                     copy=copy,
-                    migrations=tuple(entry.facts() for entry in entries),
+                    migrations=migrations,
                     registrations=news,
                     roles=self._roles_in(handle),
                 )

@@ -158,6 +158,7 @@ def _jobs(services: Services, stopping: threading.Event, settings: Settings, end
         cycle_seconds=settings.cycle_seconds,
         campaign_seconds=settings.leadership_ttl_seconds / 3,
         batch_pause_seconds=settings.batch_pause_seconds,
+        row_workers=services.row_workers,
     )
 
 

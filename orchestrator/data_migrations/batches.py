@@ -11,6 +11,7 @@ from oslo_db.exception import DBError, DBInvalidUnicodeParameter
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError, StatementError
 
+from orchestrator.bookkeeping.ledger import FIRST_DIFFERENCES
 from orchestrator.data_migrations.faults import CutOff, RowFault
 from orchestrator.data_migrations.keyset import Range
 from orchestrator.data_migrations.loading import Definition
@@ -19,9 +20,6 @@ from orchestrator.data_migrations.transforming import read_and_transform
 from orchestrator.dialects import Database, reason
 from orchestrator.dialects.driver_errors import layers
 from orchestrator.domain.errors import StepFailed
-
-FIRST_DIFFERENCES = 10
-"""So many keys of differing rows are kept for people."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,9 +30,12 @@ class Claims:
         self.require_phase(connection, entry, upgrade_id)
         return entry
 
-    def locked(self, connection: Connection, name: str) -> LedgerEntry:
-        """The entry, locked. Raises `Conflict` (code `batch_claimed`) where somebody else has it, and `NotFound`."""
-        entry = ledger.claim(connection, self._schema, name)
+    def locked(self, connection: Connection, name: str, *, waits: bool = False) -> LedgerEntry:
+        """The entry, locked. Raises `Conflict` (code `batch_claimed`) where somebody else has it, and `NotFound`.
+
+        With `waits` whoever has it is waited for first.
+        """
+        entry = ledger.claim(connection, self._schema, name, waits=waits)
         if entry is not None:
             return entry
         if ledger.find(connection, self._schema, name) is None:
@@ -84,23 +87,23 @@ class Claims:
         )
 
     def require_pause(
-        self, connection: Connection, entry: LedgerEntry, pause_seconds: float, nice_ratio: float = 0.0
+        self, connection: Connection, name: str, batch_at: float | None, pause_seconds: float, nice_ratio: float = 0.0
     ) -> None:
-        """Refuse a batch too soon after the last one, which another worker may have run.
+        """Refuse a batch too soon after the last one, which another worker may have run and which ended then.
 
         Raises `Conflict` (code `batch_too_soon`), with `wait_seconds` until it is not.
         """
-        if not (pause_seconds or nice_ratio) or entry.batch_at is None:
+        if not (pause_seconds or nice_ratio) or batch_at is None:
             return
-        since = self._database.dialect.now(connection) - entry.batch_at
+        since = self._database.dialect.now(connection) - batch_at
         longest_rest = LONGEST_REST_SECONDS if nice_ratio else 0.0
         if -longest_rest <= since < pause_seconds:
             raise Conflict(
                 "batch_too_soon",
-                f"the last batch of data migration {entry.name} in database {self._database.name} ended a moment ago",
+                f"the last batch of data migration {name} in database {self._database.name} ended a moment ago",
                 remedy="Nothing to do: it goes on after the pause.",
                 schema=self._schema,
-                data_migration=entry.name,
+                data_migration=name,
                 wait_seconds=pause_seconds - since,
             )
 

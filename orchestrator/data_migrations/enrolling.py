@@ -68,7 +68,7 @@ def attest(database: Database, schema: str, directory: Path, release: Release, n
         if found is None:
             ledger.add(connection, assumed)
         else:
-            ledger.save(connection, replace(assumed, revision=found.revision))
+            ledger.begin_anew(connection, replace(assumed, revision=found.revision))
 
 
 def changed(path: Path, name: str) -> MigrationRefused:
@@ -111,7 +111,7 @@ def _enrol_again(
             data_migration=name,
         )
     if found.upgrade_id != upgrade_id:
-        ledger.save(connection, found.at_start(upgrade_id=upgrade_id, file_hash=file_hash))
+        ledger.begin_anew(connection, found.at_start(upgrade_id=upgrade_id, file_hash=file_hash))
     elif found.file_hash != file_hash:
         if found.state in (*UNDER_WAY, MigrationState.COMPLETE):
             raise changed(path, name)

@@ -167,7 +167,7 @@ class FunctionRunner(DataMigrationRunner):
             mine = self._claims.claim(connection, seen.name, upgrade_id)
             if (mine.state, mine.file_hash) != (seen.state, seen.file_hash):
                 return mine
-            self._claims.require_pause(connection, mine, self.pause_seconds, self.nice_ratio)
+            self._pauses.require(self._claims, connection, mine.name, mine.batch_at)
         rows = sizes.within(mine.batch_rows)
         began = self._clock()
         try:

@@ -46,11 +46,11 @@ class Keyset:
         # Keys travel as the driver has them: what SQLAlchemy makes of a type need not come back as the same value.
         self.columns: tuple[ColumnElement[Any], ...] = tuple(sa.type_coerce(table.c[name], NULLTYPE) for name in names)
 
-    def next_range(self, connection: Connection, after: Key | None, rows: int) -> Range:
-        """The range of the next `rows` rows; open above when it reaches the end of the table."""
-        query = sa.select(*self.columns).where(*self._after(after)).order_by(*self.columns).limit(1).offset(rows - 1)
-        row = connection.execute(query).first()
-        return Range(after, None if row is None else tuple(row))
+    def next_range(self, connection: Connection, after: Key | None, rows: int, up_to: Key | None = None) -> Range:
+        """The range of the next `rows` rows, or up to that key; open above when it reaches the end of the table."""
+        query = sa.select(*self.columns).where(*self.within(Range(after, up_to)))
+        row = connection.execute(query.order_by(*self.columns).limit(1).offset(rows - 1)).first()
+        return Range(after, up_to if row is None else tuple(row))
 
     def last(self, connection: Connection) -> Key | None:
         """The last key of the table, None where it is empty."""

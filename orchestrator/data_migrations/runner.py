@@ -1,15 +1,17 @@
 """The runner: data migrations of one schema in one database, one batch at a time.
 
 A batch is one transaction in that database: it claims the cursor, sees that it is backfill there, moves the rows, and
-moves the cursor if it is still its own. Anything else leaves no trace. Any number of runners may try at once.
+moves the cursor if it is still its own. Anything else leaves no trace. Any number of runners may try at once. Where
+several workers may be at one data migration, each has a cursor of its own (`ranged`).
 """
 
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,13 +22,17 @@ from orchestrator.bookkeeping import ledger, quarantine
 from orchestrator.bookkeeping.copies import read_copy
 from orchestrator.bookkeeping.ledger import LedgerEntry
 from orchestrator.bookkeeping.quarantine import Waiting
+from orchestrator.bookkeeping.ranges import RangeEntry
 from orchestrator.data_migrations import enrolling
-from orchestrator.data_migrations.batches import FIRST_DIFFERENCES, Compared, compare, move
+from orchestrator.data_migrations.batches import Compared, compare, move
 from orchestrator.data_migrations.claims import Claims
+from orchestrator.data_migrations.endings import ended
 from orchestrator.data_migrations.enrolling import UNDER_WAY, changed
 from orchestrator.data_migrations.faults import CutOff, RowFault
 from orchestrator.data_migrations.keyset import Range, decode, encode
 from orchestrator.data_migrations.loading import Definition, file_of, hash_of, load
+from orchestrator.data_migrations.pauses import Pauses
+from orchestrator.data_migrations.ranged import RangeWorkers, Work
 from orchestrator.data_migrations.target import Target, find_target, refuse_early
 from orchestrator.dialects import Database
 from orchestrator.domain.errors import (
@@ -37,7 +43,7 @@ from orchestrator.domain.errors import (
     Unavailable,
 )
 from orchestrator.domain.ladder import Phase
-from orchestrator.domain.pacing import BatchSizes, rest_seconds
+from orchestrator.domain.pacing import BatchSizes
 from orchestrator.domain.releases import Release
 from orchestrator.domain.upgrades import Moving
 from orchestrator.domain.view import MigrationFacts, MigrationState, QuarantinedRow
@@ -56,6 +62,10 @@ class DataMigrationRunner:
 
     `pause_seconds` is the shortest time between two batches of a data migration, whoever runs them, and `nice_ratio`
     how many times as long as it took rows rest after one. `clock` tells how long a batch took.
+
+    `workers` are how many batches of a data migration may run at once, all daemons together; each is called from a
+    thread of its own, and pauses and rests are those of each. More than one only where `may_split`: while a daemon may
+    be alive that does not know of ranges, there is one cursor.
     """
 
     def __init__(
@@ -66,15 +76,21 @@ class DataMigrationRunner:
         *,
         pause_seconds: float = 0.0,
         nice_ratio: float = 0.0,
+        workers: int = 1,
+        may_split: Callable[[], bool] = lambda: True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.database = database
         self.pause_seconds = pause_seconds
         self.nice_ratio = nice_ratio
+        self.workers = workers
+        self._may_split = may_split
         self._clock = clock
         self.schema = schema
         self.directory = directory
         self._claims = Claims(database, schema)
+        self._ranged = RangeWorkers(database, schema, transaction=self._transaction, clock=clock)
+        self._starting = threading.Lock()  # one thread counts rows, not all of them
         self._prepared: dict[str, tuple[Definition, Target]] = {}
 
     def check(self, release: Release, *, expanded: bool = False) -> None:
@@ -106,7 +122,7 @@ class DataMigrationRunner:
     def progress(self) -> tuple[MigrationFacts, ...]:
         """Every data migration in the ledger of this database, by name."""
         with self.database.reading() as connection:
-            return tuple(entry.facts() for entry in ledger.entries(connection, self.schema))
+            return ledger.facts(connection, self.schema)
 
     def run_batch(self, name: str, upgrade_id: int, batch: BatchSizes | int, *, leads: bool = True) -> MigrationFacts:
         """Move, or verify, the next rows: always so many, or as many as the sizes and the last batches say.
@@ -123,32 +139,56 @@ class DataMigrationRunner:
         """
         sizes = BatchSizes.fixed(batch) if isinstance(batch, int) else batch
         for attempt in range(1, ATTEMPTS):
-            entry = self._found(name)
+            entry, found = self._found(name)
             try:
-                return self._run_once(entry, upgrade_id, sizes, leads=leads, is_repeated=True)
+                return self._run_once(entry, found, upgrade_id, sizes, leads=leads, is_repeated=True)
             except Unavailable as error:
                 if not self.database.dialect.is_given_up(error):
                     raise
-                if self._found(name).revision != entry.revision:  # in favour of a worker on another node of a cluster
+                is_others = not entry.is_split and self._found(name)[0].revision != entry.revision
+                if is_others:  # in favour of a worker on another node of a cluster
                     raise self._claims.taken(name) from error
             time.sleep(random.uniform(0.5, 1.5) * PAUSE_SECONDS * attempt)
-        return self._run_once(self._found(name), upgrade_id, sizes, leads=leads, is_repeated=False)
+        return self._run_once(*self._found(name), upgrade_id, sizes, leads=leads, is_repeated=False)
 
-    def _found(self, name: str) -> LedgerEntry:
-        with self.database.reading() as connection:
-            entry = ledger.find(connection, self.schema, name)
+    def _found(self, name: str) -> tuple[LedgerEntry, tuple[RangeEntry, ...]]:
+        """The entry, and its ranges where there may be some."""
+        ranges: tuple[RangeEntry, ...] = ()
+        entry: LedgerEntry | None = None
+        if self.workers == 1:
+            with self.database.reading() as connection:
+                entry = ledger.find(connection, self.schema, name)
+        if self.workers > 1 or (entry is not None and entry.is_split):  # by a daemon that is told another number
+            entry, ranges = self._ranged.look(name)
         if entry is None:
             raise self._claims.unknown(name)
-        return entry
+        return entry, ranges
 
     def _run_once(
-        self, entry: LedgerEntry, upgrade_id: int, sizes: BatchSizes, *, leads: bool, is_repeated: bool
+        self,
+        entry: LedgerEntry,
+        ranges: tuple[RangeEntry, ...],
+        upgrade_id: int,
+        sizes: BatchSizes,
+        *,
+        leads: bool,
+        is_repeated: bool,
     ) -> MigrationFacts:
         if entry.state is MigrationState.PENDING:
-            return self._start(entry, upgrade_id, leads=leads).facts()
-        if entry.state in UNDER_WAY:
-            return self._run(entry, upgrade_id, sizes, leads=leads, is_repeated=is_repeated).facts()
-        return entry.facts()
+            if not self._starting.acquire(blocking=False):
+                raise self._claims.taken(entry.name)
+            try:
+                return self._start(entry, upgrade_id, leads=leads).facts()
+            finally:
+                self._starting.release()
+        if entry.state not in UNDER_WAY:
+            return entry.facts()
+        may_cut = self.workers > 1 and self._may_split()
+        if (entry.is_split or may_cut) and not self._has_waiting(entry):
+            return self._run_ranged(
+                entry, ranges, upgrade_id, sizes, may_cut=may_cut, leads=leads, is_repeated=is_repeated
+            ).facts()
+        return self._run(entry, upgrade_id, sizes, leads=leads, is_repeated=is_repeated).facts()
 
     def retry(self, name: str, *, followers: Sequence[str] = ()) -> MigrationFacts:
         """Send a data migration that failed, or whose proof is of another incarnation, back to its start.
@@ -164,7 +204,7 @@ class DataMigrationRunner:
             entry = self._claims.locked(connection, name)
             copy = read_copy(connection, self.schema)
             if copy is not None and copy.phase is Phase.READ_NEW and entry.state in _UNPROVEN and not entry.is_reverse:
-                return ledger.save(connection, entry.before_its_proof()).facts()
+                return ledger.begin_anew(connection, entry.before_its_proof()).facts()
             if entry.state is MigrationState.PENDING:
                 return entry.facts()
             if entry.state in (*UNDER_WAY, MigrationState.ASSUMED):
@@ -178,13 +218,13 @@ class DataMigrationRunner:
             if entry.state is MigrationState.COMPLETE:
                 self._claims.require_phase(connection, entry, entry.upgrade_id)
             if copy is not None and copy.moving is Moving.PROOF and not entry.is_reverse:
-                return ledger.save(connection, entry.before_its_proof()).facts()
+                return ledger.begin_anew(connection, entry.before_its_proof()).facts()
             ledger.reset(connection, self.schema, entry.upgrade_id, followers)
             if self._may_go_on(entry):
                 quarantine.try_again(connection, self.schema, name)
-                going_on = replace(entry.before_its_proof(), state=MigrationState.RUNNING)
+                going_on = replace(entry.before_its_proof(), state=MigrationState.RUNNING, is_split=entry.is_split)
                 return ledger.save(connection, going_on).facts()
-            return ledger.save(connection, self._at_start(entry)).facts()
+            return ledger.begin_anew(connection, self._at_start(entry)).facts()
 
     def quarantined(self, name: str) -> tuple[QuarantinedRow, ...]:
         """The rows that this data migration could not move, and that it does not end without."""
@@ -212,8 +252,7 @@ class DataMigrationRunner:
             found = self._claims.locked(connection, seen.name)
             if found.revision != seen.revision:
                 return found
-            error = ledger.storable(fault.message)
-            return ledger.save(connection, replace(found, state=MigrationState.FAILED, error=error))
+            return ledger.stop(connection, found, fault.message)
 
     # -- one batch ---------------------------------------------------------------------------------------------------
 
@@ -240,7 +279,31 @@ class DataMigrationRunner:
                 rows_total=rows_total,
                 started_at=self.database.dialect.now(connection),
             )
-            return ledger.save(connection, started)
+            return ledger.begin_anew(connection, started)
+
+    def _run_ranged(
+        self,
+        seen: LedgerEntry,
+        ranges: tuple[RangeEntry, ...],
+        upgrade_id: int,
+        sizes: BatchSizes,
+        *,
+        may_cut: bool,
+        leads: bool,
+        is_repeated: bool,
+    ) -> LedgerEntry:
+        """As `_run`, in ranges."""
+        try:
+            definition, target = self._prepare(seen)
+        except Invalid as fault:
+            if not leads:
+                raise
+            return self._stop(seen, fault)
+        work = Work(
+            upgrade_id=upgrade_id, definition=definition, target=target, sizes=sizes, workers=self.workers,
+            may_cut=may_cut, pauses=self._pauses, is_repeated=is_repeated,
+        )  # fmt: skip
+        return self._ranged.run(seen, ranges, work)
 
     def _run(
         self, seen: LedgerEntry, upgrade_id: int, sizes: BatchSizes, *, leads: bool, is_repeated: bool
@@ -256,15 +319,17 @@ class DataMigrationRunner:
             snapshot = seen.state is MigrationState.VERIFYING and definition.transform is not None
             with self._transaction(snapshot=snapshot) as connection:
                 mine = self._claims.claim(connection, seen.name, upgrade_id)
-                if (mine.state, mine.file_hash) != (seen.state, seen.file_hash):
+                if (mine.state, mine.file_hash, mine.is_split) != (seen.state, seen.file_hash, seen.is_split):
                     return mine
-                self._claims.require_pause(connection, mine, self.pause_seconds, self.nice_ratio)
+                self._pauses.require(self._claims, connection, mine.name, mine.batch_at)
                 waiting = self._waiting(connection, mine)
                 if waiting is not None:
                     rows = 1
                     moved = self._move_again(connection, mine, definition, target, waiting)
                     return ledger.save(connection, self._timed(connection, moved))
-                rows = _rows_of(mine, sizes)
+                if mine.is_split:
+                    return mine
+                rows = sizes.next_rows(mine.batch_rows, mine.suspect_rows)
                 advance = self._move if mine.state is MigrationState.RUNNING else self._verify
                 began = self._clock()
                 advanced = advance(connection, mine, definition, target, rows)
@@ -318,18 +383,20 @@ class DataMigrationRunner:
                 quarantine.keep(connection, self.schema, found.name, waiting.number, error=fault.message, now=now)
                 return ledger.save(connection, self._timed(connection, found))
             if found.rows_quarantined >= quarantine.MOST_ROWS:
-                error = (
-                    f"more than {quarantine.MOST_ROWS} rows of {definition.table} could not be moved, so the fault is "
-                    f"not one of single rows; the last: {fault.message}"
-                )
-                failed = replace(found, state=MigrationState.FAILED, error=ledger.storable(error))
-                return ledger.save(connection, failed)
+                return ledger.stop(connection, found, quarantine.too_many(definition.table, fault.message))
             quarantine.add(
                 connection, self.schema, found.name, key=encode(key), words=target.keyset.describe(key),
                 error=fault.message, now=now,
             )  # fmt: skip
             passed = replace(found, cursor=encode(key), suspect_rows=0, rows_quarantined=found.rows_quarantined + 1)
             return ledger.save(connection, self._timed(connection, passed))
+
+    def _has_waiting(self, entry: LedgerEntry) -> bool:
+        """Whether rows of the quarantine are to be tried before any other, by one worker at a time."""
+        if not entry.rows_quarantined:
+            return False
+        with self.database.reading() as connection:
+            return self._waiting(connection, entry) is not None
 
     def _waiting(self, connection: Connection, entry: LedgerEntry) -> Waiting | None:
         """The row of the quarantine that is to be tried before any other."""
@@ -349,10 +416,12 @@ class DataMigrationRunner:
 
     def _timed(self, connection: Connection, entry: LedgerEntry, seconds: float = 0.0) -> LedgerEntry:
         """The entry after a batch that took so long and ended now, where there is to be a pause after it."""
-        if not (self.pause_seconds or self.nice_ratio):
-            return entry
-        longer = rest_seconds(seconds, self.nice_ratio, self.pause_seconds) - self.pause_seconds
-        return replace(entry, batch_at=self.database.dialect.now(connection) + longer)
+        ended_at = self._pauses.ended_at(self.database, connection, seconds)
+        return entry if ended_at is None else replace(entry, batch_at=ended_at)
+
+    @property
+    def _pauses(self) -> Pauses:
+        return Pauses(self.pause_seconds, self.nice_ratio)
 
     def _move(
         self, connection: Connection, mine: LedgerEntry, definition: Definition, target: Target, rows: int
@@ -365,27 +434,8 @@ class DataMigrationRunner:
             moved = move(self.database, connection, definition, target, range_)
         counted = replace(mine, rows_done=mine.rows_done + moved.rows)
         if moved.range.last is None:
-            return self._walked(connection, counted, definition, target)
+            return ended(self.database, connection, counted, definition, target)
         return replace(counted, cursor=encode(moved.range.last))
-
-    def _walked(
-        self, connection: Connection, entry: LedgerEntry, definition: Definition, target: Target
-    ) -> LedgerEntry:
-        """The entry at the end of the table: to be proven, unless rows are left in quarantine."""
-        found = quarantine.rows(connection, self.schema, entry.name) if entry.rows_quarantined else ()
-        if not found:
-            return replace(entry, state=MigrationState.VERIFYING, rows_quarantined=0)
-        last = target.keyset.last(connection)
-        count = "1 row" if len(found) == 1 else f"{len(found)} rows"
-        more = ", ..." if len(found) > FIRST_DIFFERENCES else ""
-        keys = "; ".join(row.key for row in found[:FIRST_DIFFERENCES]) + more
-        return replace(
-            entry,
-            state=MigrationState.FAILED,
-            rows_quarantined=len(found),
-            cursor=entry.cursor if last is None else encode(last),
-            error=f"{count} of {definition.table} could not be moved ({keys}), all others are. {found[0].error}",
-        )
 
     def _verify(
         self, connection: Connection, mine: LedgerEntry, definition: Definition, target: Target, rows: int
@@ -395,26 +445,8 @@ class DataMigrationRunner:
         compared = compare(self.database, connection, definition, target, range_)
         counted = _counted(mine, compared)
         if compared.range.last is None:
-            return self._concluded(connection, counted, definition)
+            return ended(self.database, connection, counted, definition, target)
         return replace(counted, verify_cursor=encode(compared.range.last))
-
-    def _concluded(self, connection: Connection, entry: LedgerEntry, definition: Definition) -> LedgerEntry:
-        if entry.differences == 0:
-            if entry.rows_quarantined:  # an older daemon moved on in spite of them: proven they are, one and all
-                quarantine.clear(connection, self.schema, entry.name)
-            return replace(
-                entry,
-                rows_quarantined=0,
-                state=MigrationState.COMPLETE,
-                witness_incarnation=self.database.dialect.incarnation(connection),
-                finished_at=self.database.dialect.now(connection),
-            )
-        return replace(
-            entry,
-            state=MigrationState.FAILED,
-            error=f"{entry.differences} of {entry.rows_verified} rows of {definition.table} do not hold what "
-            f"{definition.path} computes; the first: {entry.first_differences}",
-        )
 
     def _prepare(self, entry: LedgerEntry) -> tuple[Definition, Target]:
         """Definition and target, the same ones as long as the file stays the same."""
@@ -432,14 +464,11 @@ class DataMigrationRunner:
             self._prepared[name] = (definition, find_target(self.database, connection, definition))
         return self._prepared[name]
 
-    def _transaction(self, *, snapshot: bool = False) -> AbstractContextManager[Connection]:
-        return _with_lock_timeout(self.database, snapshot=snapshot)
-
-
-def _rows_of(entry: LedgerEntry, sizes: BatchSizes) -> int:
-    """How many rows its next batch takes: of rows that did not get through together, half."""
-    paced = sizes.within(entry.batch_rows)
-    return min(paced, max(1, entry.suspect_rows // 2)) if entry.suspect_rows else paced
+    @contextmanager
+    def _transaction(self, *, snapshot: bool = False) -> Iterator[Connection]:
+        with self.database.snapshot() if snapshot else self.database.writing() as connection:
+            self.database.dialect.lock_timeout(connection, LOCK_TIMEOUT_SECONDS)
+            yield connection
 
 
 def _paced(before: LedgerEntry, after: LedgerEntry, rows: int, sizes: BatchSizes, seconds: float) -> LedgerEntry:
@@ -455,18 +484,9 @@ def _paced(before: LedgerEntry, after: LedgerEntry, rows: int, sizes: BatchSizes
 
 
 def _counted(entry: LedgerEntry, compared: Compared) -> LedgerEntry:
-    known = [] if entry.first_differences is None else entry.first_differences.split("; ")
-    first = [*known, *compared.first][:FIRST_DIFFERENCES]
     return replace(
         entry,
         rows_verified=entry.rows_verified + compared.rows,
         differences=entry.differences + compared.differences,
-        first_differences="; ".join(first) or None,
+        first_differences=ledger.first_differences(entry.first_differences, "; ".join(compared.first)),
     )
-
-
-@contextmanager
-def _with_lock_timeout(database: Database, *, snapshot: bool) -> Iterator[Connection]:
-    with database.snapshot() if snapshot else database.writing() as connection:
-        database.dialect.lock_timeout(connection, LOCK_TIMEOUT_SECONDS)
-        yield connection

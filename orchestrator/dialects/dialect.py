@@ -29,6 +29,7 @@ class Dialect(Protocol):
 
     name: str
     transactional_ddl: bool
+    many_writers: bool  # transactions that write different rows of a table run at the same time
 
     @property
     def tagged(self) -> Tagged:

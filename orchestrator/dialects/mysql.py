@@ -113,6 +113,7 @@ class MySQL:
     load = MySQLLoad()
     tells_restores = True
     transactional_ddl = False
+    many_writers = True
     triggers: Triggers = MySQLTriggers()
 
     def prepare_url(self, url: URL) -> URL:

@@ -84,6 +84,7 @@ class PostgreSQL:
     load = PostgreSQLLoad()
     tells_restores = True
     transactional_ddl = True
+    many_writers = True
     triggers: Triggers = PostgreSQLTriggers()
 
     def prepare_url(self, url: URL) -> URL:

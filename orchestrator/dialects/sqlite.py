@@ -62,6 +62,7 @@ class SQLite:
     load = NoLoad()
     tells_restores = False
     transactional_ddl = True
+    many_writers = False
     triggers: Triggers = SQLiteTriggers()
 
     def prepare_url(self, url: URL) -> URL:

@@ -34,6 +34,14 @@ class BatchSizes:
         """That many rows, or what comes nearest to it; of the first batch, where None was taken before."""
         return min(max(FIRST_ROWS if rows is None else rows, self.least), self.most)
 
+    def next_rows(self, rows: int | None, suspect_rows: int) -> int:
+        """How many rows the next batch takes where that is the size that they have come to; as `within`.
+
+        Of rows that did not get through together, half at the most.
+        """
+        paced = self.within(rows)
+        return min(paced, max(1, suspect_rows // 2)) if suspect_rows else paced
+
     def after(self, rows: int, seconds: float) -> int:
         """How many rows the next batch takes, after one of that many rows that held its locks for `seconds`.
 

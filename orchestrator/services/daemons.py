@@ -121,6 +121,18 @@ class Daemons:
         Decided in one transaction with the daemons as they are then: from its commit on, no daemon registers that
         does not know the release.
         """
+        what = f"what release {release} of the {tree.value} tables leaves unused is removed: no older daemon runs"
+        return self._without_older(tree, release, "tables.contract", what)
+
+    def may_rely_on(self, tree: OwnTree, release: str) -> bool:
+        """Whether every daemon knows this release, so that its tables may be used in ways that an older one breaks.
+
+        Decided as by `may_contract`: once it may, it may for ever, and no older daemon registers any more.
+        """
+        what = f"release {release} of the {tree.value} tables is relied on: no older daemon runs"
+        return self._without_older(tree, release, "tables.rely_on", what)
+
+    def _without_older(self, tree: OwnTree, release: str, action: str, what: str) -> bool:
         if (tree, release) in self._allowed:
             return True
         releases = self.me.trees[tree]
@@ -136,9 +148,7 @@ class Daemons:
             if seen is None:
                 tx.save_own_tree(OwnTreeState(state.name, release))
                 event(
-                    tx, "tables.contract",
-                    f"what release {release} of the {tree.value} tables leaves unused is removed: no older daemon runs",
-                    actor=self.me.id, schema=None, subject=f"{tree.value}/{release}",
+                    tx, action, what, actor=self.me.id, schema=None, subject=f"{tree.value}/{release}",
                 )  # fmt: skip
             return seen is not False
 

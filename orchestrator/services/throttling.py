@@ -6,6 +6,7 @@ one does not.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -30,7 +31,7 @@ class _Noted:
 
 
 class Throttling:
-    """One daemon's throttles. Each database has one caller at a time; `clock` is monotonic."""
+    """One daemon's throttles. Each database may have several callers at a time; `clock` is monotonic."""
 
     def __init__(
         self, context: Context, daemon: str = "this daemon", *, clock: Callable[[], float] = time.monotonic
@@ -39,6 +40,7 @@ class Throttling:
         self._daemon = daemon
         self._clock = clock
         self._noted: dict[tuple[str, str], _Noted] = {}
+        self._noting = threading.Lock()
 
     def reasons(self, schema: str, database: str) -> tuple[Reason, ...]:
         """Why no batch may begin there now; none means go."""
@@ -51,6 +53,11 @@ class Throttling:
 
     def note(self, schema: str, database: str, reasons: tuple[Reason, ...]) -> None:
         """Let everybody know that rows wait there for these reasons; with none, that they do not wait any more."""
+        if reasons or (schema, database) in self._noted:
+            with self._noting:
+                self._note(schema, database, reasons)
+
+    def _note(self, schema: str, database: str, reasons: tuple[Reason, ...]) -> None:
         before = self._noted.get((schema, database))
         if before is None and not reasons:
             return

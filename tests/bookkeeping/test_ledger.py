@@ -4,9 +4,10 @@ from dataclasses import fields, replace
 
 import pytest
 
-from orchestrator.bookkeeping import ledger
+from orchestrator.bookkeeping import ledger, ranges
 from orchestrator.bookkeeping.copies import read_copy, write_copy
 from orchestrator.bookkeeping.ledger import LedgerEntry
+from orchestrator.bookkeeping.ranges import RangeEntry
 from orchestrator.bookkeeping.tables import data_migrations as table
 from orchestrator.bookkeeping.tables import metadata
 from orchestrator.dialects import Database, open_database
@@ -40,7 +41,7 @@ FULL = LedgerEntry(
 )
 
 
-SINCE_RELEASE_2 = ("batch_rows", "suspect_rows", "rows_quarantined")
+SINCE_RELEASE_2 = ("batch_rows", "suspect_rows", "rows_quarantined", "is_split")
 IN_RELEASE_1 = tuple(field.name for field in fields(LedgerEntry) if field.name not in SINCE_RELEASE_2)
 """The columns that an older daemon knows."""
 
@@ -102,6 +103,61 @@ def test_reset_forgets_everything_of_its_upgrade_but_never_a_revision(books: Dat
             SCHEMA, "split_name", "2", 7, FULL.file_hash, revision=5
         )
         assert ledger.find(connection, SCHEMA, "other") == other
+
+
+RANGE = RangeEntry(
+    SCHEMA,
+    "split_name",
+    2**40,
+    MigrationState.VERIFYING,
+    1_763_773_200.123457,
+    "[1]",
+    "[9]",
+    cursor="[4]",
+    rows_done=20,
+    differences=1,
+    first_differences="id=3",
+    batch_at=1_763_773_201.25,
+    batch_rows=250,
+    suspect_rows=3,
+)
+
+
+def test_range_comes_back_as_it_was_stored_and_changes_only_at_its_own_revision(books: Database) -> None:
+    with books.writing() as connection:
+        ranges.add(connection, RANGE)
+    with books.writing() as connection:
+        assert ranges.of(connection, SCHEMA, "split_name") == (RANGE,)
+        assert ranges.claim(connection, RANGE) == RANGE
+        changed = ranges.save(connection, replace(RANGE, rows_done=21))
+        assert changed == replace(RANGE, rows_done=21, revision=2)
+        assert ranges.find(connection, SCHEMA, "split_name", 2**40) == changed
+        assert ranges.claim(connection, RANGE) is None
+    for late in (ranges.save, ranges.remove):
+        with pytest.raises(LostCursor) as caught, books.writing() as connection:
+            late(connection, RANGE)
+        assert caught.value.code == "lost_cursor"
+
+
+def test_fence_reset_and_doubt_take_ranges_in_the_same_transaction(books: Database) -> None:
+    proven = replace(FULL, state=MigrationState.VERIFYING, is_split=True, started_at=RANGE.run_at)
+    other = replace(RANGE, name="other")
+    with books.writing() as connection:
+        ledger.add(connection, proven)
+        ledger.add(connection, replace(proven, name="other", upgrade_id=8))
+        ranges.add(connection, RANGE)
+        ranges.add(connection, other)
+        assert [each.rows_verified for each in ledger.facts(connection, SCHEMA)] == [40, 40]
+        ledger.fence(connection, SCHEMA)
+        assert ranges.of(connection, SCHEMA, "split_name") == (replace(RANGE, revision=2),)
+        assert ranges.of(connection, SCHEMA, "other") == (replace(other, revision=2),)
+        ledger.doubt(connection, SCHEMA, 7)
+        assert ranges.of(connection, SCHEMA, "split_name") == ()
+        ledger.reset(connection, SCHEMA, 7)
+        assert ranges.of(connection, SCHEMA, "other") == (replace(other, revision=2),)
+        ledger.reset(connection, SCHEMA, 8, ["other"])
+        assert ranges.of(connection, SCHEMA, "other") == ()
+        assert [each.rows_verified for each in ledger.facts(connection, SCHEMA)] == [0, 0]
 
 
 @pytest.mark.parametrize("kind", ["postgresql_url", "mysql_url"])

@@ -43,6 +43,13 @@ def test_a_schema_may_be_nicer_than_the_site(tmp_path: Path) -> None:
     assert loaded(tmp_path, POSTGRESQL + "nice_ratio = 4\n", site).nice_ratio == 4.0
 
 
+def test_a_schema_may_have_more_workers_than_the_site(tmp_path: Path) -> None:
+    site = "[data_migrations]\nworkers = 2\n"
+    assert loaded(tmp_path, POSTGRESQL).workers == 1
+    assert loaded(tmp_path, POSTGRESQL, site).workers == 2
+    assert loaded(tmp_path, POSTGRESQL + "workers = 4\n", site).workers == 4
+
+
 def test_replicas_are_those_of_their_database(tmp_path: Path) -> None:
     own = "replicas = mysql://root:secret@db2/nova\nreplicas = mysql://root:secret@db3/nova\n"
     found = loaded(tmp_path, MARIADB + own, "[throttling]\nmax_replica_lag_seconds = 5\n")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Protocol
 
 import pytest
 
@@ -60,7 +61,7 @@ class Counted(Elections):
 class Running:
     """The jobs of one daemon on a schema without databases."""
 
-    def __init__(self, schema: FakeSchema) -> None:
+    def __init__(self, schema: FakeSchema, row_workers: Mapping[tuple[str, str], int]) -> None:
         self.clock = Clock()
         store = MemoryStore(self.clock)
         self.context = Context(store, {SCHEMA: schema})
@@ -84,6 +85,7 @@ class Running:
             cycle_seconds=0.02,
             campaign_seconds=0.02,
             batch_pause_seconds=0,
+            row_workers=row_workers,
         )
 
     def phase(self) -> Phase | None:
@@ -91,13 +93,19 @@ class Running:
         return newest.phase
 
 
+class Start(Protocol):
+    """Starts jobs, and stops them after the test."""
+
+    def __call__(self, schema: FakeSchema, row_workers: Mapping[tuple[str, str], int] = ...) -> Running: ...
+
+
 @pytest.fixture
-def run() -> Iterator[Callable[[FakeSchema], Running]]:
+def run() -> Iterator[Start]:
     """Starts jobs, and stops them after the test."""
     started: list[Running] = []
 
-    def start(schema: FakeSchema) -> Running:
-        started.append(Running(schema))
+    def start(schema: FakeSchema, row_workers: Mapping[tuple[str, str], int] = {}) -> Running:
+        started.append(Running(schema, row_workers))
         started[-1].jobs.start()
         return started[-1]
 
@@ -106,7 +114,22 @@ def run() -> Iterator[Callable[[FakeSchema], Running]]:
         each.jobs.stop()
 
 
-def test_rows_that_move_in_many_databases_keep_nobody_from_leading(run: Callable[[FakeSchema], Running]) -> None:
+def test_rows_of_a_database_are_moved_by_as_many_workers_as_it_has(run: Start) -> None:
+    """None of them keeps another database from its first, however many there are."""
+    schema = Slow(MOST_ROW_WORKERS)
+    running = run(schema, {(SCHEMA, "cell00"): 3, (SCHEMA, "cell01"): 2})
+    try:
+        running.upgrades.initialise(SCHEMA, "1", actor="test")
+        for fleet in FLEETS:
+            Leases(running.context).report(SCHEMA, fleet, release="1", instances=0, actor="test", reason=None)
+        running.upgrades.begin(SCHEMA, "2", actor="test")
+        until(lambda: schema.under_way == MOST_ROW_WORKERS + 3, "all workers are at work")
+    finally:
+        schema.let_go.set()
+    until(lambda: running.phase() is Phase.SEALED, "all rows are moved, in the end")
+
+
+def test_rows_that_move_in_many_databases_keep_nobody_from_leading(run: Start) -> None:
     schema = Slow(2 * MOST_ROW_WORKERS)
     running = run(schema)
     try:
@@ -138,7 +161,7 @@ class Failing(FakeSchema):
 
 
 def test_what_goes_on_going_wrong_is_said_once(
-    run: Callable[[FakeSchema], Running], caplog: pytest.LogCaptureFixture
+    run: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     schema = Failing()
@@ -163,7 +186,7 @@ def test_what_goes_on_going_wrong_is_said_once(
 
 
 def test_what_rows_wait_for_is_said_once_and_that_they_go_on(
-    run: Callable[[FakeSchema], Running], caplog: pytest.LogCaptureFixture
+    run: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     asked = 0
@@ -198,7 +221,7 @@ def test_what_rows_wait_for_is_said_once_and_that_they_go_on(
     assert said_at_batches[1] == said()  # not only when all rows are moved
 
 
-def test_daemon_that_was_evicted_ends_and_leads_no_more(run: Callable[[FakeSchema], Running]) -> None:
+def test_daemon_that_was_evicted_ends_and_leads_no_more(run: Start) -> None:
     running = run(FakeSchema())
     assert not running.ended.is_set()
     running.daemons.evict("test", actor="ada", reason="it is wedged", attested_dead=True)

@@ -74,8 +74,10 @@ def leads(daemon: Daemon) -> bool:
     return bool(next(each for each in found if each["address"].endswith(f":{daemon.port}"))["leads"])
 
 
-def test_rows_are_moved_and_requests_are_answered_by_all_daemons(shared: Site) -> None:
+@pytest.mark.parametrize("row_workers", [1, 3], ids=["one worker", "three workers"])
+def test_rows_are_moved_and_requests_are_answered_by_all_daemons(shared: Site, row_workers: int) -> None:
     site = shared
+    site.more["data_migrations"]["workers"] = row_workers
     first, second = site.ready(), site.ready()
     mortal = site.ready(
         environment=PausePoint(site.directory / "mortal", "before commit of 'update customers'", Then.KILL).environment
@@ -109,6 +111,9 @@ def test_rows_are_moved_and_requests_are_answered_by_all_daemons(shared: Site) -
                 (ROWS, ROWS, "complete")
             ] * 4
             assert daemon.ask("GET", f"/v1/schemas/{SCHEMA}/upgrade").body["revision"] == first.upgrade()["revision"]
+        events = {each["action"] for each in first.ask("GET", "/v1/events?limit=1000").body["events"]}
+        has_ranges = row_workers > 1 and not site.databases["east"].startswith("sqlite")
+        assert ("tables.rely_on" in events) == has_ranges
         until(lambda: leads(first) != leads(second), "one of the two leads", also=first.account)
         leader, other = (first, second) if leads(first) else (second, first)
         leader.kill()

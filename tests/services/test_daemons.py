@@ -81,6 +81,19 @@ def test_contract_of_an_earlier_release_may_run_when_that_of_a_later_one_may(sto
     assert daemon(store, "same", knows=3).may_contract(OwnTree.STATE, "3"), "whoever asks"
 
 
+def test_release_is_relied_on_when_every_daemon_knows_it_and_no_older_one_joins_then(store: Store) -> None:
+    old, new = joined(store, "old"), joined(store, "new", knows=2)
+    assert not new.may_rely_on(OwnTree.BOOKKEEPING, "2")
+    old.leave()
+    assert new.may_rely_on(OwnTree.BOOKKEEPING, "2")
+    with pytest.raises(Never) as refusal:
+        daemon(store, "late").join()
+    assert refusal.value.code == "daemon_too_old"
+    assert new.may_rely_on(OwnTree.BOOKKEEPING, "2")
+    events = store.read(lambda tx: tx.events(schema=None, after=-1, limit=10))
+    assert [(event.action, event.subject) for event in events] == [("tables.rely_on", "bookkeeping/2")]
+
+
 def test_expiry_proves_nothing_and_eviction_does(store: Store, clock: Clock) -> None:
     joined(store, "old", host="burnt")
     new = joined(store, "new", knows=2)
