@@ -16,6 +16,7 @@ from typing import NoReturn, TypeVar
 from orchestrator import __version__
 from orchestrator.api.auth import Tokens
 from orchestrator.conf.nearest import meant
+from orchestrator.conf.settable import options_of
 from orchestrator.conf.settings import SchemaSettings, Settings
 from orchestrator.daemon.live_schema import Driver, LiveSchema
 from orchestrator.daemon.own_tables import OwnTables
@@ -42,6 +43,7 @@ from orchestrator.services.fleets import Fleets
 from orchestrator.services.leadership import Elections
 from orchestrator.services.leases import Leases
 from orchestrator.services.renewing import Renewing
+from orchestrator.services.rows_control import RowsControl
 from orchestrator.services.status import StatusBoard
 from orchestrator.services.sweeping import Sweep
 from orchestrator.services.throttling import Throttling
@@ -68,6 +70,7 @@ class Services:
     fleets: Fleets
     board: StatusBoard
     data_migrations: DataMigrations
+    rows_control: RowsControl
     advancing: Advancing
     elections: Elections
     evicting: Evicting
@@ -134,6 +137,7 @@ def compose(settings: Settings, stopping: threading.Event, place: str | None = N
         fleets=Fleets(context),
         board=StatusBoard(context),
         data_migrations=DataMigrations(context, Throttling(context, daemons.me.id)),
+        rows_control=RowsControl(context),
         advancing=Advancing(context, parallel=settings.parallel),
         elections=Elections(
             store, daemons.me.id, ttl_seconds=settings.leadership_ttl_seconds,
@@ -292,6 +296,7 @@ def _live_schema(
                 schema.migrations,
                 pause_seconds=settings.batch_pause_seconds,
                 nice_ratio=schema.nice_ratio,
+                beside=driver.releases.beside,
             )
             for name, database in databases.items()
         }
@@ -299,6 +304,11 @@ def _live_schema(
         schema.name, driver, databases, runners, batches=schema.batches, may_contract=may_contract,
         sources=tuple(_sources(schema, driver.releases)), members=members,
         roles=dict(schema.roles), watches={name: watch_of(schema, databases[name]) for name in runners},
+        options={
+            each.name: options_of(schema, settings.batch_pause_seconds, each)
+            for each in schema.databases
+            if each.name in runners
+        },
     )  # fmt: skip
 
 

@@ -25,9 +25,11 @@ from orchestrator.data_migrations.batches import FIRST_DIFFERENCES, Compared, co
 from orchestrator.data_migrations.claims import Claims
 from orchestrator.data_migrations.enrolling import UNDER_WAY, changed
 from orchestrator.data_migrations.faults import CutOff, RowFault
+from orchestrator.data_migrations.giving_up import give_up
 from orchestrator.data_migrations.keyset import Range, decode, encode
 from orchestrator.data_migrations.loading import Definition, file_of, hash_of, load
 from orchestrator.data_migrations.target import Target, find_target, refuse_early
+from orchestrator.data_migrations.turns import Beside, Links, Turns
 from orchestrator.dialects import Database
 from orchestrator.domain.errors import (
     Conflict,
@@ -55,7 +57,9 @@ class DataMigrationRunner:
     """Runs the data migrations of one schema in one database. Holds nothing that its ledger does not hold.
 
     `pause_seconds` is the shortest time between two batches of a data migration, whoever runs them, and `nice_ratio`
-    how many times as long as it took rows rest after one. `clock` tells how long a batch took.
+    how many times as long as it took rows rest after one; both may be changed, and hold from the next batch on. `clock`
+    tells how long a batch took. `beside` names those of the same list of the same release, without which one knows of
+    no others.
     """
 
     def __init__(
@@ -67,6 +71,7 @@ class DataMigrationRunner:
         pause_seconds: float = 0.0,
         nice_ratio: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
+        beside: Beside = lambda name: (name,),
     ) -> None:
         self.database = database
         self.pause_seconds = pause_seconds
@@ -74,7 +79,9 @@ class DataMigrationRunner:
         self._clock = clock
         self.schema = schema
         self.directory = directory
+        self.links = Links(directory)
         self._claims = Claims(database, schema)
+        self._turns = Turns(database, schema, self.links, beside)
         self._prepared: dict[str, tuple[Definition, Target]] = {}
 
     def check(self, release: Release, *, expanded: bool = False) -> None:
@@ -83,6 +90,8 @@ class DataMigrationRunner:
         With `expanded` the expand revisions have run, so columns and expressions are checked too. Raises
         `MigrationRefused` naming file, table and remedy.
         """
+        for names in (release.data_migrations, release.reverse_data_migrations):
+            self.links.refuse_faulty(names)
         for name in release.all_data_migrations:
             if expanded:
                 self._load(name)
@@ -182,9 +191,15 @@ class DataMigrationRunner:
             ledger.reset(connection, self.schema, entry.upgrade_id, followers)
             if self._may_go_on(entry):
                 quarantine.try_again(connection, self.schema, name)
+                self._turns.reclaim(connection, name)
                 going_on = replace(entry.before_its_proof(), state=MigrationState.RUNNING)
                 return ledger.save(connection, going_on).facts()
             return ledger.save(connection, self._at_start(entry)).facts()
+
+    def give_up(self, name: str, *, followers: Sequence[str] = ()) -> MigrationFacts:
+        """As `giving_up.give_up`."""
+        with self._transaction() as connection:
+            return give_up(connection, self._claims, self.schema, name, followers).facts()
 
     def quarantined(self, name: str) -> tuple[QuarantinedRow, ...]:
         """The rows that this data migration could not move, and that it does not end without."""
@@ -221,7 +236,9 @@ class DataMigrationRunner:
         """Check it against the database as it now is, and count its rows, once; no row is moved yet."""
         with self._transaction() as connection:
             entry = self._claims.claim(connection, entry.name, upgrade_id)
+            self._turns.require(connection, entry)
         try:
+            self._turns.refuse_faulty(entry.name)
             definition, target = self._load(entry.name)
         except Invalid as fault:
             if not leads:
@@ -232,7 +249,7 @@ class DataMigrationRunner:
         with self.database.reading() as connection:  # not in the claim's transaction: counting may take a while
             rows_total = connection.execute(sa.select(sa.func.count()).select_from(target.table)).scalar_one()
         with self._transaction() as connection:
-            self._claims.claim(connection, entry.name, upgrade_id)
+            self._turns.take(connection, self._claims.claim(connection, entry.name, upgrade_id))
             quarantine.clear(connection, self.schema, entry.name)
             started = replace(
                 entry.at_start(upgrade_id=upgrade_id, file_hash=definition.file_hash),
@@ -258,6 +275,7 @@ class DataMigrationRunner:
                 mine = self._claims.claim(connection, seen.name, upgrade_id)
                 if (mine.state, mine.file_hash) != (seen.state, seen.file_hash):
                     return mine
+                self._turns.require(connection, mine)
                 self._claims.require_pause(connection, mine, self.pause_seconds, self.nice_ratio)
                 waiting = self._waiting(connection, mine)
                 if waiting is not None:
