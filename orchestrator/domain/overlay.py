@@ -49,7 +49,7 @@ class Option:
         why, kind = "", "Give a number."
         if self.is_whole:
             kind = "Give a whole number."
-            why = "" if value.is_integer() else f"invalid literal for a whole number: {value:g}"
+            why = "" if float(value).is_integer() else f"invalid literal for a whole number: {value:g}"
         if not math.isfinite(value):
             why = "it is no finite number"
         elif value < self.least:
