@@ -153,9 +153,9 @@ class Pause(_Held):
 
 
 class Cancel(_Held):
-    """Give up what a data migration has done so far, and let no further batch of it begin.
+    """Send a data migration back to its start, and hold it there.
 
-    In one database, or in all where it is not complete. It goes back to its start: its position and its counts are
+    In one database, or in all where it is not complete. No further batch begins; its position and its counts are
     forgotten. No row is changed back: those that it moved hold what they are to hold, and are moved again after
     `data-migration resume`. The upgrade cannot go on without it, and waits for that; to give up the upgrade: `upgrade
     cancel`.
@@ -185,9 +185,10 @@ class Resume(_OfOne):
 
 
 class Set(Listing):
-    """Set the priority of a data migration, or limits and pace of a whole schema, while rows are moved.
+    """Set limits and pace of a schema, or the priority of a data migration.
 
-    With the name of a data migration: priority=NUMBER. Of several that may run the highest has its turn first.
+    While rows are moved. With the name of a data migration: priority=NUMBER. Of several that may run the highest has
+    its turn first.
 
     Without: the options of [data_migrations] and [throttling], over what is configured, such as nice_ratio=2,
     batch_seconds=0.05 or max_active_sessions=40; -1 lifts a limit. throttle:NAME=NUMBER sets max of
@@ -245,7 +246,7 @@ def _given(text: str) -> tuple[str, float]:
 
 
 class ShowPace(Listing):
-    """List what may be set while rows are moved: what is configured, what is in force, and who set it."""
+    """List limits and pace: what is configured, what is in force, and who set it."""
 
     EXAMPLE = "orchestrator data-migration pace inventory"
 

@@ -66,7 +66,7 @@ ELSEWHERE = {
         "session_ending", "session_stays", "step_waits", "transform_column_missing", "transform_column_unknown",
         "transform_raised", "transform_result",
     ),
-    NEVER: ("batch_claimed", "batch_too_soon", "lost_cursor", "not_in_backfill"),
+    NEVER: ("batch_claimed", "batch_too_soon", "data_migration_waits", "lost_cursor", "not_in_backfill"),
 }  # fmt: skip
 """Codes that never stand in status, and why."""
 
