@@ -37,7 +37,7 @@ def test_out_of_range_is_refused_in_the_words_of_the_configuration(tmp_path: Pat
     refused = options(tmp_path, POSTGRESQL)[name].refusal(value)
     assert refused is not None
     assert (refused.code, refused.why) == ("option_value_invalid", f"its value cannot be used: {words.value}")
-    assert opt.help in refused.remedy
+    assert str(opt.help) in refused.remedy
 
 
 def test_a_number_that_is_to_be_whole_is(tmp_path: Path) -> None:

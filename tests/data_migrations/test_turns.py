@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 from textwrap import dedent
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import sqlalchemy as sa
@@ -11,9 +13,12 @@ import sqlalchemy as sa
 from orchestrator.bookkeeping import ledger
 from orchestrator.bookkeeping.tables import data_migrations
 from orchestrator.daemon import live_schema
+from orchestrator.daemon.live_schema import LiveSchema
 from orchestrator.data_migrations.runner import DataMigrationRunner
 from orchestrator.domain.errors import Conflict, LostCursor, MigrationRefused, OrchestratorError
 from orchestrator.domain.ladder import Phase
+from orchestrator.domain.overlay import Option, Overlay, Setting
+from orchestrator.domain.releases import Release, Releases
 from orchestrator.domain.view import MigrationState
 from tests.data_migrations import test_order
 from tests.data_migrations.conftest import SCHEMA, UPGRADE, Site, add_customers
@@ -287,3 +292,28 @@ def test_another_file_may_be_given_before_it_is_resumed(begun: Site, tmp_path: P
     begun.write("first", FIRST.replace("lower", "upper"))
     assert begun.run("first").state is MigrationState.COMPLETE
     assert begun.rows("SELECT count(*) FROM customers WHERE first_name <> upper(name)") == [(0,)]
+
+
+# -- the pace ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("prepared")
+def test_what_is_set_of_the_pace_holds_from_the_next_batch_on(customers: Site) -> None:
+    entered(customers, FIRST, FREE + OTHERS)
+    names = ("pause_seconds", "nice_ratio", "batch_rows")
+    options = tuple(Option(name, 0.0, 0.0, None, is_whole=False, help="") for name in names)
+    releases = Releases(SCHEMA, (Release("1"), customers.release(*NAMES)))
+    driver = cast(Any, SimpleNamespace(releases=releases))
+    schema = LiveSchema(
+        SCHEMA, driver, {"test": customers.database}, {"test": customers.runner}, batches=10, options={"test": options}
+    )
+
+    def moved(**given: float) -> int:
+        over = Overlay({name: Setting("s", "", "", name, value, "alice", None, 0.0) for name, value in given.items()})
+        return schema.run_batch("test", "first", UPGRADE, leads=True, over=over).rows_done
+
+    assert [moved(), moved(), moved(batch_rows=3), moved(batch_rows=3, pause_seconds=1e6)] == [0, 10, 13, 16]
+    with pytest.raises(Conflict) as refused:
+        moved(pause_seconds=1e6)
+    assert refused.value.code == "batch_too_soon"
+    assert moved() == 25

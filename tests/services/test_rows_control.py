@@ -399,7 +399,7 @@ def test_what_cannot_be_is_refused_and_nothing_of_it_is_set(
 ) -> None:
     desk = Desk(make_site)
     with pytest.raises(Invalid) as refused:
-        desk.set(**{"batch_rows": 5.0, **values})
+        desk.control.set(SCHEMA, None, {"batch_rows": 5.0, **values}, (), actor="alice", reason=None)
     assert (code_of(refused), said in refused.value.message) == (code, True)
     assert all(each.setting is None for each in desk.control.options(SCHEMA))
 
