@@ -8,10 +8,12 @@ from typing import Protocol, TypeVar
 from orchestrator.domain.daemons import Daemon, DaemonState, OwnTree, OwnTreeState
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.domain.fleets import Instance, InstanceState, Registration, Report
+from orchestrator.domain.intentions import Intention
 from orchestrator.domain.inventories import Inventory
 from orchestrator.domain.ladder import Phase, Step
+from orchestrator.domain.overlay import NOTHING_SET, Option, Overlay, Setting
 from orchestrator.domain.records import DatabaseReading, Event, Leadership, SchemaState
-from orchestrator.domain.releases import Release, Releases
+from orchestrator.domain.releases import Link, Release, Releases
 from orchestrator.domain.throttling import Reading, RowsWait
 from orchestrator.domain.upgrades import Upgrade
 from orchestrator.domain.view import Approval, Copy, DatabaseFacts, MigrationFacts, QuarantinedRow, StepRecord
@@ -140,6 +142,22 @@ class Transaction(Protocol):
     def save_rows_wait(self, wait: RowsWait) -> None: ...
 
     def end_rows_wait(self, schema: str, database: str, daemon: str) -> None: ...
+
+    def intentions(self, schema: str) -> tuple[Intention, ...]:
+        """What is wanted of data migrations, by name and database; nothing of those that are to run."""
+        ...
+
+    def save_intention(self, intention: Intention) -> None: ...
+
+    def end_intention(self, intention: Intention) -> None: ...
+
+    def settings(self, schema: str) -> tuple[Setting, ...]:
+        """What was set over the configuration, by database, data migration and option."""
+        ...
+
+    def save_setting(self, setting: Setting) -> None: ...
+
+    def clear_setting(self, setting: Setting) -> None: ...
 
     def append_event(self, event: Event) -> None: ...
 
@@ -300,20 +318,32 @@ class ManagedSchema(Protocol):
         """
         ...
 
-    def run_batch(self, database: str, migration: str, upgrade_id: int, *, leads: bool) -> MigrationFacts:
-        """Move or verify one batch of rows. Any number of daemons and threads may try; as many at a time do as it has
-        workers, one where nobody said otherwise.
+    def run_batch(
+        self, database: str, migration: str, upgrade_id: int, *, leads: bool, over: Overlay = NOTHING_SET
+    ) -> MigrationFacts:
+        """Move or verify one batch of rows, at the pace that `over` sets. Any number of daemons and threads may try; as
+        many at a time do as it has workers, one where nobody said otherwise.
 
-        Raises `LostCursor`, `Conflict` (codes `batch_claimed`, `batch_too_soon`), `Unavailable`; and `Invalid` where
-        the files of a daemon that does not lead are not those that the data migration was entered with.
+        Raises `LostCursor`, `Conflict` (codes `batch_claimed`, `batch_too_soon`, and `data_migration_waits` for one
+        that another one is in the way of), `Unavailable`; and `Invalid` where the files of a daemon that does not lead
+        are not those that the data migration was entered with.
         """
         ...
 
-    def signals(self, database: str) -> tuple[Reading, ...]:
+    def signals(self, database: str, over: Overlay = NOTHING_SET) -> tuple[Reading, ...]:
         """What the signals that throttle data migrations in this database read, just now or a moment ago.
 
-        Holds no lock, and is quick: one that does not answer is a reading too, not an exception.
+        Beside the limits that `over` sets. Holds no lock, and is quick: one that does not answer is a reading too, not
+        an exception.
         """
+        ...
+
+    def links(self, data_migrations: Sequence[str]) -> tuple[Link, ...]:
+        """Which of these, one list of a release, waits for which, as their files say now."""
+        ...
+
+    def options(self, database: str) -> tuple[Option, ...]:
+        """What may be set of the pace of rows there, over what the configuration says."""
         ...
 
     def progress(self, database: str) -> tuple[MigrationFacts, ...]:
@@ -344,6 +374,13 @@ class ManagedSchema(Protocol):
         """Send a data migration that failed, or must be verified again, back to its start, and those that follow it.
 
         One that only lacks rows in quarantine tries those, and goes on.
+        """
+        ...
+
+    def give_up_migration(self, database: str, migration: str) -> MigrationFacts:
+        """Send a data migration that is not complete back to its start, and touch no row. Repeatable.
+
+        Raises `Conflict` (codes `batch_claimed`, `not_in_backfill`), `NotFound`, `Unavailable`.
         """
         ...
 

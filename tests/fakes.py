@@ -6,12 +6,13 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from orchestrator.domain.errors import Conflict, OrchestratorError, Unavailable
+from orchestrator.domain.errors import Conflict, NotFound, OrchestratorError, Unavailable
 from orchestrator.domain.fleets import Instance, Registration
 from orchestrator.domain.inventories import Inventory
 from orchestrator.domain.ladder import InStepBy, Phase, Step
+from orchestrator.domain.overlay import NOTHING_SET, Option, Overlay
 from orchestrator.domain.proofs import Left, left_of_proof
-from orchestrator.domain.releases import Release, Releases
+from orchestrator.domain.releases import Link, Release, Releases
 from orchestrator.domain.roles import Role
 from orchestrator.domain.throttling import Reading
 from orchestrator.domain.upgrades import Moving
@@ -56,7 +57,7 @@ class FakeDatabase:
     `error` makes it unreachable. `fails` are raised by a step as long as they are there, `waits` told before;
     `batch_fails` by a batch, `end_fails` by the end of sessions. `sessions` is how many each tag has, `refused` the
     tags that may not work here any more. `rows` is how many rows each data migration has, `batch_rows` how many of
-    them a batch moves or verifies.
+    them a batch moves or verifies; `over` is what the last one was told of its pace.
     """
 
     name: str
@@ -65,6 +66,7 @@ class FakeDatabase:
     fails: dict[Step, OrchestratorError] = field(default_factory=dict)
     waits: dict[Step, OrchestratorError] = field(default_factory=dict)
     batch_fails: OrchestratorError | None = None
+    give_up_fails: OrchestratorError | None = None
     end_fails: OrchestratorError | None = None
     copy: Copy | None = None
     expanded_to: str | None = None
@@ -82,6 +84,8 @@ class FakeDatabase:
     quarantine: tuple[QuarantinedRow, ...] = ()
     inventories: tuple[Inventory, ...] = ()
     signals: tuple[Reading, ...] = ()
+    options: tuple[Option, ...] = ()
+    over: Overlay = NOTHING_SET
     sealed: bool = False
     denials: int = 0
 
@@ -103,6 +107,7 @@ class FakeSchema:
         self.on = {database: FakeDatabase(database) for database in databases}
         self.check_fails = check_fails
         self.calls: list[tuple[str, ...]] = []
+        self.linked: dict[str, Link] = {}
 
     @property
     def name(self) -> str:
@@ -240,10 +245,13 @@ class FakeSchema:
                 found.sealed, found.denials = step is Step.SEAL, 0
             return (f"{step.value}-{release.name}",)
 
-    def run_batch(self, database: str, migration: str, upgrade_id: int, *, leads: bool) -> MigrationFacts:
+    def run_batch(
+        self, database: str, migration: str, upgrade_id: int, *, leads: bool, over: Overlay = NOTHING_SET
+    ) -> MigrationFacts:
         with self._lock:
             found = self._reachable(database)
             self.calls.append(("run_batch", database, migration))
+            found.over = over
             if found.batch_fails is not None:
                 raise found.batch_fails
             copy = found.copy
@@ -260,8 +268,14 @@ class FakeSchema:
             found.migrations[migration] = facts
             return facts
 
-    def signals(self, database: str) -> tuple[Reading, ...]:
+    def signals(self, database: str, over: Overlay = NOTHING_SET) -> tuple[Reading, ...]:
         return self.on[database].signals
+
+    def links(self, data_migrations: Sequence[str]) -> tuple[Link, ...]:
+        return tuple(self.linked.get(name, Link(name)) for name in data_migrations)
+
+    def options(self, database: str) -> tuple[Option, ...]:
+        return self.on[database].options
 
     def progress(self, database: str) -> tuple[MigrationFacts, ...]:
         with self._lock:
@@ -302,6 +316,18 @@ class FakeSchema:
             is_only_proven = found.copy is not None and found.copy.phase is Phase.READ_NEW
             state = MigrationState.VERIFYING if is_only_proven else MigrationState.PENDING
             found.migrations[migration] = MigrationFacts(migration, state, rows_total=found.rows)
+
+    def give_up_migration(self, database: str, migration: str) -> MigrationFacts:
+        with self._lock:
+            found = self._reachable(database)
+            self.calls.append(("give_up_migration", database, migration))
+            if found.give_up_fails is not None:
+                raise found.give_up_fails
+            if migration not in found.migrations:
+                raise NotFound("data_migration_unknown", f"{database} does not have it", remedy="Look at the names.")
+            if found.migrations[migration].state not in (MigrationState.COMPLETE, MigrationState.ASSUMED):
+                found.migrations[migration] = MigrationFacts(migration, MigrationState.PENDING, rows_total=found.rows)
+            return found.migrations[migration]
 
     def assume_migration(self, database: str, migration: str) -> None:
         with self._lock:

@@ -140,7 +140,8 @@ def _progress(upgrade: UpgradeView) -> Iterable[Markup]:
 
 def _migration(view: DataMigrationView) -> Iterable[str]:
     trouble = view.error or (f"{view.differences:,} differences" if view.differences else "")
-    yield from (view.name, view.database, view.state)
+    wanted = "" if view.intention is None else f" ({view.intention.wish} by {view.intention.by})"
+    yield from (view.name, view.database, f"{view.state}{wanted}")
     for done in (view.rows_done, view.rows_verified):
         total = known_total(view.rows_total, done)
         yield f"{done:,}" if total is None else f"{done:,} of {total:,}"

@@ -1,8 +1,11 @@
-"""Data migrations: how far each is in each database, which rows it could not move, and trying again."""
+"""Data migrations: how far each is in each database, which rows it could not move, and what is wanted of it."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from orchestrator.api.exchange import Answer, Asked, Name, Nothing, Question, Reason, View
+from orchestrator.domain.intentions import Intention
 from orchestrator.domain.view import QuarantinedRow
 from orchestrator.services.data_migrations import MigrationStatus
 
@@ -15,6 +18,18 @@ class QuarantinedRowView(View, frozen=True, kw_only=True):
     failed_at: float
 
 
+class IntentionView(View, frozen=True, kw_only=True):
+    """What somebody wants of a data migration, who, why, and since when, by the state database's clock.
+
+    Wish is paused or cancelled.
+    """
+
+    wish: str
+    by: str
+    reason: str
+    since: float
+
+
 class DataMigrationView(View, frozen=True, kw_only=True):
     """One data migration in one database, in our own counts.
 
@@ -22,7 +37,8 @@ class DataMigrationView(View, frozen=True, kw_only=True):
     State is pending, running, verifying, complete, assumed, failed, or absent where its ledger was not read or does
     not have it yet. `throttled_by` are the reasons why its next batch does not begin now: it runs, and waits.
     `rows_quarantined` could not be moved; `quarantine` are these rows, at most 100, where one data migration is shown,
-    and null elsewhere or while the database does not answer.
+    and null elsewhere or while the database does not answer. `intention` is what somebody wants of it, null where it is
+    to run: it is no state of it, and lies beside. The highest `priority` of several that may run has its turn first.
     """
 
     name: str
@@ -38,6 +54,8 @@ class DataMigrationView(View, frozen=True, kw_only=True):
     throttled_by: tuple[str, ...] = ()
     rows_quarantined: int = 0
     quarantine: tuple[QuarantinedRowView, ...] | None = None
+    intention: IntentionView | None = None
+    priority: int = 0
 
 
 class DataMigrationList(View, frozen=True, kw_only=True):
@@ -54,6 +72,27 @@ class RetryMigrationRequest(Question, frozen=True, kw_only=True):
     """
 
     database: Name | None = None
+    reason: Reason | None = None
+
+
+class HoldMigrationRequest(Question, frozen=True, kw_only=True):
+    """Let no further batch of it begin in this database, or without one in any."""
+
+    reason: Reason
+    database: Name | None = None
+
+
+class ResumeMigrationRequest(Question, frozen=True, kw_only=True):
+    """Let it run again in this database, or without one in all."""
+
+    database: Name | None = None
+    reason: Reason | None = None
+
+
+class SetMigrationRequest(Question, frozen=True, kw_only=True):
+    """Its priority among those that may run: the highest has its turn first. Null: 0 again, as without one."""
+
+    priority: int | None
     reason: Reason | None = None
 
 
@@ -94,13 +133,43 @@ def assume(asked: Asked[Nothing, AssumeMigrationRequest]) -> Answer:
     return _answer(asked.schema, asked.services.data_migrations.show(asked.schema, name))
 
 
+def pause(asked: Asked[Nothing, HoldMigrationRequest]) -> Answer:
+    name, body = asked.path["name"], asked.body
+    asked.services.rows_control.pause(asked.schema, name, body.database, actor=asked.who, reason=body.reason)
+    return _nudged(asked)
+
+
+def cancel(asked: Asked[Nothing, HoldMigrationRequest]) -> Answer:
+    name, body = asked.path["name"], asked.body
+    asked.services.rows_control.cancel(asked.schema, name, body.database, actor=asked.who, reason=body.reason)
+    return _nudged(asked)
+
+
+def resume(asked: Asked[Nothing, ResumeMigrationRequest]) -> Answer:
+    name, body = asked.path["name"], asked.body
+    asked.services.rows_control.resume(asked.schema, name, body.database, actor=asked.who, reason=body.reason)
+    return _nudged(asked)
+
+
+def set_(asked: Asked[Nothing, SetMigrationRequest]) -> Answer:
+    name, body = asked.path["name"], asked.body
+    asked.services.rows_control.prioritise(asked.schema, name, body.priority, actor=asked.who, reason=body.reason)
+    return _nudged(asked)
+
+
+def _nudged(asked: Asked[Any, Any]) -> Answer:
+    asked.services.nudge(asked.schema)
+    return _answer(asked.schema, asked.services.data_migrations.show(asked.schema, asked.path["name"]))
+
+
 def migration_view(status: MigrationStatus) -> DataMigrationView:
     """A data migration as it is shown."""
     facts, throttled_by = status.facts, tuple(reason.sentence for reason in status.throttled_by)
+    intention = None if status.intention is None else _intention_view(status.intention)
     if facts is None:
         return DataMigrationView(
             name=status.name, release=status.release, database=status.database, state="absent",
-            throttled_by=throttled_by,
+            throttled_by=throttled_by, intention=intention, priority=status.priority,
         )  # fmt: skip
     return DataMigrationView(
         name=status.name,
@@ -116,7 +185,13 @@ def migration_view(status: MigrationStatus) -> DataMigrationView:
         throttled_by=throttled_by,
         rows_quarantined=facts.rows_quarantined,
         quarantine=None if status.quarantine is None else tuple(map(_row_view, status.quarantine)),
+        intention=intention,
+        priority=status.priority,
     )
+
+
+def _intention_view(intention: Intention) -> IntentionView:
+    return IntentionView(wish=intention.wish.value, by=intention.actor, reason=intention.reason, since=intention.since)
 
 
 def _row_view(row: QuarantinedRow) -> QuarantinedRowView:

@@ -16,6 +16,7 @@ from orchestrator.services.data_migrations import DataMigrations
 from orchestrator.services.fleets import Fleets
 from orchestrator.services.leases import Leases
 from orchestrator.services.renewing import Renewing
+from orchestrator.services.rows_control import RowsControl
 from orchestrator.services.status import StatusBoard
 from orchestrator.services.upgrades import Upgrades
 
@@ -47,6 +48,7 @@ class ApiServices:
     fleets: Fleets
     board: StatusBoard
     data_migrations: DataMigrations
+    rows_control: RowsControl
     daemons: Daemons
     is_healthy: Callable[[], bool]
     nudge: Callable[[str], None]

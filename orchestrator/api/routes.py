@@ -16,6 +16,7 @@ from orchestrator.api import (
     leases,
     live,
     openapi,
+    pace,
     readiness,
     reference,
     schemas,
@@ -165,6 +166,35 @@ OPERATIONS: tuple[Route, ...] = (
         "POST", f"{_MIGRATION}/retry", data_migrations.retry, OPERATOR,
         "Try a failed data migration again: from its start, or only its rows in quarantine",
         data_migrations.DataMigrationList, data_migrations.RetryMigrationRequest, asks_databases=True,
+    ),
+    Route(
+        "POST", f"{_MIGRATION}/pause", data_migrations.pause, OPERATOR,
+        "Let no further batch of a data migration begin",
+        data_migrations.DataMigrationList, data_migrations.HoldMigrationRequest, asks_databases=True,
+    ),
+    Route(
+        "POST", f"{_MIGRATION}/resume", data_migrations.resume, OPERATOR,
+        "Let a data migration run again; one that was cancelled begins at its start",
+        data_migrations.DataMigrationList, data_migrations.ResumeMigrationRequest, asks_databases=True,
+    ),
+    Route(
+        "POST", f"{_MIGRATION}/cancel", data_migrations.cancel, OPERATOR,
+        "Let no further batch of a data migration begin, and send it back to its start; no row is touched",
+        data_migrations.DataMigrationList, data_migrations.HoldMigrationRequest, asks_databases=True,
+    ),
+    Route(
+        "POST", f"{_MIGRATION}/set", data_migrations.set_, OPERATOR,
+        "Set which of several data migrations that may run has its turn first",
+        data_migrations.DataMigrationList, data_migrations.SetMigrationRequest, asks_databases=True,
+    ),
+    Route(
+        "GET", f"{_SCHEMA}/pace", pace.show, READER,
+        "What may be set while rows are moved, beside what is configured", pace.PaceView,
+    ),
+    Route(
+        "POST", f"{_SCHEMA}/pace", pace.set_, OPERATOR,
+        "Set limits and pace over the configuration, in force from the next batch on",
+        pace.PaceView, pace.PaceRequest,
     ),
     Route(
         "POST", f"{_MIGRATION}/assume", data_migrations.assume, OPERATOR,

@@ -273,7 +273,7 @@ def document(services: ApiServices, schema: str) -> Document:
         tuple((blocker.code, blocker.culprits) for blocker in view.blockers),
         tuple((each.database, each.error, each.step) for each in view.databases),
         None if view.progress is None else int(100 * view.progress),
-        tuple((each.name, each.database, each.state) for each in view.data_migrations),
+        tuple((each.name, each.database, each.state, each.intention) for each in view.data_migrations),
     )
     return Document(mark, view.revision, status, msgspec.json.encode(view))
 

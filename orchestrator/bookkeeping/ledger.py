@@ -136,6 +136,12 @@ def entries(connection: Connection, schema: str) -> tuple[LedgerEntry, ...]:
     return tuple(_entry(tuple(row)) for row in connection.execute(query))
 
 
+def states(connection: Connection, schema: str) -> dict[str, MigrationState]:
+    """Where each data migration of a schema stands, by its name."""
+    query = select(table.c.name, table.c.state).where(table.c.schema_name == schema)
+    return {name: MigrationState(state) for name, state in connection.execute(query)}
+
+
 def find(connection: Connection, schema: str, name: str) -> LedgerEntry | None:
     """The entry of that name, or None when it was never enrolled."""
     row = connection.execute(select(*_COLUMNS).where(_is(schema, name))).first()
@@ -221,6 +227,14 @@ def fence(connection: Connection, schema: str) -> int:
     count = connection.execute(taken).rowcount
     ranges.take(connection, schema)
     return count
+
+
+def take_away(connection: Connection, schema: str, names: Sequence[str]) -> None:
+    """Take these cursors away from whoever holds them, those of ranges too. Waits for batches under way."""
+    which = (table.c.schema_name == schema, table.c.name.in_(names))
+    connection.execute(update(table).where(*which).values(revision=table.c.revision + 1))
+    for name in names:
+        ranges.take(connection, schema, name)
 
 
 def reset(

@@ -67,6 +67,15 @@ class QuarantinedRow(msgspec.Struct, frozen=True):
     failed_at: float
 
 
+class Intention(msgspec.Struct, frozen=True):
+    """What somebody wants of a data migration."""
+
+    wish: str
+    by: str
+    reason: str
+    since: float
+
+
 class DataMigration(msgspec.Struct, frozen=True):
     """One data migration in one database."""
 
@@ -83,12 +92,39 @@ class DataMigration(msgspec.Struct, frozen=True):
     throttled_by: tuple[str, ...] = ()
     rows_quarantined: int = 0
     quarantine: tuple[QuarantinedRow, ...] | None = None
+    intention: Intention | None = None
+    priority: int = 0
 
 
 class DataMigrations(msgspec.Struct, frozen=True):
     """Data migrations, each once per database."""
 
     data_migrations: tuple[DataMigration, ...]
+
+
+class PaceSetting(msgspec.Struct, frozen=True):
+    """Whose word an option is."""
+
+    by: str
+    at: float
+    reason: str | None = None
+    database: str | None = None
+
+
+class PaceOption(msgspec.Struct, frozen=True):
+    """What may be set in one database while rows are moved."""
+
+    database: str
+    option: str
+    configured: float | None = None
+    in_force: float | None = None
+    set: PaceSetting | None = None
+
+
+class Pace(msgspec.Struct, frozen=True):
+    """All that may be set in a schema."""
+
+    options: tuple[PaceOption, ...]
 
 
 class Approval(msgspec.Struct, frozen=True):

@@ -54,8 +54,11 @@ class Api:
 
     def post(self, path: str, kind: type[T], **body: object) -> T:
         """What POST answers. Fields of the body that are None are left out."""
-        given = {name: value for name, value in body.items() if value is not None}
-        return read(self.transport.request("POST", path, given, timeout=60.0).json, kind)
+        return self.send(path, kind, {name: value for name, value in body.items() if value is not None})
+
+    def send(self, path: str, kind: type[T], body: Mapping[str, object]) -> T:
+        """What POST of this very body answers: a field that is null means something."""
+        return read(self.transport.request("POST", path, body, timeout=60.0).json, kind)
 
 
 def path_of(*words: str) -> str:

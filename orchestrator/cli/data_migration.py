@@ -1,20 +1,23 @@
-"""data-migration: how far rows have moved, which could not be moved, and trying a failed one again."""
+"""data-migration: how far rows have moved, which could not be moved, and steering them while they do."""
 
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from textwrap import indent
 from typing import Any
 
 from orchestrator.cli import authoring, cells
-from orchestrator.cli.answers import DataMigration, DataMigrations, QuarantinedRow
+from orchestrator.cli.answers import DataMigration, DataMigrations, Intention, Pace, PaceOption, QuarantinedRow
 from orchestrator.cli.command import Listing, Plain, with_schema
 from orchestrator.cli.connection import path_of
 from orchestrator.cli.failures import UsageError
 
-COLUMNS = ("Name", "Release", "Database", "State", "Moved", "Verified", "Differences", "Says")
+COLUMNS = ("Name", "Release", "Database", "State", "Wanted", "Priority", "Moved", "Verified", "Differences", "Says")
 QUARANTINE = "Quarantine"
+PACE = ("Database", "Option", "Configured", "In force", "Set", "Set at")
 
 
 def _row(each: DataMigration) -> tuple[object, ...]:
@@ -26,11 +29,20 @@ def _row(each: DataMigration) -> tuple[object, ...]:
         cells.maybe(each.release),
         each.database,
         each.state,
+        _wanted(each.intention),
+        each.priority,
         cells.rows(each.rows_done, each.rows_total),
         each.rows_verified,
         each.differences,
         cells.maybe(says),
     )
+
+
+def _wanted(intention: Intention | None) -> cells.Cell:
+    """What somebody wants of it, beside what it does; empty where it is to run."""
+    if intention is None:
+        return cells.maybe(None)
+    return cells.Cell(intention, f"{intention.wish} by {intention.by}: {intention.reason}")
 
 
 def _with_quarantine(each: DataMigration) -> tuple[object, ...]:
@@ -113,6 +125,155 @@ class Retry(_OfOne):
         return COLUMNS, [_row(each) for each in found.data_migrations]
 
 
+class _Held(_OfOne):
+    """What no further batch begins of, until it is resumed."""
+
+    VERB = ""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("--database", help="only in this one")
+        parser.add_argument("--reason", required=True, help="why, for whoever meets the upgrade waiting")
+
+    def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Iterable[Any]]:
+        path = path_of("schemas", parsed_args.schema, "data-migrations", parsed_args.name, self.VERB)
+        found = self.api.post(path, DataMigrations, database=parsed_args.database, reason=parsed_args.reason)
+        return COLUMNS, [_row(each) for each in found.data_migrations]
+
+
+class Pause(_Held):
+    """Let no further batch of a data migration begin.
+
+    In one database, or in all. A batch that is under way ends. The upgrade waits for `data-migration resume`; data
+    migrations that do not follow this one go on.
+    """
+
+    VERB = "pause"
+    EXAMPLE = 'orchestrator data-migration pause inventory split_name --reason "month-end closing"'
+
+
+class Cancel(_Held):
+    """Send a data migration back to its start, and hold it there.
+
+    In one database, or in all where it is not complete. No further batch begins; its position and its counts are
+    forgotten. No row is changed back: those that it moved hold what they are to hold, and are moved again after
+    `data-migration resume`. The upgrade cannot go on without it, and waits for that; to give up the upgrade: `upgrade
+    cancel`.
+    """
+
+    VERB = "cancel"
+    EXAMPLE = 'orchestrator data-migration cancel inventory split_name --reason "its file is wrong"'
+
+
+class Resume(_OfOne):
+    """Let a data migration run again that was paused or cancelled.
+
+    In one database, or in all. It goes on from where it is; one that was cancelled begins at its first row.
+    """
+
+    EXAMPLE = "orchestrator data-migration resume inventory split_name"
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("--database", help="only in this one")
+        parser.add_argument("--reason", help="why, for whoever reads the audit log")
+
+    def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Iterable[Any]]:
+        path = path_of("schemas", parsed_args.schema, "data-migrations", parsed_args.name, "resume")
+        found = self.api.post(path, DataMigrations, database=parsed_args.database, reason=parsed_args.reason)
+        return COLUMNS, [_row(each) for each in found.data_migrations]
+
+
+class Set(Listing):
+    """Set limits and pace of a schema, or the priority of a data migration.
+
+    While rows are moved. With the name of a data migration: priority=NUMBER. Of several that may run the highest has
+    its turn first.
+
+    Without: the options of [data_migrations] and [throttling], over what is configured, such as nice_ratio=2,
+    batch_seconds=0.05 or max_active_sessions=40; -1 lifts a limit. throttle:NAME=NUMBER sets max of
+    [throttle:SCHEMA:NAME]. In one database, or in the whole schema; what is set for one database goes before. In force
+    on every daemon from its next batch on, until it is cleared with --default.
+    """
+
+    EXAMPLE = 'orchestrator data-migration set inventory nice_ratio=2 --reason "the shop is busy"'
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        with_schema(parser)
+        parser.add_argument("what", nargs="*", metavar="[NAME] OPTION=VALUE", help="what to set, and to what")
+        parser.add_argument(
+            "--default", action="append", default=[], metavar="OPTION",
+            help="let the configuration be in force again; can be repeated",
+        )  # fmt: skip
+        parser.add_argument("--database", help="only in this one")
+        parser.add_argument("--reason", help="why, for whoever reads the audit log")
+
+    def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Iterable[Any]]:
+        what, defaults = list(parsed_args.what), parsed_args.default
+        name = what.pop(0) if what and "=" not in what[0] else None
+        values = dict(_given(each) for each in what)
+        if not values and not defaults:
+            raise UsageError("there is nothing to set: give OPTION=VALUE, or --default OPTION.")
+        if name is None:
+            path = path_of("schemas", parsed_args.schema, "pace")
+            found = self.api.post(
+                path, Pace, values=values, defaults=defaults, database=parsed_args.database, reason=parsed_args.reason
+            )
+            return PACE, [_option(each) for each in found.options]
+        if {*values, *defaults} != {"priority"} or len(values) + len(defaults) != 1 or parsed_args.database:
+            raise UsageError(
+                "of one data migration only the priority can be set, in all databases: priority=NUMBER, or --default "
+                "priority. All else is set for a schema: leave the name out."
+            )
+        priority = values.get("priority")
+        if priority is not None and not priority.is_integer():
+            raise UsageError("priority: give a whole number.")
+        path = path_of("schemas", parsed_args.schema, "data-migrations", name, "set")
+        body = {"priority": None if priority is None else int(priority)}
+        if parsed_args.reason is not None:
+            body["reason"] = parsed_args.reason
+        answer = self.api.send(path, DataMigrations, body)
+        return COLUMNS, [_row(each) for each in answer.data_migrations]
+
+
+def _given(text: str) -> tuple[str, float]:
+    """`nice_ratio=2` as a name and a number."""
+    name, is_there, value = text.partition("=")
+    with suppress(ValueError):
+        if is_there and name and math.isfinite(float(value)):
+            return name, float(value)
+    raise UsageError(f"{text}: give OPTION=VALUE, with a number for the value.")
+
+
+class ShowPace(Listing):
+    """List limits and pace: what is configured, what is in force, and who set it."""
+
+    EXAMPLE = "orchestrator data-migration pace inventory"
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        with_schema(parser)
+
+    def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Iterable[Any]]:
+        found = self.api.get(path_of("schemas", parsed_args.schema, "pace"), Pace)
+        return PACE, [_option(each) for each in found.options]
+
+
+def _option(each: PaceOption) -> tuple[object, ...]:
+    words = "" if each.set is None else f"by {each.set.by}{f': {each.set.reason}' if each.set.reason else ''}"
+    return (
+        each.database,
+        each.option,
+        _number(each.configured, "not there any more"),
+        _number(each.in_force, "no effect"),
+        cells.Cell(each.set, words),
+        cells.moment(None if each.set is None else each.set.at),
+    )
+
+
+def _number(value: float | None, unknown: str) -> cells.Cell:
+    return cells.Cell(value, unknown if value is None else f"{value:g}")
+
+
 class Assume(_OfOne):
     """Let a data migration of an earlier release count as done, on your word.
 
@@ -143,6 +304,11 @@ COMMANDS: dict[str, type[Plain]] = {
     "data-migration list": List,
     "data-migration show": Show,
     "data-migration retry": Retry,
+    "data-migration pause": Pause,
+    "data-migration resume": Resume,
+    "data-migration cancel": Cancel,
+    "data-migration set": Set,
+    "data-migration pace": ShowPace,
     "data-migration assume": Assume,
     "data-migration new": authoring.New,
 }

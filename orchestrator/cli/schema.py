@@ -109,6 +109,7 @@ class Check(Plain):
 
     def take_action(self, parsed_args: argparse.Namespace) -> int:
         from orchestrator.data_migrations.loading import file_of, load
+        from orchestrator.data_migrations.turns import Links
         from orchestrator.schema_migrations.alembic_driver import AlembicDriver
 
         directory: Path = parsed_args.directory.absolute()
@@ -122,6 +123,8 @@ class Check(Plain):
                 self.say(f"  {warning.remedy}")
             for migration in driver.releases[name].all_data_migrations:
                 load(file_of(directory, migration), migration)
+            for names in (driver.releases[name].data_migrations, driver.releases[name].reverse_data_migrations):
+                Links(directory).refuse_faulty(names)
             self.say(f"release {name}: nothing breaks a rule")
         return 0
 

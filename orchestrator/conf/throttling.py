@@ -8,6 +8,7 @@ from oslo_config import cfg
 
 from orchestrator.conf.reading import SectionReader
 from orchestrator.conf.settings import DatabaseSettings, ThrottlingSettings
+from orchestrator.domain.overlay import Refused
 
 GROUP = cfg.OptGroup(
     "throttling",
@@ -73,8 +74,24 @@ FOR_SCHEMAS: tuple[cfg.Opt, ...] = tuple(
 )
 """What a section [schema:NAME] may say otherwise."""
 
+LIMITS = tuple(_LIMITS)
+"""The names of the limits."""
+
 _POSTGRESQL_ONLY = ("max_wal_backlog_mib",)
-_ON_SERVERS = tuple(_LIMITS)
+_LAG = "max_replica_lag_seconds"
+
+
+def refusal(option: str, database: DatabaseSettings) -> Refused | None:
+    """Why nobody can say whether that database is above this limit, None where somebody can."""
+    kind = _kind(database.connection)
+    if kind not in (("postgresql",) if option in _POSTGRESQL_ONLY else ("postgresql", "mysql")):
+        why = f"database {database.name} is of a kind that has no such thing"
+        return Refused("option_without_effect", why, "Remove it, or give -1.")
+    if option == _LAG and kind == "mysql" and not database.replicas:
+        why = f"a MariaDB or MySQL server does not know how far its replicas are, and none of {database.name} is named"
+        remedy = "Name them in the option replicas beside connection, or give -1 in the section of the schema."
+        return Refused("replicas_unnamed", why, remedy)
+    return None
 
 
 def read(schema: SectionReader, site: SectionReader, databases: Iterable[DatabaseSettings]) -> ThrottlingSettings:
@@ -82,32 +99,18 @@ def read(schema: SectionReader, site: SectionReader, databases: Iterable[Databas
 
     What the site limits holds where there is such a thing; what the schema limits has to be there.
     """
-    kinds = {each.name: _kind(each.connection) for each in databases}
+    databases = tuple(databases)
     limits: dict[str, float] = {}
     for option in _LIMITS:
         own: float | None = schema.value(option)
         limit: float = site.value(option) if own is None else own
         if limit < 0:
             continue
-        known = ("postgresql",) if option in _POSTGRESQL_ONLY else ("postgresql", "mysql")
-        strangers = [name for name, kind in kinds.items() if kind not in known]
-        if strangers and own is not None:
-            schema.refuse(
-                option,
-                "option_without_effect",
-                f"database {strangers[0]} is of a kind that has no such thing",
-                remedy="Remove it, or give -1.",
-            )
+        for refused in filter(None, (refusal(option, each) for each in databases)):
+            if own is not None or refused.code == "replicas_unnamed":
+                section = site if own is None else schema
+                section.refuse(option, refused.code, refused.why, remedy=refused.remedy)
         limits[option] = limit
-    section = site if schema.value("max_replica_lag_seconds") is None else schema
-    for each in databases:
-        if "max_replica_lag_seconds" in limits and kinds[each.name] == "mysql" and not each.replicas:
-            section.refuse(
-                "max_replica_lag_seconds",
-                "replicas_unnamed",
-                f"a MariaDB or MySQL server does not know how far its replicas are, and none of {each.name} is named",
-                remedy="Name them in the option replicas beside connection, or give -1 in the section of the schema.",
-            )
     return ThrottlingSettings(
         limits=tuple(limits.items()),
         interval_seconds=site.value("interval_seconds"),

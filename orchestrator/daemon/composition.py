@@ -17,6 +17,7 @@ from orchestrator import __version__
 from orchestrator.api.auth import Tokens
 from orchestrator.bookkeeping.ranges import KNOWN_SINCE
 from orchestrator.conf.nearest import meant
+from orchestrator.conf.settable import options_of
 from orchestrator.conf.settings import SchemaSettings, Settings
 from orchestrator.daemon.live_schema import Driver, LiveSchema
 from orchestrator.daemon.own_tables import OwnTables
@@ -45,6 +46,7 @@ from orchestrator.services.fleets import Fleets
 from orchestrator.services.leadership import Elections
 from orchestrator.services.leases import Leases
 from orchestrator.services.renewing import Renewing
+from orchestrator.services.rows_control import RowsControl
 from orchestrator.services.status import StatusBoard
 from orchestrator.services.sweeping import Sweep
 from orchestrator.services.throttling import Throttling
@@ -71,6 +73,7 @@ class Services:
     fleets: Fleets
     board: StatusBoard
     data_migrations: DataMigrations
+    rows_control: RowsControl
     advancing: Advancing
     elections: Elections
     evicting: Evicting
@@ -141,6 +144,7 @@ def compose(settings: Settings, stopping: threading.Event, place: str | None = N
         fleets=Fleets(context),
         board=StatusBoard(context),
         data_migrations=DataMigrations(context, Throttling(context, daemons.me.id)),
+        rows_control=RowsControl(context),
         advancing=Advancing(context, parallel=settings.parallel),
         elections=Elections(
             store, daemons.me.id, ttl_seconds=settings.leadership_ttl_seconds,
@@ -303,6 +307,11 @@ def _live_schema(
         schema.name, driver, databases, runners, batches=schema.batches, may_contract=may_contract,
         sources=tuple(_sources(schema, driver.releases)), members=members,
         roles=dict(schema.roles), watches={name: watch_of(schema, databases[name]) for name in runners},
+        options={
+            each.name: options_of(schema, settings.batch_pause_seconds, each)
+            for each in schema.databases
+            if each.name in runners
+        },
     )  # fmt: skip
 
 
@@ -320,6 +329,7 @@ def _runner(
         return DataMigrationRunner(
             database, schema.name, place, pause_seconds=pause, nice_ratio=nice,
             workers=schema.workers if database.dialect.many_writers else 1, may_split=may_split,
+            beside=driver.releases.beside,
         )  # fmt: skip
     if not any(release.all_data_migrations for release in driver.releases.ordered):
         return None
@@ -330,7 +340,7 @@ def _runner(
 
     return FunctionRunner(
         database, schema.name, place, surroundings=surroundings, pause_seconds=pause, nice_ratio=nice,
-        is_stopping=stopping.is_set,
+        is_stopping=stopping.is_set, beside=driver.releases.beside,
     )  # fmt: skip
 
 

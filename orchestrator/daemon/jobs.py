@@ -66,7 +66,6 @@ class Jobs:
         end: Callable[[], None],
         cycle_seconds: float,
         campaign_seconds: float,
-        batch_pause_seconds: float,
         row_workers: Mapping[tuple[str, str], int] = {},
     ) -> None:
         self._context = context
@@ -81,7 +80,6 @@ class Jobs:
         self._stopping = stopping
         self._cycle_seconds = cycle_seconds
         self._campaign_seconds = campaign_seconds
-        self._batch_pause_seconds = batch_pause_seconds
         self._ended = threading.Condition()  # a piece of work has ended; its lock covers the next line
         self._under_way = 0
         self._epoch: int | None = None
@@ -271,9 +269,9 @@ class Jobs:
             self._say("own tables", " ".join(f"{wait.sentence}. {wait.remedy}" for wait in waits), logging.INFO, news)
 
     def _may_go_on(self, schema: str, database: str) -> bool:
-        """Asked between two batches; takes the pause between them. That rows go on is said now: it may take days."""
+        """Asked between two batches. That rows go on is said now: it may take days."""
         self._say_of_throttles(schema, database)
-        return not self._stopping.wait(self._batch_pause_seconds)
+        return not self._stopping.is_set()
 
     def _leads(self) -> bool:
         return self._epoch is not None

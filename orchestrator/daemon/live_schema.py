@@ -26,9 +26,11 @@ from orchestrator.domain.errors import Conflict, OrchestratorError, Unavailable
 from orchestrator.domain.fleets import Instance, Registration
 from orchestrator.domain.inventories import Inventory
 from orchestrator.domain.ladder import Step
+from orchestrator.domain.order import followers, in_manifest_order
+from orchestrator.domain.overlay import NOTHING_SET, Option, Overlay
 from orchestrator.domain.pacing import BatchSizes
 from orchestrator.domain.proofs import Left, left_of_proof
-from orchestrator.domain.releases import Release, Releases
+from orchestrator.domain.releases import Link, Release, Releases
 from orchestrator.domain.roles import MOST_SESSIONS, Role
 from orchestrator.domain.throttling import Reading
 from orchestrator.domain.upgrades import Moving
@@ -94,6 +96,7 @@ class LiveSchema:
         members: Mapping[str, Sequence[Database]] = {},  # of a cluster, where they were named
         roles: Mapping[str, str] = {},  # and the release that works under each
         watches: Mapping[str, Watch] = {},  # over the load of each database, where rows may have to wait
+        options: Mapping[str, Sequence[Option]] = {},  # of the pace of rows, which may be set there
         clock: Callable[[], float] = time.monotonic,
         may_contract: MayContract = nobody_asked,
     ) -> None:
@@ -107,6 +110,7 @@ class LiveSchema:
         self._members = members
         self._roles = roles
         self._watches = watches
+        self._options = options
         self._clock = clock
         self._prepared: set[str] = set()
         self._preparing = {database: threading.Lock() for database in databases}
@@ -268,12 +272,27 @@ class LiveSchema:
                 runner.enrol(release, upgrade_id)
             return done
 
-    def run_batch(self, database: str, migration: str, upgrade_id: int, *, leads: bool) -> MigrationFacts:
+    def run_batch(
+        self, database: str, migration: str, upgrade_id: int, *, leads: bool, over: Overlay = NOTHING_SET
+    ) -> MigrationFacts:
+        runner = self._runners[database]
+        configured = {option.name: option.configured for option in self.options(database)}
+        if configured:
+            runner.pause_seconds = over.value("pause_seconds", configured["pause_seconds"])
+            runner.nice_ratio = over.value("nice_ratio", configured["nice_ratio"])
+        sizes = BatchSizes.fixed(self._batches) if isinstance(self._batches, int) else self._batches
         with self._working_on(database):
-            return self._runners[database].run_batch(migration, upgrade_id, self._batches, leads=leads)
+            return runner.run_batch(migration, upgrade_id, sizes.under(over), leads=leads)
 
-    def signals(self, database: str) -> tuple[Reading, ...]:
-        return self._watches[database].readings() if database in self._watches else ()
+    def signals(self, database: str, over: Overlay = NOTHING_SET) -> tuple[Reading, ...]:
+        return self._watches[database].readings(over) if database in self._watches else ()
+
+    def links(self, data_migrations: Sequence[str]) -> tuple[Link, ...]:
+        runner = next(iter(self._runners.values()), None)
+        return in_manifest_order(data_migrations) if runner is None else runner.links.of(data_migrations)
+
+    def options(self, database: str) -> tuple[Option, ...]:
+        return tuple(self._options.get(database, ()))
 
     def progress(self, database: str) -> tuple[MigrationFacts, ...]:
         with self._working_on(database):
@@ -343,16 +362,14 @@ class LiveSchema:
         with self._working_on(database):
             self._runners[database].attest(release, migration)
 
+    def give_up_migration(self, database: str, migration: str) -> MigrationFacts:
+        with self._working_on(database):
+            return self._runners[database].give_up(migration, followers=self._followers(migration))
+
     def _followers(self, migration: str) -> tuple[str, ...]:
-        """The data migrations that run after this one in its release."""
-        lists = (
-            names
-            for each in self.releases.ordered
-            for names in (each.data_migrations, each.reverse_data_migrations)
-            if migration in names
-        )
-        names = next(lists, ())
-        return names[names.index(migration) + 1 :] if names else ()
+        """The data migrations of its release that may have read what this one wrote."""
+        beside = self.releases.beside(migration)
+        return followers(self.links(beside), migration) if beside else ()
 
     def _position(self, handle: Database, release: str, incarnation: str, *, verify: bool) -> Position:
         """Where the database stands: read from its catalog, or remembered if that is not long ago."""

@@ -116,6 +116,7 @@ def _server(
             fleets=services.fleets,
             board=services.board,
             data_migrations=services.data_migrations,
+            rows_control=services.rows_control,
             daemons=services.daemons,
             is_healthy=lambda: jobs.is_running,
             nudge=jobs.nudge,
@@ -157,7 +158,6 @@ def _jobs(services: Services, stopping: threading.Event, settings: Settings, end
         end=end,
         cycle_seconds=settings.cycle_seconds,
         campaign_seconds=settings.leadership_ttl_seconds / 3,
-        batch_pause_seconds=settings.batch_pause_seconds,
         row_workers=services.row_workers,
     )
 

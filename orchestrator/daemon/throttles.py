@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 
 from sqlalchemy import make_url
 
+from orchestrator.conf.settable import OWN
 from orchestrator.conf.settings import SchemaSettings, ThrottleSettings
+from orchestrator.conf.throttling import LIMITS, refusal
 from orchestrator.dialects import Database, open_database
 from orchestrator.domain.errors import ConfigurationError, Invalid
 from orchestrator.throttles import Signal, Throttle
@@ -31,9 +33,6 @@ _SIGNALS: Mapping[str, Make] = {
 }
 """The signal of each limit, made for a database and a time limit."""
 
-_HAVE_NONE = {"max_wal_backlog_mib": ("sqlite", "mysql")}
-"""Kinds of databases that have nothing to be limited; of the others it is only SQLite."""
-
 
 def watch_of(schema: SchemaSettings, database: Database) -> Watch:
     """The watch over that database of the schema. Connects to nothing. Raises `ConfigurationError`."""
@@ -48,18 +47,21 @@ def watch_of(schema: SchemaSettings, database: Database) -> Watch:
 
 def _throttles(schema: SchemaSettings, database: Database) -> Iterator[Throttle]:
     settings = schema.throttling
-    for option, limit in settings.limits:
-        if database.dialect.name in _HAVE_NONE.get(option, ("sqlite",)):
+    found = next(each for each in schema.databases if each.name == database.name)
+    limits = dict(settings.limits)
+    for option in LIMITS:
+        if refusal(option, found) is not None:
             continue
+        limit = limits.get(option, -1.0)
         if option == "max_replica_lag_seconds":
-            urls = next(each.replicas for each in schema.databases if each.name == database.name)
-            replicas = tuple(_replica(schema, database, url) for url in urls)
-            yield Throttle(ReplicaLag(database, replicas, settings.timeout_seconds, time.monotonic), limit)
+            replicas = tuple(_replica(schema, database, url) for url in found.replicas)
+            signal: Signal = ReplicaLag(database, replicas, settings.timeout_seconds, time.monotonic)
         else:
-            yield Throttle(_SIGNALS[option](database, settings.timeout_seconds), limit)
+            signal = _SIGNALS[option](database, settings.timeout_seconds)
+        yield Throttle(signal, limit, option, may_be_lifted=True)
     for own in settings.own:
         if not own.databases or database.name in own.databases:
-            yield Throttle(_own(own, database, settings.timeout_seconds), own.limit)
+            yield Throttle(_own(own, database, settings.timeout_seconds), own.limit, f"{OWN}{own.name}")
 
 
 def _own(own: ThrottleSettings, database: Database, timeout_seconds: float) -> Signal:

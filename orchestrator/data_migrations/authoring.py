@@ -47,6 +47,14 @@ class DataMigration:
     writes: ClassVar[tuple[str, ...]] = ()
     """The columns that `transform` returns, all of them, for every row."""
 
+    after: ClassVar[tuple[str, ...] | None] = None
+    """The data migrations of the same release that are complete in a database before this one begins there: all that
+    stand before it in the manifest if not given, only those named where it is, none with `()`. Name each whose columns
+    f looks at."""
+
+    shares_table: ClassVar[bool] = False
+    """Whether it may run while another one that says so too runs on the same table."""
+
     function: ClassVar[str | None] = None
     """A function of the service, as `module:name`, instead of table, expressions and transform. See `docs/authors.md`.
 

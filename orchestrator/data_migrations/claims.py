@@ -18,8 +18,8 @@ class Claims:
     """On the data migrations of one schema in one database."""
 
     def __init__(self, database: Database, schema: str) -> None:
-        self._database = database
-        self._schema = schema
+        self.database = database
+        self.schema = schema
 
     def claim(self, connection: Connection, name: str, upgrade_id: int) -> LedgerEntry:
         """The entry, locked, in a database that is in backfill with this upgrade as far as it knows itself.
@@ -35,10 +35,10 @@ class Claims:
 
         With `waits` whoever has it is waited for first.
         """
-        entry = ledger.claim(connection, self._schema, name, waits=waits)
+        entry = ledger.claim(connection, self.schema, name, waits=waits)
         if entry is not None:
             return entry
-        if ledger.find(connection, self._schema, name) is None:
+        if ledger.find(connection, self.schema, name) is None:
             raise self.unknown(name)
         raise self.taken(name)
 
@@ -46,9 +46,9 @@ class Claims:
         """Somebody else has it just now."""
         return Conflict(
             "batch_claimed",
-            f"another worker is at data migration {name} in database {self._database.name} just now",
+            f"another worker is at data migration {name} in database {self.database.name} just now",
             remedy="Nothing to do: it goes on there.",
-            schema=self._schema,
+            schema=self.schema,
             data_migration=name,
         )
 
@@ -56,9 +56,9 @@ class Claims:
         """The ledger has none of that name."""
         return NotFound(
             "data_migration_unknown",
-            f"the ledger of database {self._database.name} has no data migration {name} of {self._schema}",
+            f"the ledger of database {self.database.name} has no data migration {name} of {self.schema}",
             remedy="Look at the names in releases.toml; those of an upgrade are entered when it begins.",
-            schema=self._schema,
+            schema=self.schema,
             data_migration=name,
         )
 
@@ -67,12 +67,12 @@ class Claims:
 
         Raises `Conflict` (code `not_in_backfill`).
         """
-        copy = read_copy(connection, self._schema)
+        copy = read_copy(connection, self.schema)
         if (
             copy is not None
             and _lets_run(copy.moving, entry)
             and copy.upgrade_id == upgrade_id == entry.upgrade_id
-            and copy.incarnation == self._database.dialect.incarnation(connection)
+            and copy.incarnation == self.database.dialect.incarnation(connection)
         ):
             return
         knows = "nothing" if copy is None else f"upgrade {copy.upgrade_id}, {copy.phase.word}, fence {copy.fence.word}"
@@ -80,9 +80,9 @@ class Claims:
         raise Conflict(
             "not_in_backfill",
             f"data migration {entry.name} runs {when} of upgrade {upgrade_id} only; "
-            f"database {self._database.name} holds {knows}",
+            f"database {self.database.name} holds {knows}",
             remedy="It goes on by itself when the upgrade is there again.",
-            schema=self._schema,
+            schema=self.schema,
             data_migration=entry.name,
         )
 
@@ -95,14 +95,14 @@ class Claims:
         """
         if not (pause_seconds or nice_ratio) or batch_at is None:
             return
-        since = self._database.dialect.now(connection) - batch_at
+        since = self.database.dialect.now(connection) - batch_at
         longest_rest = LONGEST_REST_SECONDS if nice_ratio else 0.0
         if -longest_rest <= since < pause_seconds:
             raise Conflict(
                 "batch_too_soon",
-                f"the last batch of data migration {name} in database {self._database.name} ended a moment ago",
+                f"the last batch of data migration {name} in database {self.database.name} ended a moment ago",
                 remedy="Nothing to do: it goes on after the pause.",
-                schema=self._schema,
+                schema=self.schema,
                 data_migration=name,
                 wait_seconds=pause_seconds - since,
             )

@@ -24,6 +24,7 @@ from orchestrator.data_migrations.enrolling import UNDER_WAY, changed
 from orchestrator.data_migrations.loading import Definition, file_of, load
 from orchestrator.data_migrations.runner import DataMigrationRunner
 from orchestrator.data_migrations.service_process import Answer, ServiceEnvironment, ServiceProcess
+from orchestrator.data_migrations.turns import Beside
 from orchestrator.dialects import Database
 from orchestrator.domain.errors import Conflict, Invalid, MigrationRefused, OrchestratorError, StepFailed, Unavailable
 from orchestrator.domain.ladder import InStepBy
@@ -57,8 +58,11 @@ class FunctionRunner(DataMigrationRunner):
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
         is_stopping: Callable[[], bool] = lambda: False,
+        beside: Beside = lambda name: (name,),
     ) -> None:
-        super().__init__(database, schema, directory, pause_seconds=pause_seconds, nice_ratio=nice_ratio, clock=clock)
+        super().__init__(
+            database, schema, directory, pause_seconds=pause_seconds, nice_ratio=nice_ratio, clock=clock, beside=beside
+        )
         self._surroundings = surroundings
         self._is_stopping = is_stopping
         self._sleep = sleep
@@ -151,6 +155,7 @@ class FunctionRunner(DataMigrationRunner):
             mine = self._claims.claim(connection, entry.name, upgrade_id)
             if mine.state is not MigrationState.PENDING:
                 return mine
+            self._turns.take(connection, mine)
             self._in_vain[entry.name] = 0
             started = replace(
                 mine.at_start(upgrade_id=upgrade_id, file_hash=definition.file_hash),
@@ -167,6 +172,7 @@ class FunctionRunner(DataMigrationRunner):
             mine = self._claims.claim(connection, seen.name, upgrade_id)
             if (mine.state, mine.file_hash) != (seen.state, seen.file_hash):
                 return mine
+            self._turns.require(connection, mine)
             self._pauses.require(self._claims, connection, mine.name, mine.batch_at)
         rows = sizes.within(mine.batch_rows)
         began = self._clock()

@@ -14,6 +14,7 @@ from typing import Any
 
 from orchestrator.data_migrations.authoring import DataMigration
 from orchestrator.domain.errors import MigrationRefused
+from orchestrator.domain.releases import Link
 
 _PLACE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", re.ASCII)
 
@@ -36,7 +37,8 @@ class Definition:
     """A data migration as its author wrote it. `key` is None for the primary key.
 
     Exactly one of `expressions` (column, SQL), `transform` and `function` is there. `writes` are the columns that
-    change. With a function nobody but the service knows the table: it is empty then.
+    change. With a function nobody but the service knows the table: it is empty then. `after` and `shares_table` are
+    what it says of others of its release, as a `Link` has them.
     """
 
     name: str
@@ -49,6 +51,13 @@ class Definition:
     reads: tuple[str, ...] = ()
     transform: Transform | None = None
     function: ServiceFunction | None = None
+    after: tuple[str, ...] | None = None
+    shares_table: bool = False
+
+    @property
+    def link(self) -> Link:
+        """What concerns others of its release."""
+        return Link(self.name, self.table, self.after, self.shares_table)
 
     @property
     def place(self) -> str:
@@ -134,6 +143,17 @@ def _definition(author: type[DataMigration], path: Path, name: str, file_hash: s
         raise _refused(
             "data_migration_key", path, name, "has a key that is not a tuple of columns", 'For example key = ("id",).'
         )
+    after, shares_table = author.after, author.shares_table
+    if after is not None and after != () and not _are_names(after):
+        raise _refused(
+            "data_migration_after", path, name, "has an `after` that is not a tuple of data migrations",
+            'For example after = ("split_name",), or after = () where it follows none.',
+        )  # fmt: skip
+    if not isinstance(shares_table, bool):
+        raise _refused(
+            "data_migration_shares", path, name, "has a `shares_table` that is neither True nor False",
+            "Write shares_table = True, or leave it out.",
+        )  # fmt: skip
     has_transform = author.transform is not DataMigration.transform
     if bool(author.expressions) == has_transform:
         both = "has both expressions and a transform" if has_transform else "has neither expressions nor a transform"
@@ -149,7 +169,10 @@ def _definition(author: type[DataMigration], path: Path, name: str, file_hash: s
                 "has expressions that are not text",
                 'Write expressions = {"new_column": "SQL over the columns of the row"}.',
             )
-        return Definition(name, path, file_hash, table, key, tuple(expressions), tuple(expressions.items()))
+        return Definition(
+            name, path, file_hash, table, key, tuple(expressions), tuple(expressions.items()), after=after,
+            shares_table=shares_table,
+        )  # fmt: skip
     if not _are_names(author.reads) or not _are_names(author.writes):
         raise _refused(
             "data_migration_columns",
@@ -177,8 +200,9 @@ def _definition(author: type[DataMigration], path: Path, name: str, file_hash: s
             "The class is made without arguments; leave its constructor out.",
         ) from error
     return Definition(
-        name, path, file_hash, table, key, tuple(author.writes), reads=tuple(author.reads), transform=transform
-    )
+        name, path, file_hash, table, key, tuple(author.writes), reads=tuple(author.reads), transform=transform,
+        after=after, shares_table=shares_table,
+    )  # fmt: skip
 
 
 def line_in(path: Path, error: BaseException) -> int | None:

@@ -26,6 +26,7 @@ from orchestrator.data_migrations.keyset import decode, encode
 from orchestrator.data_migrations.loading import Definition
 from orchestrator.data_migrations.pauses import Pauses
 from orchestrator.data_migrations.target import Target
+from orchestrator.data_migrations.turns import Turns
 from orchestrator.dialects import Database
 from orchestrator.domain.errors import Invalid, StepFailed, Unavailable
 from orchestrator.domain.pacing import BatchSizes
@@ -82,11 +83,13 @@ class RangeWorkers:
         schema: str,
         *,
         transaction: Callable[..., AbstractContextManager[Connection]],
+        turns: Turns,
         clock: Callable[[], float],
     ) -> None:
         self._database = database
         self._schema = schema
         self._transaction = transaction
+        self._turns = turns
         self._clock = clock
         self._claims = Claims(database, schema)
         self._here = threading.local()
@@ -191,6 +194,7 @@ class RangeWorkers:
                 if mine is None:
                     return None
                 self._claims.require_phase(connection, seen, work.upgrade_id)
+                self._turns.require(connection, seen)
                 rested = splitting.later(mine.batch_at, self._place(seen.name).batch_at)
                 work.pauses.require(self._claims, connection, seen.name, rested)
                 rows = work.sizes.next_rows(mine.batch_rows, mine.suspect_rows)

@@ -19,7 +19,6 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from orchestrator.bookkeeping import ledger, quarantine
-from orchestrator.bookkeeping.copies import read_copy
 from orchestrator.bookkeeping.ledger import LedgerEntry
 from orchestrator.bookkeeping.quarantine import Waiting
 from orchestrator.bookkeeping.ranges import RangeEntry
@@ -29,23 +28,23 @@ from orchestrator.data_migrations.claims import Claims
 from orchestrator.data_migrations.endings import ended
 from orchestrator.data_migrations.enrolling import UNDER_WAY, changed
 from orchestrator.data_migrations.faults import CutOff, RowFault
+from orchestrator.data_migrations.giving_up import give_up
 from orchestrator.data_migrations.keyset import Range, decode, encode
 from orchestrator.data_migrations.loading import Definition, file_of, hash_of, load
 from orchestrator.data_migrations.pauses import Pauses
 from orchestrator.data_migrations.ranged import RangeWorkers, Work
+from orchestrator.data_migrations.retrying import retry
 from orchestrator.data_migrations.target import Target, find_target, refuse_early
+from orchestrator.data_migrations.turns import Beside, Links, Turns
 from orchestrator.dialects import Database
 from orchestrator.domain.errors import (
-    Conflict,
     Invalid,
     OrchestratorError,
     StepFailed,
     Unavailable,
 )
-from orchestrator.domain.ladder import Phase
 from orchestrator.domain.pacing import BatchSizes
 from orchestrator.domain.releases import Release
-from orchestrator.domain.upgrades import Moving
 from orchestrator.domain.view import MigrationFacts, MigrationState, QuarantinedRow
 
 LOCK_TIMEOUT_SECONDS = 2.0
@@ -54,14 +53,14 @@ LOCK_TIMEOUT_SECONDS = 2.0
 ATTEMPTS = 10
 PAUSE_SECONDS = 0.02
 
-_UNPROVEN = (MigrationState.PENDING, MigrationState.RUNNING, MigrationState.FAILED)
-
 
 class DataMigrationRunner:
     """Runs the data migrations of one schema in one database. Holds nothing that its ledger does not hold.
 
     `pause_seconds` is the shortest time between two batches of a data migration, whoever runs them, and `nice_ratio`
-    how many times as long as it took rows rest after one. `clock` tells how long a batch took.
+    how many times as long as it took rows rest after one; both may be changed, and hold from the next batch on. `clock`
+    tells how long a batch took. `beside` names those of the same list of the same release, without which one knows of
+    no others.
 
     `workers` are how many batches of a data migration may run at once, all daemons together; each is called from a
     thread of its own, and pauses and rests are those of each. More than one only where `may_split`: while a daemon may
@@ -79,6 +78,7 @@ class DataMigrationRunner:
         workers: int = 1,
         may_split: Callable[[], bool] = lambda: True,
         clock: Callable[[], float] = time.monotonic,
+        beside: Beside = lambda name: (name,),
     ) -> None:
         self.database = database
         self.pause_seconds = pause_seconds
@@ -88,8 +88,10 @@ class DataMigrationRunner:
         self._clock = clock
         self.schema = schema
         self.directory = directory
+        self.links = Links(directory)
         self._claims = Claims(database, schema)
-        self._ranged = RangeWorkers(database, schema, transaction=self._transaction, clock=clock)
+        self._turns = Turns(database, schema, self.links, beside)
+        self._ranged = RangeWorkers(database, schema, transaction=self._transaction, turns=self._turns, clock=clock)
         self._starting = threading.Lock()  # one thread counts rows, not all of them
         self._prepared: dict[str, tuple[Definition, Target]] = {}
 
@@ -99,6 +101,8 @@ class DataMigrationRunner:
         With `expanded` the expand revisions have run, so columns and expressions are checked too. Raises
         `MigrationRefused` naming file, table and remedy.
         """
+        for names in (release.data_migrations, release.reverse_data_migrations):
+            self.links.refuse_faulty(names)
         for name in release.all_data_migrations:
             if expanded:
                 self._load(name)
@@ -201,30 +205,12 @@ class DataMigrationRunner:
         by then the old shape may be stale.
         """
         with self._transaction() as connection:
-            entry = self._claims.locked(connection, name)
-            copy = read_copy(connection, self.schema)
-            if copy is not None and copy.phase is Phase.READ_NEW and entry.state in _UNPROVEN and not entry.is_reverse:
-                return ledger.begin_anew(connection, entry.before_its_proof()).facts()
-            if entry.state is MigrationState.PENDING:
-                return entry.facts()
-            if entry.state in (*UNDER_WAY, MigrationState.ASSUMED):
-                raise Conflict(
-                    "data_migration_not_stopped",
-                    f"data migration {name} of {self.schema} is {entry.state.value} in {self.database.name}",
-                    remedy="There is nothing to retry.",
-                    schema=self.schema,
-                    data_migration=name,
-                )
-            if entry.state is MigrationState.COMPLETE:
-                self._claims.require_phase(connection, entry, entry.upgrade_id)
-            if copy is not None and copy.moving is Moving.PROOF and not entry.is_reverse:
-                return ledger.begin_anew(connection, entry.before_its_proof()).facts()
-            ledger.reset(connection, self.schema, entry.upgrade_id, followers)
-            if self._may_go_on(entry):
-                quarantine.try_again(connection, self.schema, name)
-                going_on = replace(entry.before_its_proof(), state=MigrationState.RUNNING, is_split=entry.is_split)
-                return ledger.save(connection, going_on).facts()
-            return ledger.begin_anew(connection, self._at_start(entry)).facts()
+            return retry(connection, self._claims, self._turns, self.directory, name, followers).facts()
+
+    def give_up(self, name: str, *, followers: Sequence[str] = ()) -> MigrationFacts:
+        """As `giving_up.give_up`."""
+        with self._transaction() as connection:
+            return give_up(connection, self._claims, self.schema, name, followers).facts()
 
     def quarantined(self, name: str) -> tuple[QuarantinedRow, ...]:
         """The rows that this data migration could not move, and that it does not end without."""
@@ -235,16 +221,6 @@ class DataMigrationRunner:
             return quarantine.rows(connection, self.schema, name)
 
     # -- the ledger --------------------------------------------------------------------------------------------------
-
-    def _may_go_on(self, entry: LedgerEntry) -> bool:
-        """Whether all that it passed was moved as its file says, or is in quarantine."""
-        if entry.state is not MigrationState.FAILED or not entry.rows_quarantined or entry.differences:
-            return False
-        return hash_of(file_of(self.directory, entry.name), entry.name) == entry.file_hash
-
-    def _at_start(self, entry: LedgerEntry) -> LedgerEntry:
-        file_hash = hash_of(file_of(self.directory, entry.name), entry.name)
-        return entry.at_start(upgrade_id=entry.upgrade_id, file_hash=file_hash)
 
     def _stop(self, seen: LedgerEntry, fault: OrchestratorError) -> LedgerEntry:
         """Make it failed for its fault. When somebody moved it on since it was seen, the fault is for them to find."""
@@ -260,7 +236,9 @@ class DataMigrationRunner:
         """Check it against the database as it now is, and count its rows, once; no row is moved yet."""
         with self._transaction() as connection:
             entry = self._claims.claim(connection, entry.name, upgrade_id)
+            self._turns.require(connection, entry)
         try:
+            self._turns.refuse_faulty(entry.name)
             definition, target = self._load(entry.name)
         except Invalid as fault:
             if not leads:
@@ -271,7 +249,7 @@ class DataMigrationRunner:
         with self.database.reading() as connection:  # not in the claim's transaction: counting may take a while
             rows_total = connection.execute(sa.select(sa.func.count()).select_from(target.table)).scalar_one()
         with self._transaction() as connection:
-            self._claims.claim(connection, entry.name, upgrade_id)
+            self._turns.take(connection, self._claims.claim(connection, entry.name, upgrade_id))
             quarantine.clear(connection, self.schema, entry.name)
             started = replace(
                 entry.at_start(upgrade_id=upgrade_id, file_hash=definition.file_hash),
@@ -321,6 +299,7 @@ class DataMigrationRunner:
                 mine = self._claims.claim(connection, seen.name, upgrade_id)
                 if (mine.state, mine.file_hash, mine.is_split) != (seen.state, seen.file_hash, seen.is_split):
                     return mine
+                self._turns.require(connection, mine)
                 self._pauses.require(self._claims, connection, mine.name, mine.batch_at)
                 waiting = self._waiting(connection, mine)
                 if waiting is not None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from orchestrator.domain.overlay import Overlay
 from orchestrator.domain.view import MigrationFacts, MigrationState
 
 _DONE = (MigrationState.COMPLETE, MigrationState.ASSUMED)
@@ -29,6 +30,11 @@ class BatchSizes:
     def fixed(cls, rows: int) -> BatchSizes:
         """Always so many rows, however long they take."""
         return cls(rows, rows, math.inf)
+
+    def under(self, over: Overlay) -> BatchSizes:
+        """These sizes, with what was set over them. What is the most goes before what is the least."""
+        most = int(over.value("batch_rows", self.most))
+        return BatchSizes(min(self.least, most), most, over.value("batch_seconds", self.seconds))
 
     def within(self, rows: int | None) -> int:
         """That many rows, or what comes nearest to it; of the first batch, where None was taken before."""

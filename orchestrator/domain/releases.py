@@ -10,11 +10,26 @@ from orchestrator.domain.ladder import InStepBy, Profile
 
 
 @dataclass(frozen=True, slots=True)
+class Link:
+    """A data migration of a release as far as others of that release are concerned.
+
+    `after` names those that are complete before it begins; None stands for all that the manifest has before it. No
+    `table`: it is not known. `shares_table`: others that say so too may work on its table at the same time.
+    """
+
+    name: str
+    table: str | None = None
+    after: tuple[str, ...] | None = None
+    shares_table: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Release:
     """One release as its manifest records it.
 
     `expand_head` and `contract_head` are revision ids of the migration tree, or None where the release changes
-    nothing in that branch or brings its own tool. `data_migrations` are names, in the order in which they run.
+    nothing in that branch or brings its own tool. `data_migrations` are names, in the order in which they run unless
+    their authors say otherwise.
     `old_shape` lists what this release stops using, as `table` or `table.column`. `reverse_data_migrations` make a
     stale old shape valid again, on the way back from write_new.
     """
@@ -104,6 +119,14 @@ class Releases:
     def index(self, name: str) -> int:
         """The position of a release, oldest 0. Raises `NotFound`."""
         return self.ordered.index(self[name])
+
+    def beside(self, data_migration: str) -> tuple[str, ...]:
+        """The data migrations that move rows in the same direction for the same release, itself among them.
+
+        In the manifest's order; none where no release has it.
+        """
+        lists = (names for each in self.ordered for names in (each.data_migrations, each.reverse_data_migrations))
+        return next((names for names in lists if data_migration in names), ())
 
     def after(self, name: str) -> Release | None:
         """The release that follows, or None at the newest."""

@@ -8,9 +8,10 @@ from enum import StrEnum
 
 from orchestrator.domain.admission import Admitted
 from orchestrator.domain.fleets import Instance, Registration, Report
+from orchestrator.domain.intentions import Intention
 from orchestrator.domain.inventories import Inventory
 from orchestrator.domain.ladder import Phase
-from orchestrator.domain.releases import Release
+from orchestrator.domain.releases import Link, Release
 from orchestrator.domain.roles import Role
 from orchestrator.domain.upgrades import Move, Moving, Upgrade, moving, past_return
 from orchestrator.domain.waves import EVERYBODY_AT_ONCE, FleetPause, Waves
@@ -215,8 +216,9 @@ class View:
     `instances` are the possibly-alive ones. `known_fleets` are those of which anything was ever reported.
     `earlier_migrations` are the data migrations of all releases up to the old one. `left_out` are databases that took
     part in the upgrade and are not in the configuration any more. `evicted` are the instances that were counted out of
-    `sourced_fleets`, which have an inventory source. `pauses` are the fleets that somebody paused. `incarnation` is
-    that of the state database, None where it does not tell restores.
+    `sourced_fleets`, which have an inventory source. `pauses` are the fleets that somebody paused, `intentions` what is
+    wanted of data migrations. `links` say which of the new release's wait for which; none: for all before them.
+    `incarnation` is that of the state database, None where it does not tell restores.
     """
 
     upgrade: Upgrade
@@ -236,6 +238,8 @@ class View:
     sourced_fleets: frozenset[str] = frozenset()
     pauses: tuple[FleetPause, ...] = ()
     incarnation: str | None = None
+    intentions: tuple[Intention, ...] = ()
+    links: tuple[Link, ...] = ()
 
     @property
     def listed_fleets(self) -> frozenset[str]:

@@ -123,6 +123,8 @@ def view_of(
             for instance in tx.instances(upgrade.schema, fleet=fleet, state=InstanceState.EVICTED)
         ),
         pauses=tx.fleet_pauses(upgrade.schema),
+        intentions=tx.intentions(upgrade.schema),
+        links=managed.links(releases[upgrade.to_release].data_migrations),
     )
 
 

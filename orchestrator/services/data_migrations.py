@@ -8,10 +8,14 @@ reads of it there, so that no reading is older than the one before.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 
-from orchestrator.domain.errors import Conflict, LostCursor, NotFound, OrchestratorError, Unavailable
+from orchestrator.domain.errors import Conflict, Invalid, LostCursor, NotFound, OrchestratorError, Unavailable
+from orchestrator.domain.intentions import Intention, Wish, intention_for
 from orchestrator.domain.ladder import Phase
+from orchestrator.domain.order import next_of
+from orchestrator.domain.overlay import Overlay, overlay_of, priorities_of
 from orchestrator.domain.throttling import Reason
 from orchestrator.domain.upgrades import Moving, Upgrade
 from orchestrator.domain.view import DatabaseFacts, MigrationFacts, MigrationState, QuarantinedRow
@@ -22,6 +26,10 @@ from orchestrator.services.vouching import check_done
 
 _NOT_MOVED = (MigrationState.PENDING, MigrationState.RUNNING)
 _ENDED = (MigrationState.COMPLETE, MigrationState.ASSUMED, MigrationState.FAILED)
+_AT_REST = (None, MigrationState.PENDING, MigrationState.COMPLETE, MigrationState.ASSUMED)
+
+LONGEST_LOOK_AWAY_SECONDS = 10.0
+"""Rows may rest for longer; whether somebody paused them meanwhile, or set another pace, is looked at this often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +37,8 @@ class MigrationStatus:
     """One data migration in one database; `facts` is None where the database has not been read or never had it.
 
     `throttled_by` is why its next batch does not begin now, which is no state of it: it runs, and waits. `quarantine`
-    are the rows that it could not move, None where nobody asked for them or the database does not answer.
+    are the rows that it could not move, None where nobody asked for them or the database does not answer. `intention`
+    is what somebody wants of it, beside what it does; None: it is to run.
     """
 
     name: str
@@ -38,12 +47,37 @@ class MigrationStatus:
     facts: MigrationFacts | None
     throttled_by: tuple[Reason, ...] = ()
     quarantine: tuple[QuarantinedRow, ...] | None = None
+    intention: Intention | None = None
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What may be moved in one database before its next batch, and how.
+
+    `held` are those that somebody paused or cancelled there. `over` is what was set of the pace.
+    """
+
+    upgrade: Upgrade
+    names: tuple[str, ...]
+    held: Mapping[str, Wish]
+    priorities: Mapping[str, int]
+    over: Overlay
+
+
+@dataclass(slots=True)
+class _Turn:
+    """What one call has found: where each stands, whom it passed over, and the first fault of a file."""
+
+    states: dict[str, MigrationState]
+    passed: set[str] = field(default_factory=set)
+    fault: Invalid | None = None
 
 
 class DataMigrations:
-    """`may_go_on` is asked between batches; it waits for the pause between two, and is false when the daemon stops.
+    """`may_go_on` is asked between batches, and is false when the daemon stops.
 
-    `rest` waits so many seconds, or until the daemon stops, where rows are to rest for longer.
+    `rest` waits so many seconds, or until the daemon stops, where rows are to rest between two batches.
     """
 
     def __init__(self, context: Context, throttling: Throttling | None = None) -> None:
@@ -63,8 +97,9 @@ class DataMigrations:
 
         Only the daemon that `leads` judges the files of data migrations: where another one has others, that is said.
         Each batch is one transaction there, which a fence takes away: it is safe to call this from anywhere. None
-        begins while a throttle gives a reason to wait, which is then on record: the next call asks again. Returns
-        whether there was something to do. Raises `Unavailable` when the database does not answer.
+        begins while a throttle gives a reason to wait, which is then on record: the next call asks again. What
+        operators want of a data migration, and set of the pace, is read before each batch. Returns whether there was
+        something to do. Raises `Unavailable` when the database does not answer.
         """
         has_moved, held = self._run(schema, database, may_go_on, leads, rest)
         self._throttling.note(schema, database, held)
@@ -84,54 +119,78 @@ class DataMigrations:
     ) -> tuple[bool, tuple[Reason, ...]]:
         """Whether there was something to do, and what kept the rest from being done."""
         managed = self._context.managed(schema)
+        turn = _Turn({})
         has_moved = False
-        for name in self._wanted(schema):
-            while True:
-                upgrade = self._context.store.read(lambda tx: _moving_upgrade(tx, schema))
-                if upgrade is None or not may_go_on():
+        while True:
+            wanted = self._context.store.read(lambda tx: self._wanted(tx, schema, database))
+            if wanted is None or not may_go_on():
+                return has_moved, ()
+            reasons = self._throttling.reasons(schema, database, wanted.over)
+            if not turn.states or len(wanted.names) > 1:  # others may have moved on, or were tried again
+                turn.states = self._states(schema, database, reasons)
+            self._give_up(schema, database, wanted, turn)
+            links = managed.links(wanted.names)
+            name = next_of(links, turn.states, wanted.priorities, without={*turn.passed, *wanted.held})
+            if name is None:
+                if turn.fault is not None:
+                    raise turn.fault
+                return has_moved, ()  # nothing of them is left that could wait
+            if reasons:
+                return has_moved, reasons
+            self._throttling.note(schema, database, ())
+            try:
+                facts = managed.run_batch(database, name, wanted.upgrade.id, leads=leads(), over=wanted.over)
+            except LostCursor:
+                return has_moved, ()  # fenced, or another daemon is at it: the next call finds out anew
+            except Conflict as conflict:
+                if conflict.code == "batch_too_soon":
+                    rest(min(conflict.fields.get("wait_seconds", 0.0), LONGEST_LOOK_AWAY_SECONDS))
+                elif conflict.code in ("batch_claimed", "data_migration_waits"):
+                    turn.passed.add(name)  # others may go on meanwhile
+                else:
                     return has_moved, ()
-                reasons = self._throttling.reasons(schema, database)
-                if reasons:
-                    state = self._state(schema, database, name, reasons)
-                    if state is MigrationState.FAILED:
-                        return has_moved, ()
-                    if state in _ENDED:
-                        break  # nothing of it is left that could wait
-                    return has_moved, reasons
-                self._throttling.note(schema, database, ())
-                try:
-                    facts = managed.run_batch(database, name, upgrade.id, leads=leads())
-                except (LostCursor, Conflict) as conflict:
-                    if conflict.code == "batch_too_soon":
-                        rest(conflict.fields.get("wait_seconds", 0.0))
-                        continue
-                    return has_moved, ()  # fenced, or another daemon is at it: the next call finds out anew
-                if facts.state is MigrationState.FAILED:
-                    return has_moved, ()  # the ones that follow may need it
-                if facts.state in _ENDED:
-                    break
-                has_moved = True
-        return has_moved, ()
+                continue
+            except Invalid as fault:
+                turn.passed.add(name)
+                turn.fault = turn.fault or fault
+                continue
+            turn.states[name] = facts.state
+            turn.passed.clear()  # whoever was at one of them may be done
+            has_moved = has_moved or facts.state not in _ENDED
 
-    def _state(
-        self, schema: str, database: str, name: str, reasons: tuple[Reason, ...]
-    ) -> MigrationState | None:
-        """Where it stands there now, None where the ledger does not have it. Raises `Unavailable`."""
+    def _give_up(self, schema: str, database: str, wanted: _Wanted, turn: _Turn) -> None:
+        """Send those back to their start that somebody cancelled, where they are not there yet."""
+        for name, wish in wanted.held.items():
+            if wish is Wish.CANCELLED and turn.states.get(name) not in _AT_REST and name not in turn.passed:
+                turn.passed.add(name)
+                with suppress(Conflict):  # somebody is at it, or rows do not move now: the next call tries again
+                    turn.states[name] = self._context.managed(schema).give_up_migration(database, name).state
+
+    def _states(self, schema: str, database: str, reasons: tuple[Reason, ...]) -> dict[str, MigrationState]:
+        """Where each stands there now, as its ledger tells. Raises `Unavailable`."""
         try:
             found = self._context.managed(schema).progress(database)
         except Unavailable:
             self._throttling.note(schema, database, reasons)
             raise
-        return next((facts.state for facts in found if facts.name == name), None)
+        return {facts.name: facts.state for facts in found}
 
-    def _wanted(self, schema: str) -> tuple[str, ...]:
-        return self._context.store.read(lambda tx: self._wanted_in(tx, schema))
-
-    def _wanted_in(self, tx: Transaction, schema: str) -> tuple[str, ...]:
-        """The data migrations whose rows may be moved now, as this transaction sees it."""
+    def _wanted(self, tx: Transaction, schema: str, database: str) -> _Wanted | None:
+        """What may be moved now and how, as this transaction sees it; None where nothing may."""
         upgrade = _moving_upgrade(tx, schema)
-        if upgrade is None:
-            return ()
+        names = () if upgrade is None else self._names_of(schema, upgrade)
+        if upgrade is None or not names:
+            return None
+        intentions, settings = tx.intentions(schema), tx.settings(schema)
+        return _Wanted(
+            upgrade,
+            names,
+            {each.name: each.wish for each in intentions if each.database == database},
+            priorities_of(settings),
+            overlay_of(settings, database),
+        )
+
+    def _names_of(self, schema: str, upgrade: Upgrade) -> tuple[str, ...]:
         release = self._context.managed(schema).releases[upgrade.to_release]
         return release.reverse_data_migrations if upgrade.moving is Moving.BACK else release.data_migrations
 
@@ -140,14 +199,19 @@ class DataMigrations:
         managed = self._context.managed(schema)
 
         def work(tx: Transaction) -> tuple[MigrationStatus, ...]:
-            throttles, wanted = reasons_in(tx, schema), self._wanted_in(tx, schema)
+            upgrade, throttles = _moving_upgrade(tx, schema), reasons_in(tx, schema)
+            wanted = () if upgrade is None else self._names_of(schema, upgrade)
+            intentions, priorities = tx.intentions(schema), priorities_of(tx.settings(schema))
             readings = latest_readings(tx, managed)
             return tuple(
-                _status(name, release.name, reading, throttles if name in wanted else {})
+                _status(
+                    name, release.name, reading, throttles if name in wanted else {},
+                    intention_for(intentions, name, reading.name), priorities.get(name, 0),
+                )
                 for release in managed.releases.ordered
                 for name in release.all_data_migrations
                 for reading in readings
-            )
+            )  # fmt: skip
 
         return self._context.store.read(work)
 
@@ -190,9 +254,7 @@ class DataMigrations:
         failed = [
             status.database
             for status in self._find(schema, name)
-            if database in (None, status.database)
-            and status.facts is not None
-            and status.facts.state in wanted
+            if database in (None, status.database) and status.facts is not None and status.facts.state in wanted
         ]
         if not failed:
             raise NotFound(
@@ -268,8 +330,14 @@ def _moving_upgrade(tx: Transaction, schema: str) -> Upgrade | None:
 
 
 def _status(
-    name: str, release: str, reading: DatabaseFacts, throttles: Mapping[str, tuple[Reason, ...]]
+    name: str,
+    release: str,
+    reading: DatabaseFacts,
+    throttles: Mapping[str, tuple[Reason, ...]],
+    intention: Intention | None,
+    priority: int,
 ) -> MigrationStatus:
     facts = next((facts for facts in reading.migrations if facts.name == name), None)
-    is_over = facts is not None and facts.state in _ENDED
-    return MigrationStatus(name, release, reading.name, facts, () if is_over else throttles.get(reading.name, ()))
+    is_over = intention is not None or (facts is not None and facts.state in _ENDED)
+    reasons = () if is_over else throttles.get(reading.name, ())
+    return MigrationStatus(name, release, reading.name, facts, reasons, intention=intention, priority=priority)

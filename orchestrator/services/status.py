@@ -260,7 +260,7 @@ def _sentence(
     if running_rows:
         if any(blocker.code == "data_migration_failed" for blocker in running_rows):
             return next(each.sentence for each in running_rows if each.code == "data_migration_failed")
-        return _of_rows(view, share, throttles)
+        return _of_rows(view, share, throttles, [each for each in running_rows if each.code == "data_migration_paused"])
     if upgrade.move is Move.STEPPING:
         troubled = [record for record in view.steps if record.state is not StepState.DONE and record.error]
         if troubled:
@@ -277,9 +277,14 @@ def _sentence(
     return f"about to enter {target.word}"
 
 
-def _of_rows(view: View, share: float | None, throttles: Mapping[str, Sequence[Reason]]) -> str:
-    """How far rows are, and where and why they wait."""
+def _of_rows(
+    view: View, share: float | None, throttles: Mapping[str, Sequence[Reason]], paused: Sequence[Blocker]
+) -> str:
+    """How far rows are, which of them somebody paused, and where and why the others wait."""
     moving = "moving rows" if share is None else f"moving rows: {share:.0%}"
+    if paused:
+        more = f" (and {len(paused) - 1} more)" if len(paused) > 1 else ""
+        moving = f"{moving}; {paused[0].sentence}{more}"
     if not throttles:
         return moving
     if len(view.databases) == 1:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from orchestrator.domain.daemons import DaemonState
+from orchestrator.domain.overlay import NOTHING_SET, Overlay
 from orchestrator.domain.throttling import Reason, RowsWait, newest_reasons, reasons_to_wait
 from orchestrator.ports import Transaction
 from orchestrator.services.context import Context
@@ -42,9 +43,9 @@ class Throttling:
         self._noted: dict[tuple[str, str], _Noted] = {}
         self._noting = threading.Lock()
 
-    def reasons(self, schema: str, database: str) -> tuple[Reason, ...]:
-        """Why no batch may begin there now; none means go."""
-        return reasons_to_wait(self._context.managed(schema).signals(database))
+    def reasons(self, schema: str, database: str, over: Overlay = NOTHING_SET) -> tuple[Reason, ...]:
+        """Why no batch may begin there now, beside the limits that `over` sets; none means go."""
+        return reasons_to_wait(self._context.managed(schema).signals(database, over))
 
     def noted(self, schema: str, database: str) -> tuple[Reason, ...]:
         """What was last written down."""

@@ -10,7 +10,9 @@ from sqlalchemy import Table
 
 from orchestrator.domain.daemons import Daemon, OwnTreeState
 from orchestrator.domain.fleets import Instance, Report
+from orchestrator.domain.intentions import Intention
 from orchestrator.domain.ladder import Profile
+from orchestrator.domain.overlay import Setting
 from orchestrator.domain.records import DatabaseReading, Event, Leadership, SchemaState
 from orchestrator.domain.throttling import RowsWait
 from orchestrator.domain.upgrades import Upgrade
@@ -71,6 +73,8 @@ STEPS = Kind(StepRecord, tables.steps, ("upgrade_id", "phase", "database"))
 APPROVALS = Kind(Approval, tables.approvals, ("upgrade_id", "phase"))
 READINGS = Kind(DatabaseReading, tables.readings, ("schema", "database"))
 ROWS_WAITS = Kind(RowsWait, tables.rows_waits, ("schema", "database", "daemon"))
+INTENTIONS = Kind(Intention, tables.intentions, ("schema", "name", "database"))
+SETTINGS = Kind(Setting, tables.settings, ("schema", "database", "name", "option"))
 EVENTS = Kind(Event, tables.events, ("id",), numbered=True)
 LEADERSHIP = Kind(LeadershipRow, tables.leadership, ("id",))
 DAEMONS = Kind(Daemon, tables.daemons, ("id",))

@@ -24,6 +24,7 @@ from sqlalchemy.types import TypeDecorator
 
 from orchestrator.domain.daemons import DaemonState, OwnTree
 from orchestrator.domain.fleets import InstanceState, Sessions
+from orchestrator.domain.intentions import Wish
 from orchestrator.domain.ladder import InStepBy, Phase
 from orchestrator.domain.throttling import Reason
 from orchestrator.domain.upgrades import Move, Status
@@ -303,6 +304,33 @@ rows_waits = Table(
     Column("reasons", ReasonsText, nullable=False),
     Column("since", Double, nullable=False),
     Column("seen_at", Double, nullable=False),
+    **IN_MYSQL,
+)
+
+intentions = Table(
+    "intentions",
+    metadata,
+    _name("schema", ForeignKey("schemas.name"), primary_key=True),
+    _name("name", primary_key=True),
+    _name("database", primary_key=True),
+    Column("wish", Word(Wish), nullable=False),
+    Column("actor", String(255), nullable=False),
+    Column("reason", String(SENTENCE_LENGTH), nullable=False),
+    Column("since", Double, nullable=False),
+    **IN_MYSQL,
+)
+
+settings = Table(
+    "settings",
+    metadata,
+    _name("schema", ForeignKey("schemas.name"), primary_key=True),
+    _name("database", primary_key=True),  # empty: all of the schema
+    _name("name", primary_key=True),  # empty: every data migration
+    Column("option", String(128), primary_key=True),
+    Column("value", Double, nullable=False),
+    Column("actor", String(255), nullable=False),
+    Column("reason", String(SENTENCE_LENGTH), nullable=True),
+    Column("set_at", Double, nullable=False),
     **IN_MYSQL,
 )
 

@@ -9,7 +9,9 @@ from functools import cached_property
 from orchestrator.domain.daemons import Daemon, DaemonState, OwnTree, OwnTreeState
 from orchestrator.domain.errors import NotFound, StaleRevision
 from orchestrator.domain.fleets import POSSIBLY_ALIVE, Instance, InstanceState, Report
+from orchestrator.domain.intentions import Intention
 from orchestrator.domain.ladder import Phase
+from orchestrator.domain.overlay import Setting
 from orchestrator.domain.records import DatabaseReading, Event, Leadership, SchemaState
 from orchestrator.domain.throttling import RowsWait
 from orchestrator.domain.upgrades import Upgrade
@@ -170,6 +172,24 @@ class StoreTransaction:
 
     def end_rows_wait(self, schema: str, database: str, daemon: str) -> None:
         self._rows.delete(rows.ROWS_WAITS, schema, database, daemon)
+
+    def intentions(self, schema: str) -> tuple[Intention, ...]:
+        return self._rows.find(rows.INTENTIONS, {"schema": schema})
+
+    def save_intention(self, intention: Intention) -> None:
+        self._put(rows.INTENTIONS, intention)
+
+    def end_intention(self, intention: Intention) -> None:
+        self._rows.delete(rows.INTENTIONS, intention.schema, intention.name, intention.database)
+
+    def settings(self, schema: str) -> tuple[Setting, ...]:
+        return self._rows.find(rows.SETTINGS, {"schema": schema})
+
+    def save_setting(self, setting: Setting) -> None:
+        self._put(rows.SETTINGS, setting)
+
+    def clear_setting(self, setting: Setting) -> None:
+        self._rows.delete(rows.SETTINGS, setting.schema, setting.database, setting.name, setting.option)
 
     def append_event(self, event: Event) -> None:
         self._rows.insert(rows.EVENTS, event)

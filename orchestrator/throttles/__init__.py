@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from orchestrator.domain.overlay import Overlay
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -45,7 +47,22 @@ class Signal(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Throttle:
-    """A signal, and how much of it is still a yes. No limit: it says yes or no by itself."""
+    """A signal, and how much of it is still a yes. No limit: it says yes or no by itself.
+
+    `option` is the name under which the limit may be set while rows are moved, "" where it may not. With
+    `may_be_lifted` a limit below 0 is none, and the signal is not asked.
+    """
 
     signal: Signal
     limit: float | None = None
+    option: str = ""
+    may_be_lifted: bool = False
+
+    def limit_in(self, over: Overlay) -> float | None:
+        """The limit that is in force."""
+        return self.limit if self.limit is None else over.value(self.option, self.limit)
+
+    def is_asked(self, over: Overlay) -> bool:
+        """Whether the signal says anything now."""
+        limit = self.limit_in(over)
+        return not self.may_be_lifted or limit is None or limit >= 0

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from orchestrator.domain.errors import OrchestratorError
+from orchestrator.domain.overlay import NOTHING_SET, Overlay
 from orchestrator.domain.throttling import Reading
 from orchestrator.throttles import Sample, Throttle
 
@@ -39,11 +41,14 @@ class Watch:
     ) -> None:
         self._kept = [_Kept(each, every_seconds, patience_seconds, clock, begin) for each in throttles]
 
-    def readings(self) -> tuple[Reading, ...]:
-        """What each signal reads, now or a moment ago, in the order of the throttles."""
-        for kept in self._kept:
+    def readings(self, over: Overlay = NOTHING_SET) -> tuple[Reading, ...]:
+        """What each signal reads, now or a moment ago, beside the limit in force, in the order of the throttles."""
+        asked = [kept for kept in self._kept if kept.throttle.is_asked(over)]
+        for kept in asked:
             kept.refresh()
-        return tuple(reading for kept in self._kept for reading in kept.readings())
+        return tuple(
+            replace(reading, limit=kept.throttle.limit_in(over)) for kept in asked for reading in kept.readings()
+        )
 
 
 class _Kept:
@@ -57,7 +62,7 @@ class _Kept:
         clock: Callable[[], float],
         begin: Begin,
     ) -> None:
-        self._throttle = throttle
+        self.throttle = throttle
         self._every_seconds = every_seconds
         self._patience_seconds = patience_seconds
         self._clock = clock
@@ -102,7 +107,7 @@ class _Kept:
     def _read(self) -> None:
         """The edge of a thread: whatever keeps the signal from being read is what it says."""
         try:
-            found = tuple(self._reading(sample) for sample in self._throttle.signal.read())
+            found = tuple(self._reading(sample) for sample in self.throttle.signal.read())
         except OrchestratorError as error:
             found = (self._unread(error.message),)
         except Exception as error:
@@ -115,10 +120,8 @@ class _Kept:
             self._news.notify_all()
 
     def _reading(self, sample: Sample) -> Reading:
-        signal = self._throttle.signal
-        return Reading(
-            signal.name, sample.value, self._throttle.limit, signal.unit, sample.of, sample.objection, sample.error
-        )
+        signal, limit = self.throttle.signal, self.throttle.limit
+        return Reading(signal.name, sample.value, limit, signal.unit, sample.of, sample.objection, sample.error)
 
     def _unread(self, error: str) -> Reading:
-        return Reading(self._throttle.signal.name, limit=self._throttle.limit, error=error)
+        return Reading(self.throttle.signal.name, limit=self.throttle.limit, error=error)

@@ -6,6 +6,7 @@ import pytest
 
 from orchestrator.api.auth import Role
 from orchestrator.domain.errors import Unavailable
+from orchestrator.domain.overlay import Option
 from orchestrator.domain.throttling import Reading
 from orchestrator.domain.view import MigrationState, QuarantinedRow
 from tests.api.world import SCHEMA, UPGRADE, World, assert_problem, tokens_for_all_roles
@@ -117,6 +118,44 @@ def test_rows_that_could_not_be_moved_are_listed_while_their_database_answers(wo
     main.error = "connection refused"
     (shown,) = client.get(f"{path}/split_name").json()["data_migrations"]
     assert (shown["rows_quarantined"], shown["quarantine"]) == (1, None)
+
+
+def test_a_data_migration_is_held_over_http_and_says_who_holds_it(world: World) -> None:
+    client, path = world.expanded().client(), f"{SCHEMA}/data-migrations/split_name"
+    (held,) = client.post(f"{path}/pause", {"reason": "month-end"}).json()["data_migrations"]
+    since = held["intention"].pop("since")
+    assert held["intention"] == {"wish": "paused", "by": "local", "reason": "month-end"}
+    assert since == world.clock.now
+    assert held["state"] == "pending", "what it does is another matter"
+    assert client.get(UPGRADE).json()["data_migrations"][0]["intention"]["wish"] == "paused"
+    (held,) = client.post(f"{path}/cancel", {"reason": "wrong"}).json()["data_migrations"]
+    assert held["intention"]["wish"] == "cancelled"
+    (free,) = client.post(f"{path}/resume", {"database": "main"}).json()["data_migrations"]
+    assert free["intention"] is None
+    (first,) = client.post(f"{path}/set", {"priority": 5}).json()["data_migrations"]
+    assert first["priority"] == 5
+    assert_problem(client.post(f"{path}/set", {"priority": 1.5}), 422, "body_invalid")
+    assert_problem(client.post(f"{path}/set", {"priority": 1001}), 422, "option_value_invalid")
+    assert_problem(client.post(f"{path}/pause", {}), 422, "body_invalid")
+    assert_problem(client.post(f"{path}/pause", {"reason": " "}), 422, "reason_required")
+
+
+def test_pace_is_set_over_http_all_or_nothing(world: World) -> None:
+    client, path = world.at_rest().client(), f"{SCHEMA}/pace"
+    world.managed.on["main"].options = (
+        Option("nice_ratio", 0.5, 0.0, 100.0, is_whole=False, help="How nice."),
+    )  # fmt: skip
+    (option,) = client.get(path).json()["options"]
+    assert option == {
+        "database": "main", "option": "nice_ratio", "configured": 0.5, "in_force": 0.5, "set": None,
+    }  # fmt: skip
+    (option,) = client.post(path, {"values": {"nice_ratio": 2}, "database": "main"}).json()["options"]
+    assert (option["in_force"], option["set"]["by"], option["set"]["database"]) == (2, "local", "main")
+    assert_problem(client.post(path, {"values": {"nice_ratio": 3, "other": 1}}), 422, "option_unknown")
+    assert_problem(client.post(path, {"defaults": ["nice_ratio"]}), 404, "nothing_set")
+    assert client.get(path).json()["options"] == [option]
+    (option,) = client.post(path, {"defaults": ["nice_ratio"], "database": "main"}).json()["options"]
+    assert option["in_force"] == 0.5
 
 
 def test_an_unknown_data_migration_is_not_found(world: World) -> None:

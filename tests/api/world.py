@@ -27,6 +27,7 @@ from orchestrator.services.fleets import Fleets
 from orchestrator.services.leadership import Elections
 from orchestrator.services.leases import Leases
 from orchestrator.services.renewing import Renewing
+from orchestrator.services.rows_control import RowsControl
 from orchestrator.services.status import StatusBoard
 from orchestrator.services.upgrades import Upgrades
 from orchestrator.store.memory import MemoryStore
@@ -173,6 +174,7 @@ class World:
             fleets=self.fleets,
             board=self.board,
             data_migrations=self.data_migrations,
+            rows_control=RowsControl(self.context),
             daemons=self.daemons,
             is_healthy=lambda: self.is_healthy,
             nudge=self.nudged.append,

@@ -13,6 +13,7 @@ from orchestrator.domain.errors import StepFailed, Unavailable
 from orchestrator.domain.fleets import Sessions
 from orchestrator.domain.inventories import Inventory, Sighting
 from orchestrator.domain.ladder import Step
+from orchestrator.domain.overlay import Option
 from orchestrator.domain.throttling import Reading
 from orchestrator.domain.view import MigrationFacts, MigrationState, QuarantinedRow
 from orchestrator.services.advancing import REST_SECONDS
@@ -396,6 +397,50 @@ def test_rows_that_could_not_be_moved_are_shown_with_their_errors(run: Run, worl
     (row,) = shown(run, "data-migration", "show", "inventory", "split_name")
     assert (row["State"], row["Quarantine"]) == ("failed", None)
     assert "Not moved in main:\n  2 in all" in run("data-migration", "show", "inventory", "split_name").out
+
+
+def test_a_data_migration_is_held_and_let_go(run: Run, world: World) -> None:
+    migration = ("inventory", "split_name")
+    for verb, wish in (("pause", "paused"), ("cancel", "cancelled")):
+        (row,) = shown(run, "data-migration", verb, *migration, "--reason", "month-end")
+        assert (row["Wanted"]["wish"], row["Wanted"]["by"], row["Wanted"]["reason"]) == (wish, "local", "month-end")
+        assert f"{wish} by local: month-end" in run("data-migration", "list", "inventory").out
+        (row,) = shown(run, "data-migration", "resume", *migration, "--database", "main")
+        assert row["Wanted"] is None
+    assert run("data-migration", "pause", *migration).code == 2
+
+
+def test_a_priority_is_set_and_cleared(run: Run) -> None:
+    words = ("data-migration", "set", "inventory", "split_name")
+    assert [row["Priority"] for row in shown(run, *words, "priority=5")] == [5]
+    assert [row["Priority"] for row in shown(run, *words, "--default", "priority", "--reason", "enough")] == [0]
+
+
+def test_pace_is_set_shown_and_cleared(run: Run, world: World) -> None:
+    world.managed.on["main"].options = (
+        Option("nice_ratio", 0.5, 0.0, 100.0, is_whole=False, help="How nice."),
+    )  # fmt: skip
+    words = ("data-migration", "set", "inventory")
+    (row,) = shown(run, *words, "nice_ratio=2", "--reason", "busy")
+    assert (row["Database"], row["Option"], row["Configured"], row["In force"]) == ("main", "nice_ratio", 0.5, 2)
+    assert (row["Set"]["by"], row["Set"]["database"]) == ("local", None)
+    assert "by local: busy" in run("data-migration", "pace", "inventory").out
+    refused = run(*words, "nice_ratio=101")
+    assert (refused.code, "less than or equal to 100" in refused.err) == (1, True)
+    (row,) = shown(run, *words, "--default", "nice_ratio")
+    assert (row["In force"], row["Set"]) == (0.5, None)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (), ("split_name",), ("nice_ratio=few",), ("nice_ratio=nan",), ("=2",), ("split_name", "nice_ratio=2"),
+        ("split_name", "priority=1.5"), ("split_name", "priority=1", "--database", "main"),
+        ("split_name", "priority=1", "--default", "priority"),
+    ],
+)  # fmt: skip
+def test_what_is_to_be_set_makes_sense(run: Run, words: tuple[str, ...]) -> None:
+    assert run("data-migration", "set", "inventory", *words).code == 2
 
 
 def test_a_data_migration_that_did_not_fail_cannot_be_retried(run: Run, world: World) -> None:

@@ -13,6 +13,7 @@ import pytest
 from orchestrator.daemon.jobs import MOST_ROW_WORKERS, Jobs
 from orchestrator.domain.errors import Conflict
 from orchestrator.domain.ladder import Phase
+from orchestrator.domain.overlay import NOTHING_SET, Overlay
 from orchestrator.domain.releases import Release
 from orchestrator.domain.throttling import Reading
 from orchestrator.domain.view import DatabaseFacts, MigrationFacts
@@ -42,10 +43,12 @@ class Slow(FakeSchema):
         self.under_way = 0
         self.let_go = threading.Event()
 
-    def run_batch(self, database: str, migration: str, upgrade_id: int, *, leads: bool) -> MigrationFacts:
+    def run_batch(
+        self, database: str, migration: str, upgrade_id: int, *, leads: bool, over: Overlay = NOTHING_SET
+    ) -> MigrationFacts:
         self.under_way += 1
         self.let_go.wait()
-        return super().run_batch(database, migration, upgrade_id, leads=leads)
+        return super().run_batch(database, migration, upgrade_id, leads=leads, over=over)
 
 
 class Counted(Elections):
@@ -84,7 +87,6 @@ class Running:
             end=self.ended.set,
             cycle_seconds=0.02,
             campaign_seconds=0.02,
-            batch_pause_seconds=0,
             row_workers=row_workers,
         )
 
@@ -192,14 +194,16 @@ def test_what_rows_wait_for_is_said_once_and_that_they_go_on(
     asked = 0
 
     class Throttled(FakeSchema):
-        def signals(self, database: str) -> tuple[Reading, ...]:
+        def signals(self, database: str, over: Overlay = NOTHING_SET) -> tuple[Reading, ...]:
             nonlocal asked
             asked += 1
             return tuple(replace(each, value=(each.value or 0) + asked) for each in super().signals(database))
 
-        def run_batch(self, database: str, migration: str, upgrade_id: int, *, leads: bool) -> MigrationFacts:
+        def run_batch(
+            self, database: str, migration: str, upgrade_id: int, *, leads: bool, over: Overlay = NOTHING_SET
+        ) -> MigrationFacts:
             said_at_batches.append(said())
-            return super().run_batch(database, migration, upgrade_id, leads=leads)
+            return super().run_batch(database, migration, upgrade_id, leads=leads, over=over)
 
     said_at_batches: list[list[str]] = []
 

@@ -9,6 +9,7 @@ import pytest
 from orchestrator.domain import planner
 from orchestrator.domain.fleets import InstanceState, Registration, Sessions
 from orchestrator.domain.guards import GUARDS
+from orchestrator.domain.intentions import Intention, Wish
 from orchestrator.domain.inventories import Inventory
 from orchestrator.domain.ladder import InStepBy, Phase
 from orchestrator.domain.roles import Role, RoleSession
@@ -404,3 +405,11 @@ def test_stepping_does_not_ask_the_copies_again() -> None:
     stepping = an_upgrade(Phase.BASE, fence=Phase.EXPANDED, move=Move.STEPPING)
     behind = with_database(a_view(stepping), copy=Copy(3, Phase.BASE, Phase.EXPANDED, stepping.revision - 1, "i1"))
     assert asked("databases_fenced", behind, Phase.EXPANDED) == ()
+
+
+def test_the_way_back_names_who_paused_the_rows_that_it_waits_for() -> None:
+    intention = Intention("inventory", "join_name", "main", Wish.PAUSED, "alice", "month-end", 0.0)
+    view = replace(a_view(GOING_BACK, new=REVERSIBLE), intentions=(intention,))
+    paused, _ = asked("old_shape_valid", view, Phase.BACKFILL)
+    assert (paused.code, paused.culprits) == ("data_migration_paused", ("main/join_name",))
+    assert "orchestrator data-migration resume inventory join_name --database main" in paused.remedy

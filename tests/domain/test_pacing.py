@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.domain.overlay import Overlay, Setting
 from orchestrator.domain.pacing import (
     FIRST_ROWS,
     LONGEST_REST_SECONDS,
@@ -170,3 +171,12 @@ def test_rows_rest_as_their_batch_took_and_no_less_than_the_pause(
     batch_seconds: float, nice_ratio: float, pause_seconds: float, rest: float
 ) -> None:
     assert rest_seconds(batch_seconds, nice_ratio, pause_seconds) == pytest.approx(rest)
+
+
+def test_what_is_set_goes_before_what_is_configured_and_the_most_before_the_least() -> None:
+    def set_to(option: str, value: float) -> Setting:
+        return Setting("s", "", "", option, value, "alice", None, 0.0)
+
+    over = Overlay({each.option: each for each in (set_to("batch_rows", 5.0), set_to("batch_seconds", 0.05))})
+    assert BatchSizes(10, 20_000, 0.2).under(over) == BatchSizes(5, 5, 0.05)
+    assert BatchSizes(10, 20_000, 0.2).under(Overlay()) == BatchSizes(10, 20_000, 0.2)

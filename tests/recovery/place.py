@@ -59,6 +59,7 @@ class Place:
                 fleets=services.fleets,
                 board=services.board,
                 data_migrations=services.data_migrations,
+                rows_control=services.rows_control,
                 daemons=services.daemons,
                 is_healthy=lambda: True,
                 nudge=lambda schema: None,

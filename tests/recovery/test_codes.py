@@ -68,7 +68,8 @@ ELSEWHERE = {
         "transform_raised", "transform_result",
     ),
     NEVER: (
-        "batch_claimed", "batch_too_soon", "function_in_vain", "function_under_way", "lost_cursor", "not_in_backfill",
+        "batch_claimed", "batch_too_soon", "data_migration_waits", "function_in_vain", "function_under_way",
+        "lost_cursor", "not_in_backfill",
     ),
 }  # fmt: skip
 """Codes that never stand in status, and why."""

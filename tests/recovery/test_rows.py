@@ -53,6 +53,19 @@ def test_rows_that_differ(place: Place, entry: Entry) -> None:
     assert place.phase() == "sealed"
 
 
+@mends("Somebody paused a data migration")
+def test_paused_data_migration(place: Place, entry: Entry) -> None:
+    at_backfill(place)
+    place.orchestrator("data-migration", "pause", SCHEMA, "split_name", "--reason", "month-end closing")
+    place.work()
+    entry.assert_shown(place.status())
+    assert place.execute("SELECT first_name FROM customers WHERE id = 1") == [(None,)]
+    place.type(entry)
+    place.execute("DELETE FROM customers WHERE id = 2")
+    assert place.goes_on()
+    assert place.execute("SELECT first_name FROM customers WHERE id = 1") == [("Ada",)]
+
+
 @mends("A data migration's file was changed after it began")
 def test_changed_file_of_a_data_migration(place: Place, entry: Entry) -> None:
     at_backfill(place)

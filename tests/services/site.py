@@ -9,7 +9,8 @@ from orchestrator.domain.fleets import Instance, Registration, Sessions
 from orchestrator.domain.inventories import Inventory
 from orchestrator.domain.ladder import Phase, Step
 from orchestrator.domain.losses import Follows
-from orchestrator.domain.releases import Release, Releases
+from orchestrator.domain.overlay import NOTHING_SET, Option, Overlay
+from orchestrator.domain.releases import Link, Release, Releases
 from orchestrator.domain.throttling import Reading
 from orchestrator.domain.upgrades import Status, Upgrade
 from orchestrator.domain.view import Copy, DatabaseFacts, MigrationFacts, Policy, QuarantinedRow
@@ -99,8 +100,18 @@ class PausingSchema:
     def inventories(self, database: str) -> tuple[Inventory, ...]:
         return self._schema.inventories(database)
 
-    def signals(self, database: str) -> tuple[Reading, ...]:
-        return self._schema.signals(database)
+    def signals(self, database: str, over: Overlay = NOTHING_SET) -> tuple[Reading, ...]:
+        return self._schema.signals(database, over)
+
+    def links(self, data_migrations: Sequence[str]) -> tuple[Link, ...]:
+        return self._schema.links(data_migrations)
+
+    def options(self, database: str) -> tuple[Option, ...]:
+        return self._schema.options(database)
+
+    def give_up_migration(self, database: str, migration: str) -> MigrationFacts:
+        self._pauses.cross(f"give up in {database}")
+        return self._schema.give_up_migration(database, migration)
 
     def progress(self, database: str) -> tuple[MigrationFacts, ...]:
         return self._schema.progress(database)
@@ -135,9 +146,11 @@ class PausingSchema:
         self._pauses.cross(f"go on from the {step.value} step in {database}")
         return done
 
-    def run_batch(self, database: str, migration: str, upgrade_id: int, *, leads: bool) -> MigrationFacts:
+    def run_batch(
+        self, database: str, migration: str, upgrade_id: int, *, leads: bool, over: Overlay = NOTHING_SET
+    ) -> MigrationFacts:
         self._pauses.cross(f"run a batch in {database}")
-        facts = self._schema.run_batch(database, migration, upgrade_id, leads=leads)
+        facts = self._schema.run_batch(database, migration, upgrade_id, leads=leads, over=over)
         self._pauses.cross(f"go on from a batch in {database}")
         return facts
 

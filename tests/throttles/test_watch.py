@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from orchestrator.domain.errors import Unavailable
+from orchestrator.domain.overlay import Overlay, Setting
 from orchestrator.domain.throttling import Reading, reasons_to_wait
 from orchestrator.throttles import Sample, Throttle
 from orchestrator.throttles.watch import Watch, on_a_thread
@@ -169,3 +170,28 @@ def test_every_sample_is_a_reading_of_its_own(desk: Desk) -> None:
         Reading("dial", 1.0, 5.0, "s", "db1"),
         Reading("dial", None, 5.0, "s", "db2", error="away"),
     )
+
+
+def set_to(value: float) -> Overlay:
+    return Overlay({"max_dials": Setting("s", "", "", "max_dials", value, "alice", None, 0.0)})
+
+
+def test_a_limit_that_is_set_is_in_force_at_once(desk: Desk) -> None:
+    watch = Watch(
+        [Throttle(desk.dial, 5.0, "max_dials", may_be_lifted=True)],
+        every_seconds=1.0, patience_seconds=0.001, clock=desk.clock, begin=desk.begin,
+    )  # fmt: skip
+    assert not reasons_to_wait(watch.readings())
+    assert reasons_to_wait(watch.readings(set_to(0.5)))
+    assert not reasons_to_wait(watch.readings())
+    assert desk.dial.times == 1
+
+
+def test_a_signal_without_a_limit_is_not_asked_before_one_is_set(desk: Desk) -> None:
+    watch = Watch(
+        [Throttle(desk.dial, -1.0, "max_dials", may_be_lifted=True)],
+        every_seconds=1.0, patience_seconds=0.001, clock=desk.clock, begin=desk.begin,
+    )  # fmt: skip
+    assert (watch.readings(), desk.dial.times) == ((), 0)
+    assert reasons_to_wait(watch.readings(set_to(0.5)))
+    assert watch.readings(set_to(-1)) == ()

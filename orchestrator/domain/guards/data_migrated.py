@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from orchestrator.domain import order
+from orchestrator.domain.intentions import Intention, intention_for
 from orchestrator.domain.ladder import Phase
 from orchestrator.domain.pacing import known_total
 from orchestrator.domain.view import Blocker, DatabaseFacts, MigrationFacts, MigrationState, View
@@ -34,12 +36,16 @@ def blockers(view: View, target: Phase) -> Iterator[Blocker]:
         if database.error is not None:
             continue  # databases_fenced says so
         ledger = {facts.name: facts for facts in database.migrations}
-        behind: str | None = None  # the first that is not done: those that follow start after it
+        states = {
+            name: found.state
+            for name, found in ledger.items()
+            if _is_proven(found, database, proof_needed) or found.state is not MigrationState.COMPLETE
+        }
+        links = view.links or order.in_manifest_order(view.new.data_migrations)
         for name in view.new.data_migrations:
             found = ledger.get(name)
             if found is None or not _is_proven(found, database, proof_needed):
-                yield _blocker(view, database, name, found, behind)
-                behind = behind or name
+                yield from _blockers(view, database, name, found, order.in_the_way(links, states, name))
         for name in view.earlier_migrations:
             found = ledger.get(name)
             if found is None or found.state not in (MigrationState.COMPLETE, MigrationState.ASSUMED):
@@ -61,6 +67,27 @@ def _is_proven(found: MigrationFacts, database: DatabaseFacts, proof_needed: boo
     if found.state is not MigrationState.COMPLETE:
         return False
     return found.witness is not None and (not proof_needed or found.witness == database.incarnation)
+
+
+def _blockers(
+    view: View, database: DatabaseFacts, name: str, found: MigrationFacts | None, behind: str | None
+) -> Iterator[Blocker]:
+    intention = intention_for(view.intentions, name, database.name)
+    if intention is None or found is None or found.state not in order.TO_DO:
+        yield _blocker(view, database, name, found, behind)
+    if intention is not None:
+        yield paused(view.upgrade.schema, intention)
+
+
+def paused(schema: str, intention: Intention) -> Blocker:
+    """What keeps a data migration from its next batch because somebody wants it."""
+    name, database = intention.name, intention.database
+    return Blocker(
+        "data_migration_paused",
+        f"data migration {name} is {intention.wish.value} in {database}, by {intention.actor}: {intention.reason}",
+        f"orchestrator data-migration resume {schema} {name} --database {database} --reason ...",
+        (f"{database}/{name}",),
+    )
 
 
 def _blocker(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from orchestrator.domain.guards.data_migrated import paused
+from orchestrator.domain.intentions import intention_for
 from orchestrator.domain.ladder import Phase
 from orchestrator.domain.view import Blocker, MigrationState, View
 
@@ -50,6 +52,10 @@ def unproven_reverses(view: View) -> Iterator[Blocker]:
                     f"Mend what it names, then: orchestrator data-migration retry {schema} {name}",
                     (f"{database.name}/{name}",),
                 )
+                continue
+            intention = intention_for(view.intentions, name, database.name)
+            if intention is not None:
+                yield paused(schema, intention)
                 continue
             yield Blocker(
                 "old_shape_stale_yet",
