@@ -10,7 +10,8 @@ from typing import Any, cast
 import pytest
 import sqlalchemy as sa
 
-from orchestrator.bookkeeping import ledger
+from orchestrator.bookkeeping import ledger, ranges
+from orchestrator.bookkeeping.ranges import RangeEntry
 from orchestrator.bookkeeping.tables import data_migrations
 from orchestrator.daemon import live_schema
 from orchestrator.daemon.live_schema import LiveSchema
@@ -30,12 +31,12 @@ FREE = "after = ()\n"
 OTHERS = 'table = "others"\nexpressions = {"copy": "id"}\n'
 
 
-def entered(site: Site, first: str, second: str) -> DataMigrationRunner:
+def entered(site: Site, first: str, second: str, *, workers: int = 1) -> DataMigrationRunner:
     """Both are in the ledger, and a runner knows that they are of one release."""
     site.execute("CREATE TABLE others (id INTEGER PRIMARY KEY, copy INTEGER)", "INSERT INTO others (id) VALUES (1)")
     for name, body in zip(NAMES, (first, second), strict=True):
         site.write(name, body)
-    site.runner = DataMigrationRunner(site.database, SCHEMA, site.directory, beside=lambda name: NAMES)
+    site.runner = DataMigrationRunner(site.database, SCHEMA, site.directory, beside=lambda name: NAMES, workers=workers)
     site.runner.enrol(site.release(*NAMES), UPGRADE)
     return site.runner
 
@@ -51,6 +52,11 @@ def revision(site: Site, name: str) -> int:
         found = ledger.find(connection, SCHEMA, name)
     assert found is not None
     return found.revision
+
+
+def ranges_of(site: Site, name: str) -> tuple[RangeEntry, ...]:
+    with site.database.reading() as connection:
+        return ranges.of(connection, SCHEMA, name)
 
 
 def test_without_a_word_the_second_begins_when_the_first_is_complete(customers: Site) -> None:
@@ -125,17 +131,23 @@ def test_one_that_looked_before_the_other_began_finds_it_under_way(customers: Si
         ledger.save(connection, seen)
 
 
-def test_quarantined_rows_that_are_tried_again_do_not_meet_the_other_one(customers: Site) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_quarantined_rows_that_are_tried_again_do_not_meet_the_other_one(customers: Site, workers: int) -> None:
     fails = 'table = "customers"\nreads = ("name",)\nwrites = ("first_name",)\n\n\n'
     fails += 'def transform(self, row):\n    if row["name"].startswith("First7 "):\n        raise ValueError("no")\n'
     fails += '    return {"first_name": row["name"][:20]}\n'
-    entered(customers, fails, FREE + FIRST.replace("first_name", "last_name"))
+    entered(customers, fails, FREE + FIRST.replace("first_name", "last_name"), workers=workers)
     assert customers.run("first").state is MigrationState.FAILED
-    customers.runner.run_batch("second", UPGRADE, 10)
+    for _ in range(workers):  # the second time it is at a range of it
+        customers.runner.run_batch("second", UPGRADE, 10)
+    held = ranges_of(customers, "second")
+    assert bool(held) == (workers > 1)
     before = revision(customers, "second")
     customers.runner.retry("first")
     assert customers.facts("first").state is MigrationState.RUNNING
     assert revision(customers, "second") > before, "a batch of the second that is under way is lost"
+    for earlier, each in zip(held, ranges_of(customers, "second"), strict=True):
+        assert each.revision > earlier.revision, "and one that is under way in a range"
     assert code_of(customers, "second") == "data_migration_waits"
 
 
