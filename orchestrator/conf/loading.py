@@ -40,6 +40,7 @@ from orchestrator.conf.settings import (
     Settings,
     ThrottleSettings,
 )
+from orchestrator.conf.sharing import refuse_shared
 from orchestrator.conf.sources import DEFAULT, Assignment, Section, Sources, read_sources
 from orchestrator.conf.waves import waves_of
 from orchestrator.domain.errors import ConfigurationError
@@ -252,12 +253,14 @@ class _Loading:
         cycle_seconds = float(self._reader(cycle.GROUP.name).value("interval_seconds"))
         ttl_seconds, renew_seconds = self._lease_terms()
         bind, port, tokens_file = self._api()
+        schemas = tuple(self._schema(name) for name in top.names("schemas"))
+        refuse_shared(schemas, self._reader_of_connection)
         return Settings(
             config_files=self._sources.files,
             state_connection=self._reader(database.GROUP.name).value("connection")
             or f"sqlite:///{state_dir / 'orchestrator.sqlite'}",
             state_dir=state_dir,
-            schemas=tuple(self._schema(name) for name in top.names("schemas")),
+            schemas=schemas,
             bind=bind,
             port=port,
             tokens_file=tokens_file,
@@ -271,6 +274,10 @@ class _Loading:
 
     def _reader(self, section: str) -> SectionReader:
         return SectionReader(self._conf, self._sources, section, self._known[section])
+
+    def _reader_of_connection(self, schema: str, database: str) -> SectionReader:
+        section = schema_database_section.group(schema, database).name
+        return self._reader(section if section in self._known else schema_section.group(schema).name)
 
     def _lease_terms(self) -> tuple[float, float]:
         section = self._reader(leases.GROUP.name)

@@ -277,6 +277,65 @@ def test_the_same_database_twice_is_refused(write: Write) -> None:
     assert (error.code, error.fields["line"]) == ("database_repeated", 9)
 
 
+TWO_SCHEMAS = """\
+[orchestrator]
+schemas = s, other
+[schema:s]
+migrations = migrations
+databases = a, b
+[database:s:a]
+connection = {}
+[database:s:b]
+connection = postgresql://u:secret@db/b
+[schema:other]
+migrations = {}
+connection = {}
+{}
+"""
+
+
+@pytest.mark.parametrize(
+    ("mine", "others"),
+    [
+        ("postgresql://u:secret@db/x", "postgresql+psycopg://u@DB:5432/x"),
+        ("mysql://u:secret@db/x", "mariadb+pymysql://v:other@db:3306/x"),
+        ("sqlite:////tmp/x.sqlite", "sqlite:////tmp/../tmp/x.sqlite"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("migrations", "more", "says"),
+    [
+        ("more", "", "both have version_table = alembic_version"),
+        ("./migrations", "version_table = other_version", "both have migrations = "),
+    ],
+)
+def test_two_schemas_with_the_same_tables_are_refused(
+    write: Write, tmp_path: Path, mine: str, others: str, migrations: str, more: str, says: str
+) -> None:
+    (tmp_path / "more").mkdir()
+    error = refusal(write(TWO_SCHEMAS.format(mine, migrations, others, more)))
+    assert (error.code, error.fields["line"]) == ("database_shared", 12)
+    assert "it is a database of schema s too" in error.message and says in error.message
+    assert "secret" not in error.message
+
+
+@pytest.mark.parametrize(
+    ("mine", "migrations", "others", "more"),
+    [
+        ("postgresql://u@db/x", "more", "postgresql://u@db/x", "version_table = other_version"),
+        ("postgresql://u@db/x", "migrations", "postgresql://u@db/y", ""),
+        ("postgresql://u@db/x", "migrations", "postgresql://v@db/x", ""),  # each may have a schema of its own there
+        ("mysql://u@db/x", "migrations", "mysql://u@db:3307/x", ""),
+        ("sqlite:////tmp/x", "migrations", "sqlite:////tmp/y", ""),
+    ],
+)
+def test_two_schemas_that_share_nothing_are_let_be(
+    write: Write, tmp_path: Path, mine: str, migrations: str, others: str, more: str
+) -> None:
+    (tmp_path / "more").mkdir()
+    assert len(load([write(TWO_SCHEMAS.format(mine, migrations, others, more))]).schemas) == 2
+
+
 def test_a_refusal_never_shows_a_password(write: Write) -> None:
     for line in ("connection = postgresql://u:secret$word@db/x", "connection postgresql;//u;secret@db/x"):
         error = refusal(write(MINIMAL.replace("connection = sqlite:////tmp/inventory.sqlite", line)))
