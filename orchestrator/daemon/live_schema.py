@@ -119,6 +119,9 @@ class LiveSchema:
     def databases(self) -> tuple[str, ...]:
         return tuple(self._databases)
 
+    def file(self, database: str) -> str | None:
+        return self._databases[database].file
+
     @property
     def sourced_fleets(self) -> frozenset[str]:
         return frozenset(source.fleet for source in self._sources)
