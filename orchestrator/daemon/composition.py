@@ -16,7 +16,7 @@ from typing import NoReturn, TypeVar
 from orchestrator import __version__
 from orchestrator.api.auth import Tokens
 from orchestrator.conf.nearest import meant
-from orchestrator.conf.settings import SchemaSettings, Settings
+from orchestrator.conf.settings import DatabaseSettings, SchemaSettings, Settings
 from orchestrator.daemon.live_schema import Driver, LiveSchema
 from orchestrator.daemon.own_tables import OwnTables
 from orchestrator.daemon.refusals import explained
@@ -24,7 +24,7 @@ from orchestrator.daemon.throttles import watch_of
 from orchestrator.data_migrations.runner import DataMigrationRunner
 from orchestrator.dialects import Database, open_database
 from orchestrator.domain.daemons import OwnTree
-from orchestrator.domain.errors import ConfigurationError, OrchestratorError, Unavailable
+from orchestrator.domain.errors import ConfigurationError, Invalid, OrchestratorError, Unavailable
 from orchestrator.domain.releases import Releases
 from orchestrator.domain.view import Policy
 from orchestrator.inventory_sources.sql_query import SqlQuery
@@ -162,7 +162,7 @@ def faults(settings: Settings) -> tuple[OrchestratorError, ...]:
     state = attempt(partial(open_database, "state", settings.state_connection))
     schemas: dict[str, LiveSchema] = {}
     for each in settings.schemas:
-        faulty = [attempt(partial(open_database, one.name, one.connection)) is None for one in each.databases]
+        faulty = [attempt(partial(_opened, one)) is None for one in each.databases]
         if any(faulty):
             attempt(partial(_driver_of, each))
             continue
@@ -173,6 +173,15 @@ def faults(settings: Settings) -> tuple[OrchestratorError, ...]:
     if len(schemas) == len(settings.schemas):
         attempt(partial(_fleets_in_waves, settings, schemas))
     return tuple(found)
+
+
+def _opened(database: DatabaseSettings) -> Database:
+    """The database, not connected. Raises `Invalid`, with the place where its URL is written."""
+    try:
+        return open_database(database.name, database.connection)
+    except Invalid as invalid:
+        message = f"{database.place}: {invalid.message}" if database.place else invalid.message
+        raise Invalid(invalid.code, message, remedy=invalid.remedy, **invalid.fields) from invalid.__cause__
 
 
 def _fleets_in_waves(settings: Settings, schemas: Mapping[str, LiveSchema]) -> Mapping[str, frozenset[str]]:
@@ -275,7 +284,7 @@ def _make_directory(directory: Path) -> None:
 def _live_schema(
     schema: SchemaSettings, settings: Settings, stopping: threading.Event, may_contract: MayContract
 ) -> LiveSchema:
-    databases = {each.name: open_database(each.name, each.connection) for each in schema.databases}
+    databases = {each.name: _opened(each) for each in schema.databases}
     for database in databases.values():
         database.dialect.limit_idle(database.engine, MANAGED_IDLE_SECONDS)
     members = {

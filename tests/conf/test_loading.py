@@ -203,6 +203,8 @@ def test_passwords_are_not_shown_with_the_settings(write: Write) -> None:
         ("[api]\nbind = db.example.org\n", 9, "bind_needs_authentication", ("db.example.org",)),
         ("[api]\ntokens_file = nowhere\n", 9, "file_missing", ("nowhere", "token new")),
         ("[policy]\napprove = contract\n", 9, "phase_unknown", ("'contract'", "Did you mean contracted?")),
+        ("[policy]\napprove = read_new\n", 9, "phase_unknown", ("These can: write_new, sealed, contracted.",)),
+        ("[api]\nport = 80 # http\n", 9, "option_value_invalid", ("A comment needs a line of its own.",)),
         ("[policy]\napprove = backfill\n", 9, "phase_unknown", ("write_new, sealed, contracted",)),
         ("[leases]\nrenew_seconds = 50\n", 9, "option_value_invalid", ("no second chance", "Give 20")),
         ("[leadership]\nttl_seconds = 1\n", 9, "option_value_invalid", ("interval_seconds",)),
@@ -256,6 +258,15 @@ def test_a_missing_directory_of_migrations_is_named(write: Write, tmp_path: Path
     error = refusal(write(MINIMAL.replace("migrations = migrations", "migrations = nowhere")))
     assert (error.code, error.fields["line"]) == ("directory_missing", 6)
     assert str(tmp_path / "nowhere") in str(error)
+
+
+def test_a_database_that_was_taken_out_is_told_from_one_that_is_misspelt(write: Write) -> None:
+    text = "[orchestrator]\nschemas = s\n[schema:s]\nmigrations = migrations\ndatabases = eu\n"
+    eu, us = (f"[database:s:{each}]\nconnection = sqlite:////tmp/{each}.sqlite\n" for each in ("eu", "us"))
+    taken_out = refusal(write(text + eu + us))
+    assert (taken_out.code, taken_out.fields["line"]) == ("section_unknown", 8)
+    assert "us is not in [schema:s] databases any more" in taken_out.remedy
+    assert "Did you mean [database:s:eu]?" in refusal(write(text + eu.replace("s:eu", "s:eus"))).remedy
 
 
 def test_the_same_database_twice_is_refused(write: Write) -> None:
