@@ -28,12 +28,13 @@ def unknown_section(section: Section, known: Known, written: Collection[str]) ->
         near = nearest(name, [each for each in known if each.startswith(schema_database_section.PREFIX)])
         schema, _, database = name.removeprefix(schema_database_section.PREFIX).partition(":")
         owner = schema_section.group(schema).name
-        if owner in known and database and (near is None or near in written):
+        has_list = any(each.startswith(schema_database_section.group(schema, "").name) for each in known)
+        if has_list and database and (near is None or near in written):
             remedy = f"{database} is not in [{owner}] databases any more, or not yet. "
-            remedy += "Name it there, or remove this section. "
+            remedy += "Name it there, or remove this section."
         else:
             remedy = f"Did you mean [{near}]? " if near else ""
-        remedy += "It is named [database:SCHEMA:DATABASE], DATABASE being one of [schema:SCHEMA] databases."
+            remedy += "It is named [database:SCHEMA:DATABASE], DATABASE being one of [schema:SCHEMA] databases."
     elif name.startswith(inventory_section.PREFIX):
         remedy = "It is named [inventory:SCHEMA:FLEET], SCHEMA being one of [orchestrator] schemas."
     else:
