@@ -252,6 +252,10 @@ class ManagedSchema(Protocol):
         """In the order of the configuration; the first takes each step alone before the others."""
         ...
 
+    def file(self, database: str) -> str | None:
+        """The path of a database that is a file; None where it has a server."""
+        ...
+
     def check(self, release: Release) -> None:
         """Refuse migrations that break a rule of their stage, before anything runs. Raises `MigrationRefused`."""
         ...

@@ -164,6 +164,9 @@ class FakeSchema:
                 denials=found.denials,
             )
 
+    def file(self, database: str) -> str | None:
+        return None
+
     @property
     def sourced_fleets(self) -> frozenset[str]:
         return frozenset(each.fleet for found in self.on.values() for each in found.inventories)

@@ -41,11 +41,12 @@ class DaemonView(View, frozen=True, kw_only=True):
 
 
 class ListedDaemonView(DaemonView, frozen=True, kw_only=True):
-    """The same, with whether its lease ran out, whether it leads, and since when."""
+    """The same, with whether its lease ran out, whether it leads and since when, and how long ago it was heard of."""
 
     expired: bool
     leads: bool
     leads_since: float | None
+    silent_seconds: float
 
 
 class WaitView(View, frozen=True, kw_only=True):
@@ -91,8 +92,9 @@ def evict(asked: Asked[Nothing, EvictDaemonRequest]) -> Answer:
 
 def _listed(status: DaemonStatus) -> ListedDaemonView:
     return ListedDaemonView(
-        **_fields(status.daemon), expired=status.is_expired, leads=status.leads, leads_since=status.leads_since
-    )
+        **_fields(status.daemon), expired=status.is_expired, leads=status.leads, leads_since=status.leads_since,
+        silent_seconds=status.silent_seconds,
+    )  # fmt: skip
 
 
 def _fields(daemon: Daemon) -> dict[str, Any]:

@@ -59,10 +59,14 @@ class DataMigrationView(View, frozen=True, kw_only=True):
 
 
 class DataMigrationList(View, frozen=True, kw_only=True):
-    """Data migrations in the order of the releases, each once per database."""
+    """Data migrations in the order of the releases, each once per database.
+
+    `retried` are the databases in which the one that was asked for will be tried again.
+    """
 
     schema: str
     data_migrations: tuple[DataMigrationView, ...]
+    retried: tuple[str, ...] = ()
 
 
 class RetryMigrationRequest(Question, frozen=True, kw_only=True):
@@ -117,11 +121,13 @@ def show(asked: Asked[Nothing, Nothing]) -> Answer:
 
 def retry(asked: Asked[Nothing, RetryMigrationRequest]) -> Answer:
     name = asked.path["name"]
-    asked.services.data_migrations.retry(
+    retried = asked.services.data_migrations.retry(
         asked.schema, name, asked.body.database, actor=asked.who, reason=asked.body.reason
     )
     asked.services.nudge(asked.schema)
-    return _answer(asked.schema, asked.services.data_migrations.show(asked.schema, name))
+    now = {status.database: status for status in retried}
+    shown = asked.services.data_migrations.show(asked.schema, name)
+    return _answer(asked.schema, tuple(now.get(status.database, status) for status in shown), tuple(now))
 
 
 def assume(asked: Asked[Nothing, AssumeMigrationRequest]) -> Answer:
@@ -198,6 +204,6 @@ def _row_view(row: QuarantinedRow) -> QuarantinedRowView:
     return QuarantinedRowView(key=row.key, error=row.error, failed_at=row.failed_at)
 
 
-def _answer(schema: str, found: tuple[MigrationStatus, ...]) -> Answer:
+def _answer(schema: str, found: tuple[MigrationStatus, ...], retried: tuple[str, ...] = ()) -> Answer:
     views = tuple(migration_view(status) for status in found)
-    return Answer(DataMigrationList(schema=schema, data_migrations=views))
+    return Answer(DataMigrationList(schema=schema, data_migrations=views, retried=retried))

@@ -9,7 +9,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 from msgspec import field as named
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from orchestrator.api.data_migrations import DataMigrationView, migration_view
 from orchestrator.api.databases import DatabaseView, database_view
@@ -181,10 +181,14 @@ def plan(asked: Asked[Nothing, Nothing]) -> Answer:
 
 def begin(asked: Asked[Nothing, BeginRequest]) -> Answer:
     """Begin; 200 instead of 201 when it was under way already."""
-    under_way = asked.services.board.standing(asked.schema).upgrade
-    begun = asked.services.upgrades.begin(asked.schema, asked.body.release, actor=asked.who, reason=asked.body.reason)
-    is_repeated = under_way is not None and under_way.id == begun.id
-    return _steered(asked.services, asked.schema, status=200 if is_repeated else 201)
+    _, begun_before = asked.services.upgrades.begin_or_find(
+        asked.schema, asked.body.release, actor=asked.who, reason=asked.body.reason
+    )
+    asked.services.nudge(asked.schema)
+    view = read(asked.services, asked.schema)
+    if begun_before is None:
+        return answer(view, status=201)
+    return answer(replace(view, notes=(begun_before, *view.notes)), status=200)
 
 
 def approve(asked: Asked[Nothing, ApproveRequest]) -> Answer:

@@ -97,9 +97,10 @@ class DataMigration(msgspec.Struct, frozen=True):
 
 
 class DataMigrations(msgspec.Struct, frozen=True):
-    """Data migrations, each once per database."""
+    """Data migrations, each once per database. `retried` are the databases in which one will be tried again."""
 
     data_migrations: tuple[DataMigration, ...]
+    retried: tuple[str, ...] = ()
 
 
 class PaceSetting(msgspec.Struct, frozen=True):
@@ -279,6 +280,7 @@ class Daemon(msgspec.Struct, frozen=True):
     expired: bool = False
     leads: bool = False
     leads_since: float | None = None
+    silent_seconds: float | None = None
     end_reason: str | None = None
 
 

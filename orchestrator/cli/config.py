@@ -29,12 +29,16 @@ class Check(Configured):
                 self.tell(line)
         if errors:
             return Exit.ERROR
-        schemas = ", ".join(f"{each.name} ({len(each.databases)} databases)" for each in settings.schemas)
+        schemas = ", ".join(f"{each.name} ({_databases(len(each.databases))})" for each in settings.schemas)
         self.say(f"the configuration can be used; it manages {schemas}")
         for each in settings.schemas:
             if each.driver == "alembic":
                 self.say(f"what its revisions do is judged by: orchestrator schema check {each.migrations}")
         return Exit.YES
+
+
+def _databases(number: int) -> str:
+    return "1 database" if number == 1 else f"{number} databases"
 
 
 class Sample(Plain):

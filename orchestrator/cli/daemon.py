@@ -32,7 +32,7 @@ class List(Listing):
                     each.id,
                     each.address,
                     each.version,
-                    "expired" if each.expired else each.state,
+                    _state(each),
                     cells.moment(each.leads_since),
                     cells.moment(each.started_at),
                     cells.moment(each.renewed_at),
@@ -41,6 +41,14 @@ class List(Listing):
                 for each in found.daemons
             ],
         )
+
+
+def _state(daemon: Daemon) -> cells.Cell:
+    """With how long ago it was heard of: one that was killed leads, and counts as alive, until its lease runs out."""
+    state = "expired" if daemon.expired else daemon.state
+    if daemon.state != "alive" or daemon.silent_seconds is None:
+        return cells.Cell(state, state)
+    return cells.Cell(state, f"{state}, last heard of {cells.duration(daemon.silent_seconds).human_readable()} ago")
 
 
 class Evict(Plain):

@@ -122,6 +122,8 @@ class Retry(_OfOne):
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Iterable[Any]]:
         path = path_of("schemas", parsed_args.schema, "data-migrations", parsed_args.name, "retry")
         found = self.api.post(path, DataMigrations, database=parsed_args.database, reason=parsed_args.reason)
+        if found.retried:
+            self.tell(f"{parsed_args.name} will be tried again in {', '.join(found.retried)}")
         return COLUMNS, [_row(each) for each in found.data_migrations]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import replace
 from functools import partial
@@ -30,7 +30,7 @@ from orchestrator.conf import schema as schema_section
 from orchestrator.conf import schema_database as schema_database_section
 from orchestrator.conf import throttle as throttle_section
 from orchestrator.conf.batches import batches_of
-from orchestrator.conf.nearest import meant, nearest
+from orchestrator.conf.nearest import meant
 from orchestrator.conf.options import SECTIONS
 from orchestrator.conf.reading import SectionReader
 from orchestrator.conf.settings import (
@@ -40,7 +40,9 @@ from orchestrator.conf.settings import (
     Settings,
     ThrottleSettings,
 )
-from orchestrator.conf.sources import DEFAULT, Assignment, Section, Sources, read_sources
+from orchestrator.conf.sharing import refuse_shared
+from orchestrator.conf.sources import DEFAULT, Assignment, Sources, read_sources
+from orchestrator.conf.unknown import Known, unknown_option, unknown_section
 from orchestrator.conf.waves import waves_of
 from orchestrator.domain.errors import ConfigurationError
 from orchestrator.domain.ladder import RUNGS, Phase
@@ -56,8 +58,6 @@ _NAMED_BY_SITE = (
     inventory_section.PREFIX,
     throttle_section.PREFIX,
 )
-
-Known = Mapping[str, Sequence[cfg.Opt]]
 
 
 def find_config_files() -> tuple[Path, ...]:
@@ -167,12 +167,12 @@ def _check_names(sources: Sources, known: Known) -> None:
     for section in sources.sections:
         is_example = section.name.startswith(_NAMED_BY_SITE) and section.name not in filled
         if section.name not in known and not is_example:
-            raise _unknown_section(section, known)
+            raise unknown_section(section, known, {each.name for each in sources.sections})
     seen: dict[tuple[Path, str, str], Assignment] = {}
     for written in sources.assignments:
         options = {name: opt for opt in known[written.section] for name in spellings(opt)}
         if written.option not in options:
-            raise _unknown_option(written, known)
+            raise unknown_option(written, known)
         key = (written.place.file, written.section, written.option)
         if key in seen and not options[written.option].multi:
             raise ConfigurationError(
@@ -188,50 +188,6 @@ def _check_names(sources: Sources, known: Known) -> None:
 def spellings(opt: cfg.Opt) -> tuple[str, ...]:
     """The names under which an option may stand in a file; oslo.log's have older ones."""
     return (opt.dest, *(each.name for each in opt.deprecated_opts if each.name))
-
-
-def _unknown_section(section: Section, known: Known) -> ConfigurationError:
-    name = section.name
-    if name.startswith(schema_section.PREFIX):
-        schema = name.removeprefix(schema_section.PREFIX)
-        near = nearest(name, [each for each in known if each.startswith(schema_section.PREFIX)])
-        remedy = f"Did you mean [{near}]? " if near else ""
-        remedy += f"Or add {schema} to [orchestrator] schemas."
-    elif name.startswith(schema_database_section.PREFIX):
-        near = nearest(name, [each for each in known if each.startswith(schema_database_section.PREFIX)])
-        remedy = f"Did you mean [{near}]? " if near else ""
-        remedy += "It is named [database:SCHEMA:DATABASE], DATABASE being one of [schema:SCHEMA] databases."
-    elif name.startswith(inventory_section.PREFIX):
-        remedy = "It is named [inventory:SCHEMA:FLEET], SCHEMA being one of [orchestrator] schemas."
-    else:
-        remedy = meant(name, known)
-    return ConfigurationError(
-        "section_unknown",
-        f"{section.place}: there is no section [{name}]",
-        remedy=remedy,
-        file=str(section.place.file),
-        line=section.place.line,
-        section=name,
-    )
-
-
-def _unknown_option(written: Assignment, known: Known) -> ConfigurationError:
-    options = [opt.dest for opt in known[written.section]]
-    near = nearest(written.option, options)
-    elsewhere = [name for name, opts in known.items() if any(written.option == opt.name for opt in opts)]
-    if elsewhere and near is None:
-        remedy = f"It belongs in {' or '.join(f'[{name}]' for name in elsewhere)}."
-    else:
-        remedy = meant(written.option, options)
-    return ConfigurationError(
-        "option_unknown",
-        f"{written.place}: [{written.section}] has no option {written.option}",
-        remedy=remedy,
-        file=str(written.place.file),
-        line=written.place.line,
-        section=written.section,
-        option=written.option,
-    )
 
 
 class _Loading:
@@ -252,12 +208,14 @@ class _Loading:
         cycle_seconds = float(self._reader(cycle.GROUP.name).value("interval_seconds"))
         ttl_seconds, renew_seconds = self._lease_terms()
         bind, port, tokens_file = self._api()
+        schemas = tuple(self._schema(name) for name in top.names("schemas"))
+        refuse_shared(schemas, self._reader_of_connection)
         return Settings(
             config_files=self._sources.files,
             state_connection=self._reader(database.GROUP.name).value("connection")
             or f"sqlite:///{state_dir / 'orchestrator.sqlite'}",
             state_dir=state_dir,
-            schemas=tuple(self._schema(name) for name in top.names("schemas")),
+            schemas=schemas,
             bind=bind,
             port=port,
             tokens_file=tokens_file,
@@ -271,6 +229,10 @@ class _Loading:
 
     def _reader(self, section: str) -> SectionReader:
         return SectionReader(self._conf, self._sources, section, self._known[section])
+
+    def _reader_of_connection(self, schema: str, database: str) -> SectionReader:
+        section = schema_database_section.group(schema, database).name
+        return self._reader(section if section in self._known else schema_section.group(schema).name)
 
     def _lease_terms(self) -> tuple[float, float]:
         section = self._reader(leases.GROUP.name)
@@ -391,9 +353,8 @@ class _Loading:
                 remedy=f"Remove it, or give it to one of them in [database:{schema}:{names[0]}].",
             )
         if connection is not None:
-            yield DatabaseSettings(
-                schema, connection, tuple(section.value("members")), tuple(section.value("replicas"))
-            )
+            members, replicas = tuple(section.value("members")), tuple(section.value("replicas"))
+            yield DatabaseSettings(schema, connection, members, replicas, place=section.place("connection"))
         elif not names:
             section.missing("connection", also=" (or `databases = ...`)")
         for option in ("members", "replicas"):
@@ -416,7 +377,8 @@ class _Loading:
                     remedy="Give each database of a schema once.",
                 )
             seen[url] = name
-            yield DatabaseSettings(name, url, tuple(each.value("members")), tuple(each.value("replicas")))
+            members, replicas = tuple(each.value("members")), tuple(each.value("replicas"))
+            yield DatabaseSettings(name, url, members, replicas, place=each.place("connection"))
 
 
 def _either(schema: SectionReader, site: SectionReader, option: str) -> Any:
@@ -436,8 +398,12 @@ def _phases(section: SectionReader) -> tuple[Phase, ...]:
     words = section.names("approve")
     for word in words:
         if word not in asked:
+            is_phase = word in {each.word for each in Phase}
             section.refuse(
-                "approve", "phase_unknown", f"{word!r} is no phase that can ask for approval", remedy=meant(word, asked)
+                "approve",
+                "phase_unknown",
+                f"{word!r} is no phase that can ask for approval",
+                remedy=f"These can: {', '.join(asked)}." if is_phase else meant(word, asked),
             )
     return tuple(sorted(asked[word] for word in words))
 

@@ -46,11 +46,12 @@ class SectionReader:
             )
         except ValueError as error:
             reason = "" if opt.secret else f": {_reason(error)}"
+            comment = "A comment needs a line of its own. " if "#" in str(error) else ""
             self.refuse(
                 option,
                 "option_value_invalid",
                 f"its value cannot be used{reason}",
-                remedy=f"{_expected(opt)} {opt.help}".strip(),
+                remedy=f"{comment}{_expected(opt)} {opt.help}".strip(),
             )
         if isinstance(found, str) and not found.strip():
             found = None
@@ -80,6 +81,10 @@ class SectionReader:
         if not path.is_absolute() and place is not None:
             path = place.file.absolute().parent / path
         return path.absolute()
+
+    def place(self, option: str) -> str:
+        """Where the option's value comes from, for people."""
+        return place_of(self._sources, self._section, option)
 
     def is_given(self, option: str) -> bool:
         """Whether somebody gave the option a value."""

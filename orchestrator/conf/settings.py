@@ -16,13 +16,14 @@ class DatabaseSettings:
     """One managed database. `connection` holds a password and is never shown.
 
     `members` are the URLs of the same database on the nodes of a cluster, where they were named; `replicas` those of
-    its replicas.
+    its replicas. `place` says where the connection is written.
     """
 
     name: str
     connection: str = field(repr=False)
     members: tuple[str, ...] = field(default=(), repr=False)
     replicas: tuple[str, ...] = field(default=(), repr=False)
+    place: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

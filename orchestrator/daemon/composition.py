@@ -18,7 +18,7 @@ from orchestrator.api.auth import Tokens
 from orchestrator.bookkeeping.ranges import KNOWN_SINCE
 from orchestrator.conf.nearest import meant
 from orchestrator.conf.settable import options_of
-from orchestrator.conf.settings import SchemaSettings, Settings
+from orchestrator.conf.settings import DatabaseSettings, SchemaSettings, Settings
 from orchestrator.daemon.live_schema import Driver, LiveSchema
 from orchestrator.daemon.own_tables import OwnTables
 from orchestrator.daemon.refusals import explained
@@ -28,7 +28,7 @@ from orchestrator.data_migrations.runner import DataMigrationRunner
 from orchestrator.data_migrations.service_process import ServiceEnvironment
 from orchestrator.dialects import Database, open_database
 from orchestrator.domain.daemons import OwnTree
-from orchestrator.domain.errors import ConfigurationError, OrchestratorError, Unavailable
+from orchestrator.domain.errors import ConfigurationError, Invalid, OrchestratorError, Unavailable
 from orchestrator.domain.releases import Releases
 from orchestrator.domain.view import Policy
 from orchestrator.inventory_sources.sql_query import SqlQuery
@@ -176,7 +176,7 @@ def faults(settings: Settings) -> tuple[OrchestratorError, ...]:
     state = attempt(partial(open_database, "state", settings.state_connection))
     schemas: dict[str, LiveSchema] = {}
     for each in settings.schemas:
-        faulty = [attempt(partial(open_database, one.name, one.connection)) is None for one in each.databases]
+        faulty = [attempt(partial(_opened, one)) is None for one in each.databases]
         if any(faulty):
             attempt(partial(_driver_of, each))
             continue
@@ -187,6 +187,15 @@ def faults(settings: Settings) -> tuple[OrchestratorError, ...]:
     if len(schemas) == len(settings.schemas):
         attempt(partial(_fleets_in_waves, settings, schemas))
     return tuple(found)
+
+
+def _opened(database: DatabaseSettings) -> Database:
+    """The database, not connected. Raises `Invalid`, with the place where its URL is written."""
+    try:
+        return open_database(database.name, database.connection)
+    except Invalid as invalid:
+        message = f"{database.place}: {invalid.message}" if database.place else invalid.message
+        raise Invalid(invalid.code, message, remedy=invalid.remedy, **invalid.fields) from invalid.__cause__
 
 
 def _fleets_in_waves(settings: Settings, schemas: Mapping[str, LiveSchema]) -> Mapping[str, frozenset[str]]:
@@ -293,7 +302,7 @@ def _live_schema(
     may_contract: MayContract,
     may_split: Callable[[], bool] = lambda: False,
 ) -> LiveSchema:
-    databases = {each.name: open_database(each.name, each.connection) for each in schema.databases}
+    databases = {each.name: _opened(each) for each in schema.databases}
     for database in databases.values():
         database.dialect.limit_idle(database.engine, MANAGED_IDLE_SECONDS)
     members = {

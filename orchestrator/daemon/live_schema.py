@@ -124,6 +124,9 @@ class LiveSchema:
     def databases(self) -> tuple[str, ...]:
         return tuple(self._databases)
 
+    def file(self, database: str) -> str | None:
+        return self._databases[database].file
+
     @property
     def workers(self) -> Mapping[str, int]:
         """How many batches of a data migration may run at once, by database; 0 where none runs."""

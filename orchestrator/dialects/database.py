@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -43,6 +44,14 @@ class Database:
         url = self.engine.url
         socket = {name: url.query[name] for name in ("host", "unix_socket") if name in url.query}
         return url.set(drivername=url.get_backend_name(), query=socket).render_as_string(hide_password=True)
+
+    @property
+    def file(self) -> str | None:
+        """The file that it is; None where it has a server."""
+        name = self.engine.url.database
+        if self.dialect.name != "sqlite" or not name or name == ":memory:":
+            return None
+        return os.path.abspath(name.removeprefix("file:"))
 
     def on_server(self, host: str, port: int) -> Database:
         """The same database on another server of its cluster."""

@@ -324,8 +324,8 @@ def _unverified(view: View) -> Iterator[Blocker]:
                 "step_unverified",
                 f"the {view.upgrade.step.value} step is recorded as done in {facts.name}, but its catalog lacks the "
                 "effect",
-                f"Somebody changed the schema by hand? Mend it, then: orchestrator upgrade retry {view.upgrade.schema} "
-                f"--database {facts.name}",
+                "Somebody changed the schema by hand, or a revision's file? Mend it, then: orchestrator upgrade retry "
+                f"{view.upgrade.schema} --database {facts.name}",
                 (facts.name,),
             )
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from orchestrator.bookkeeping import journal, tables
 from orchestrator.bookkeeping.journal import JournalEntry, JournalState
 from orchestrator.dialects import Database
 from orchestrator.dialects.triggers import SyncTrigger
-from orchestrator.domain.errors import Conflict
+from orchestrator.domain.errors import Conflict, StepFailed
 from orchestrator.domain.ladder import Stage, Step
 from orchestrator.domain.releases import Release, Releases
 from orchestrator.ports import StepWatch
@@ -37,6 +38,7 @@ from orchestrator.schema_migrations.step_plan import (
     plan_adoption,
     plan_install,
     plan_step,
+    ran_in,
 )
 from orchestrator.schema_migrations.sync_definitions import left_standing
 from orchestrator.schema_migrations.tree import STAGES, Revision, Tree
@@ -71,6 +73,7 @@ class AlembicDriver:
         self._judged: dict[str, tuple[Warning_, ...]] = {}
         self._expected: dict[tuple[str, frozenset[str], str], tuple[Expectation, ...]] = {}
         self._newest_tables: dict[str, tuple[tuple[str | None, str], ...]] = {}
+        self._ran: dict[str, Mapping[str, str]] = {}  # in each database, as last read: revisions and their files
 
     def check(self, release: str) -> tuple[Warning_, ...]:
         """Judge every revision that a release adds, without a database. Returns what is allowed and may hurt.
@@ -214,16 +217,33 @@ class AlembicDriver:
     ) -> tuple[str, ...]:
         with self._runner.alone(database) as connection:
             todo = self._decide(database, lambda reading: plan_step(self.tree, found, step, reading))
-            return self._runner.run(
-                database,
-                connection,
-                todo,
-                owner_epoch=owner_epoch,
-                novelty=self._novelty_before(found, todo, database),
-                leaving=self._leaving(todo),
-                watch=watch,
-                before=partial(self._make_way, database, connection, found, step, owner_epoch),
-            )
+            try:
+                return self._runner.run(
+                    database,
+                    connection,
+                    todo,
+                    owner_epoch=owner_epoch,
+                    novelty=self._novelty_before(found, todo, database),
+                    leaving=self._leaving(todo),
+                    watch=watch,
+                    before=partial(self._make_way, database, connection, found, step, owner_epoch),
+                )
+            except StepFailed as failed:
+                raise self._with_those_that_ran_it(failed, database) from failed
+
+    def _with_those_that_ran_it(self, failed: StepFailed, database: Database) -> StepFailed:
+        """The failure of a revision, which may not be told to change a file that ran elsewhere."""
+        elsewhere = {name: ran for name, ran in self._ran.copy().items() if name != database.name}
+        others = ran_in(str(failed.fields.get("revision")), elsewhere)
+        if failed.code not in ("revision_failed", "effect_missing") or not others:
+            return failed
+        remedy = (
+            f"It ran in {' and '.join(others)} already, so leave its file as it is: mend by hand what it says in "
+            f"{database.name}. Nothing was marked done; what it has done and could not be undone is not done again. If "
+            f"the file has to change: cancel the upgrade, take the revision back by hand in {' and '.join(others)}, "
+            "and begin again."
+        )
+        return StepFailed(failed.code, failed.message, remedy=remedy, **failed.fields)
 
     def install(self, database: Database, release: str) -> tuple[str, ...]:
         """Make an empty database one of that release: both branches, release by release; nobody is there yet.
@@ -272,7 +292,10 @@ class AlembicDriver:
     # -- reading -------------------------------------------------------------------------------------------------------
 
     def _read(self, database: Database, connection: sa.Connection) -> Reading:
-        return self._runner.read(database, connection, self._tables(database))
+        reading = self._runner.read(database, connection, self._tables(database))
+        self._ran[database.name] = reading.files
+        others = {name: ran for name, ran in self._ran.copy().items() if name != database.name}
+        return replace(reading, elsewhere=others)
 
     def _decide(self, database: Database, decide: Callable[[Reading], tuple[Revision, ...]]) -> tuple[Revision, ...]:
         """Read and decide; whoever runs what was decided holds the schema's lock meanwhile.

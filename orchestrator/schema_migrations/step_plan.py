@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from orchestrator.bookkeeping.journal import JournalEntry, JournalState
 from orchestrator.domain.errors import Conflict, MigrationRefused
@@ -24,18 +24,25 @@ class Reading:
     """What was read of a database before anything is decided.
 
     `versions` are the rows of its version table, `journal` is None where it has no journal yet, `tables` are those of
-    this schema's tables that exist, looked for only where there is no version.
+    this schema's tables that exist, looked for only where there is no version. `elsewhere` says which revisions ran in
+    the other databases of the schema, as far as that is known, and the hashes of the files that they ran from.
     """
 
     database: str
     versions: tuple[str, ...]
     journal: tuple[JournalEntry, ...] | None
     tables: tuple[str, ...]
+    elsewhere: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def done(self) -> frozenset[str]:
         """The revisions that the journal calls done."""
         return frozenset(each.revision for each in self.journal or () if each.state is JournalState.DONE)
+
+    @property
+    def files(self) -> Mapping[str, str]:
+        """The revisions that are done, each with the hash of the file that it ran from."""
+        return {each.revision: each.file_hash for each in self.journal or () if each.state is JournalState.DONE}
 
     @property
     def unfinished_install(self) -> frozenset[str]:
@@ -75,6 +82,7 @@ def plan_step(tree: Tree, release: Release, step: Step, reading: Reading) -> tup
     refuse_other_stage(todo, stage, release)
     if todo:
         _refuse_skipped(tree, release, applied, reading)
+    _refuse_other_file(todo, reading)
     return todo
 
 
@@ -109,7 +117,9 @@ def plan_install(tree: Tree, release: Release, reading: Reading) -> tuple[Revisi
     for each in tree.manifest.releases.ordered[: tree.manifest.releases.index(release.name) + 1]:
         for revision in tree.closure(tree.heads(each)):
             ordered.setdefault(revision.id, revision)
-    return tuple(revision for revision in ordered.values() if revision.id not in applied)
+    todo = tuple(revision for revision in ordered.values() if revision.id not in applied)
+    _refuse_other_file(todo, reading)
+    return todo
 
 
 def plan_adoption(tree: Tree, release: Release, reading: Reading) -> tuple[Revision, ...]:
@@ -201,19 +211,63 @@ def _refuse_unknown(tree: Tree, release: Release, reading: Reading) -> None:
             )
 
 
+def ran_in(revision: str, elsewhere: Mapping[str, Mapping[str, str]]) -> tuple[str, ...]:
+    """The other databases in which that revision ran."""
+    return tuple(database for database, ran in elsewhere.items() if revision in ran)
+
+
+def _refuse_other_file(todo: Iterable[Revision], reading: Reading) -> None:
+    """One revision has one file in all databases: what runs from two of them can never be put right by a third."""
+    for revision in todo:
+        for database in ran_in(revision.id, reading.elsewhere):
+            found = reading.elsewhere[database][revision.id]
+            if found != revision.file_hash:
+                raise refused(
+                    "revision_differs",
+                    revision.place,
+                    f"revision {revision.id} ran in database {database} from another file (hash {found[:12]}) than "
+                    f"this one (hash {revision.file_hash[:12]}), so it may not run in {reading.database}",
+                    remedy="Put that file back, on every daemon, restart them, and mend by hand what is wrong in "
+                    f"{reading.database}. Or cancel the upgrade, take the revision back by hand in "
+                    f"{_names(ran_in(revision.id, reading.elsewhere))}, and begin again.",
+                    database=reading.database,
+                    revision=revision.id,
+                )
+
+
+def _names(databases: Iterable[str]) -> str:
+    return " and ".join(databases)
+
+
 def _refuse_changed(tree: Tree, reading: Reading) -> None:
     for entry in reading.journal or ():
         revision = tree[entry.revision]
-        if entry.state is JournalState.DONE and entry.file_hash != revision.file_hash:
+        if entry.state is not JournalState.DONE or entry.file_hash == revision.file_hash:
+            continue
+        others = ran_in(revision.id, reading.elsewhere)
+        agreeing = tuple(each for each in others if reading.elsewhere[each][revision.id] == revision.file_hash)
+        if agreeing:
             raise refused(
-                "revision_changed",
+                "revision_differs",
                 revision.place,
-                f"revision {revision.id} was changed after it ran in database {reading.database}",
-                remedy="Put the file back as it was, on every daemon, and restart them; what it should do besides goes "
-                "into a new revision.",
+                f"revision {revision.id} ran in database {reading.database} from another file "
+                f"(hash {entry.file_hash[:12]}) than in {_names(agreeing)} (hash {revision.file_hash[:12]}, the file "
+                "as it is now)",
+                remedy=f"To keep this file: change {reading.database} by hand to what it makes, then there: UPDATE "
+                f"orchestrator_steps SET file_hash = '{revision.file_hash}' WHERE schema_name = '{entry.schema_name}' "
+                f"AND revision = '{revision.id}';",
                 database=reading.database,
                 revision=revision.id,
             )
+        raise refused(
+            "revision_changed",
+            revision.place,
+            f"revision {revision.id} was changed after it ran in database {reading.database}",
+            remedy="Put the file back as it was, on every daemon, and restart them; what it should do besides goes "
+            "into a new revision.",
+            database=reading.database,
+            revision=revision.id,
+        )
 
 
 def _refuse_before_expand(tree: Tree, release: Release, applied: frozenset[str]) -> None:

@@ -163,7 +163,10 @@ class Advancing:
                 facts = self._role_locks.settle(managed, facts, upgrade, leads, now=look.now)
             return self._with_inventories(managed, facts, look)
 
-        fresh = looking.Looks(self._parallel, looking.unanswered, patience_seconds=self._patience_seconds)
+        def late(database: str, seconds: float) -> DatabaseFacts:
+            return looking.unanswered(database, seconds, file=managed.file(database))
+
+        fresh = looking.Looks(self._parallel, late, patience_seconds=self._patience_seconds)
         looks = self._looks.setdefault(managed.name, fresh)
         found = looks.at(managed.databases, (upgrade, copy, look.verify), read)
         seen = tuple(facts.after(None if _holds(facts, copy) else known.get(facts.name)) for facts in found)

@@ -46,12 +46,16 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class DaemonStatus:
-    """One daemon as it is shown. `leads_since` is None where it does not lead."""
+    """One daemon as it is shown. `leads_since` is None where it does not lead.
+
+    `silent_seconds` is how long ago it was last heard of.
+    """
 
     daemon: Daemon
     is_expired: bool
     leads: bool
     leads_since: float | None
+    silent_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,7 +292,7 @@ def _depose(tx: Transaction, daemon_id: str) -> None:
 def _status(daemon: Daemon, leadership: Leadership | None, now: float) -> DaemonStatus:
     leads = leadership is not None and leadership.holder == daemon.id and leadership.expires_at > now
     since = leadership.taken_at if leads and leadership is not None else None
-    return DaemonStatus(daemon, daemon.is_expired(now), leads, since)
+    return DaemonStatus(daemon, daemon.is_expired(now), leads, since, max(0.0, now - daemon.renewed_at))
 
 
 def _wait(daemon: Daemon, kept: Sequence[str], now: float) -> Wait:

@@ -238,12 +238,14 @@ class DataMigrations:
             )
         return found
 
-    def retry(self, schema: str, name: str, database: str | None, *, actor: str, reason: str | None) -> None:
+    def retry(
+        self, schema: str, name: str, database: str | None, *, actor: str, reason: str | None
+    ) -> tuple[MigrationStatus, ...]:
         """Let a failed data migration be tried again, in one database or in all in which it failed.
 
         It goes back to its start; where only rows in quarantine are left, those alone are tried. In a database that is
         named, one that is complete is run again, and at read_new, where rows are only proven, one that a restored
-        database holds as under way is proven.
+        database holds as under way is proven. Returns it where it is tried again, as it is there now.
         """
         managed = self._context.managed(schema)
         upgrade = self._context.store.read(lambda tx: _running_upgrade(tx, schema))
@@ -272,6 +274,15 @@ class DataMigrations:
             )  # fmt: skip
 
         self._context.store.run(work)
+        return tuple(self._now(schema, status) for status in self._find(schema, name) if status.database in failed)
+
+    def _now(self, schema: str, status: MigrationStatus) -> MigrationStatus:
+        """The same as its database has it now; the leading daemon has not read it since."""
+        try:
+            found = self._context.managed(schema).progress(status.database)
+        except OrchestratorError:
+            return status
+        return replace(status, facts=next((facts for facts in found if facts.name == status.name), status.facts))
 
     def assume(
         self, schema: str, name: str, database: str | None, *, attested_done: bool, actor: str, reason: str

@@ -16,8 +16,15 @@ PATIENCE_SECONDS = 10.0
 T = TypeVar("T")
 
 
-def unanswered(database: str, seconds: float) -> DatabaseFacts:
-    """What is known of a database that did not answer in time."""
+def unanswered(database: str, seconds: float, *, file: str | None = None) -> DatabaseFacts:
+    """What is known of a database that did not answer in time. `file` is given of one that has no server."""
+    if file is not None:
+        return DatabaseFacts(
+            database,
+            error=f"it has not answered within {seconds:g} s: another process may hold the lock of its file",
+            remedy=f"Find it with `fuser -v {file}`, and let it end its transaction, or stop it. It is read as soon as "
+            "it answers.",
+        )
     return DatabaseFacts(
         database,
         error=f"it has not answered within {seconds:g} s",

@@ -51,6 +51,8 @@ def record(
         tx.withdraw_approvals(upgrade.id, above=changed.phase)  # given before there was a reason to go back
     tx.save_upgrade(changed, expected_revision=upgrade.revision)
     told = _tell(tx, upgrade, change)
+    if isinstance(decision, planner.Freeze) and changed.phase is not upgrade.phase:
+        told += _tell(tx, upgrade, _moved_by_loss(upgrade, changed, decision.loss.why))
     if changed.status is not Status.RUNNING:
         release = upgrade.to_release if changed.status is Status.COMPLETED else upgrade.from_release
         tx.save_schema(replace(state, release=release, upgrade_id=None, last_revision=changed.revision))
@@ -119,6 +121,14 @@ def _change_beside_the_ladder(
         case planner.Thaw():
             return _Change(upgrade.thawed(), "upgrade.thaw", "everybody who may be alive was heard of again")
     return None
+
+
+def _moved_by_loss(upgrade: Upgrade, changed: Upgrade, why: str) -> _Change:
+    """What is said of a phase that lost commits led to, on no step of the ladder."""
+    phase = changed.phase.word
+    if changed.phase < upgrade.phase:
+        return _Change(changed, "phase.back", f"{upgrade.schema} went back to {phase}: {why}", phase)
+    return _Change(changed, "phase.learned", f"{upgrade.schema} is in {phase}, as others know: {why}", phase)
 
 
 def _announcement(step: Step, upgrade: Upgrade) -> str:

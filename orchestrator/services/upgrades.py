@@ -24,6 +24,8 @@ from orchestrator.services.context import Context, event, running_upgrade
 from orchestrator.services.taking_over import take_over
 from orchestrator.services.vouching import check_gone, check_reason
 
+_LINES_LOOKED_AT = 1000
+
 FORCIBLE = ("soaked", "waves_open")
 """Policy guards that an approval may override. Acks, skew and witnesses are never forced."""
 
@@ -69,6 +71,15 @@ class Upgrades:
     def begin(self, schema: str, release: str, *, actor: str, reason: str | None = None) -> Upgrade:
         """Begin the upgrade to the next release. Repeating it is harmless; another target is refused.
 
+        As `begin_or_find`, without who began it.
+        """
+        return self.begin_or_find(schema, release, actor=actor, reason=reason)[0]
+
+    def begin_or_find(
+        self, schema: str, release: str, *, actor: str, reason: str | None = None
+    ) -> tuple[Upgrade, str | None]:
+        """Begin the upgrade to the next release, or find it under way: then with a sentence that says who began it.
+
         The release's migrations are judged first, and nothing is begun if one breaks a rule of its stage; nor where a
         database was added and has nothing of the present release yet.
         """
@@ -80,10 +91,11 @@ class Upgrades:
         seen = self._refuse_empty(managed, known)
         managed.check(wanted)
 
-        def work(tx: Transaction) -> Upgrade:
+        def work(tx: Transaction) -> tuple[Upgrade, str | None]:
             state = tx.lock_schema(schema)
             if state.upgrade_id is not None:
-                return _same_or_refuse(running_upgrade(tx, state), release)
+                under_way = _same_or_refuse(running_upgrade(tx, state), release)
+                return under_way, _who_began(tx, under_way)
             _check_next(state, wanted, managed.releases.after)
             databases = (*seen, *(reading.facts for reading in tx.readings(schema)))
             _check_not_forgotten(state, databases)
@@ -102,7 +114,7 @@ class Upgrades:
                 tx, "upgrade.begin", f"the upgrade of {schema} from {state.release} to {release} begins",
                 actor=actor, schema=schema, upgrade_id=upgrade.id, reason=reason,
             )  # fmt: skip
-            return upgrade
+            return upgrade, None
 
         return self._context.store.run(work)
 
@@ -389,6 +401,15 @@ def _same_or_refuse(upgrade: Upgrade, release: str) -> Upgrade:
         f"the upgrade of {upgrade.schema} to {upgrade.to_release} is {doing}",
         remedy=f"Let it end, or: {cancel}" if cancel else "Let it end.",
     )
+
+
+def _who_began(tx: Transaction, upgrade: Upgrade) -> str:
+    """Who began it and why, as far as the newest lines of the audit log tell."""
+    said = f"the upgrade of {upgrade.schema} to {upgrade.to_release} had already been begun"
+    for line in reversed(tx.events(schema=upgrade.schema, after=-1, limit=_LINES_LOOKED_AT)):
+        if line.action == "upgrade.begin" and line.upgrade_id == upgrade.id:
+            return f"{said} by {line.actor}" + (f" (reason: {line.reason})" if line.reason else "")
+    return said
 
 
 def _check_next(state: SchemaState, wanted: Release, after: Callable[[str], Release | None]) -> None:

@@ -15,6 +15,8 @@ def test_begin_answers_201_once_and_200_when_it_is_repeated(world: World) -> Non
     assert (first.status_code, first.json()["phase"], first.json()["status"]) == (201, "base", "running")
     again = client.post(UPGRADE, {"release": "2"})
     assert (again.status_code, again.json()["upgrade"]) == (200, first.json()["upgrade"])
+    (said,) = set(again.json()["notes"]) - set(first.json()["notes"])
+    assert said.startswith("the upgrade of inventory to 2 had already been begun by ") and "(reason: spring)" in said
     assert world.nudged == ["inventory", "inventory"]
 
 

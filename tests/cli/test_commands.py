@@ -443,6 +443,23 @@ def test_what_is_to_be_set_makes_sense(run: Run, words: tuple[str, ...]) -> None
     assert run("data-migration", "set", "inventory", *words).code == 2
 
 
+def test_a_data_migration_that_is_tried_again_is_not_shown_as_failed(run: Run, world: World) -> None:
+    world.begun().cycle()
+    main = world.managed.on["main"]
+    failed = replace(main.migrations["split_name"], state=MigrationState.FAILED, error="2 rows")
+    main.migrations["split_name"] = failed
+    world.cycle()
+    assert shown(run, "data-migration", "show", "inventory", "split_name")[0]["State"] == "failed"
+    said = run("data-migration", "retry", "inventory", "split_name")
+    assert said.err == "split_name will be tried again in main\n"
+    assert "failed" not in said.out and "2 rows" not in said.out
+
+
+def test_whoever_begins_what_was_begun_is_told_by_whom(run: Run, world: World) -> None:
+    world.begun()
+    assert "had already been begun" in run("upgrade", "begin", "inventory", "--release", "2", "--reason", "mine").out
+
+
 def test_a_data_migration_that_did_not_fail_cannot_be_retried(run: Run, world: World) -> None:
     world.begun()
     said = run("data-migration", "retry", "inventory", "split_name")

@@ -60,6 +60,8 @@ def test_dead_daemon_is_counted_out_on_somebodys_word(run: Run, world: World) ->
     assert run("daemon", "evict", "older", "--reason", "burnt").code == 2
     assert run("daemon", "evict", "older", "--attest-dead", "--reason", "burnt").out == "older: evicted\n"
     assert run("status").err == ""
+    world.clock.advance(7)
+    assert "alive, last heard of 7 s ago" in run("daemon", "list").out
     assert run("daemon", "evict", "nobody", "--attest-dead", "--reason", "burnt").code == 1
     listed = json.loads(run("daemon", "list", "--all", "-f", "json").out)
     assert [(each["Daemon"], each["State"], each["Ended"]) for each in listed] == [

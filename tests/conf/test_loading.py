@@ -203,6 +203,8 @@ def test_passwords_are_not_shown_with_the_settings(write: Write) -> None:
         ("[api]\nbind = db.example.org\n", 9, "bind_needs_authentication", ("db.example.org",)),
         ("[api]\ntokens_file = nowhere\n", 9, "file_missing", ("nowhere", "token new")),
         ("[policy]\napprove = contract\n", 9, "phase_unknown", ("'contract'", "Did you mean contracted?")),
+        ("[policy]\napprove = read_new\n", 9, "phase_unknown", ("These can: write_new, sealed, contracted.",)),
+        ("[api]\nport = 80 # http\n", 9, "option_value_invalid", ("A comment needs a line of its own.",)),
         ("[policy]\napprove = backfill\n", 9, "phase_unknown", ("write_new, sealed, contracted",)),
         ("[leases]\nrenew_seconds = 50\n", 9, "option_value_invalid", ("no second chance", "Give 20")),
         ("[leadership]\nttl_seconds = 1\n", 9, "option_value_invalid", ("interval_seconds",)),
@@ -258,6 +260,15 @@ def test_a_missing_directory_of_migrations_is_named(write: Write, tmp_path: Path
     assert str(tmp_path / "nowhere") in str(error)
 
 
+def test_a_database_that_was_taken_out_is_told_from_one_that_is_misspelt(write: Write) -> None:
+    text = "[orchestrator]\nschemas = s\n[schema:s]\nmigrations = migrations\ndatabases = eu\n"
+    eu, us = (f"[database:s:{each}]\nconnection = sqlite:////tmp/{each}.sqlite\n" for each in ("eu", "us"))
+    taken_out = refusal(write(text + eu + us))
+    assert (taken_out.code, taken_out.fields["line"]) == ("section_unknown", 8)
+    assert "us is not in [schema:s] databases any more" in taken_out.remedy
+    assert "Did you mean [database:s:eu]?" in refusal(write(text + eu.replace("s:eu", "s:eus"))).remedy
+
+
 def test_the_same_database_twice_is_refused(write: Write) -> None:
     error = refusal(
         write(
@@ -275,6 +286,65 @@ def test_the_same_database_twice_is_refused(write: Write) -> None:
         )
     )
     assert (error.code, error.fields["line"]) == ("database_repeated", 9)
+
+
+TWO_SCHEMAS = """\
+[orchestrator]
+schemas = s, other
+[schema:s]
+migrations = migrations
+databases = a, b
+[database:s:a]
+connection = {}
+[database:s:b]
+connection = postgresql://u:secret@db/b
+[schema:other]
+migrations = {}
+connection = {}
+{}
+"""
+
+
+@pytest.mark.parametrize(
+    ("mine", "others"),
+    [
+        ("postgresql://u:secret@db/x", "postgresql+psycopg://u@DB:5432/x"),
+        ("mysql://u:secret@db/x", "mariadb+pymysql://v:other@db:3306/x"),
+        ("sqlite:////tmp/x.sqlite", "sqlite:////tmp/../tmp/x.sqlite"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("migrations", "more", "says"),
+    [
+        ("more", "", "both have version_table = alembic_version"),
+        ("./migrations", "version_table = other_version", "both have migrations = "),
+    ],
+)
+def test_two_schemas_with_the_same_tables_are_refused(
+    write: Write, tmp_path: Path, mine: str, others: str, migrations: str, more: str, says: str
+) -> None:
+    (tmp_path / "more").mkdir()
+    error = refusal(write(TWO_SCHEMAS.format(mine, migrations, others, more)))
+    assert (error.code, error.fields["line"]) == ("database_shared", 12)
+    assert "it is a database of schema s too" in error.message and says in error.message
+    assert "secret" not in error.message
+
+
+@pytest.mark.parametrize(
+    ("mine", "migrations", "others", "more"),
+    [
+        ("postgresql://u@db/x", "more", "postgresql://u@db/x", "version_table = other_version"),
+        ("postgresql://u@db/x", "migrations", "postgresql://u@db/y", ""),
+        ("postgresql://u@db/x", "migrations", "postgresql://v@db/x", ""),  # each may have a schema of its own there
+        ("mysql://u@db/x", "migrations", "mysql://u@db:3307/x", ""),
+        ("sqlite:////tmp/x", "migrations", "sqlite:////tmp/y", ""),
+    ],
+)
+def test_two_schemas_that_share_nothing_are_let_be(
+    write: Write, tmp_path: Path, mine: str, migrations: str, others: str, more: str
+) -> None:
+    (tmp_path / "more").mkdir()
+    assert len(load([write(TWO_SCHEMAS.format(mine, migrations, others, more))]).schemas) == 2
 
 
 def test_a_refusal_never_shows_a_password(write: Write) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
-from orchestrator.daemon.refusals import RESTART, read_at_start
-from orchestrator.domain.errors import Conflict, MigrationRefused, OrchestratorError
+from orchestrator.daemon.refusals import RESTART, explained, read_at_start
+from orchestrator.dialects import Database
+from orchestrator.domain.errors import Conflict, MigrationRefused, OrchestratorError, StepFailed
 
 OF_A_FILE = MigrationRefused("not_in_expand", "e002 drops a column", remedy="Move it to contract.", file="e002.py")
 OF_A_DATABASE = MigrationRefused("not_in_journal", "it was stamped", remedy="Put it right.", database="main")
@@ -26,3 +29,22 @@ def test_refusal_that_a_file_causes_says_that_daemons_are_to_be_restarted() -> N
 @pytest.mark.parametrize("error", [OF_A_DATABASE, OF_THE_STATE])
 def test_refusal_that_no_file_causes_is_let_be(error: OrchestratorError) -> None:
     assert remedy(error) == error.remedy
+
+
+NO_ROOM = {
+    "sqlite": ("PRAGMA max_page_count = 1", "CREATE TABLE more (id INTEGER)"),
+    "postgresql": ("DO $$ BEGIN RAISE EXCEPTION 'could not extend file' USING ERRCODE = '53100'; END $$",),
+    "mysql": ("SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = 1021, MESSAGE_TEXT = 'Disk full'",),
+}
+
+
+def test_full_disk_is_called_one(database: Database) -> None:
+    with pytest.raises(StepFailed) as raised, explained(database), database.writing() as connection:
+        for statement in NO_ROOM[database.dialect.name]:
+            connection.exec_driver_sql(statement)
+    assert raised.value.code == "disk_full"
+    file = database.file
+    if file is None:
+        assert raised.value.message.endswith("the disk of its server is full")
+    else:
+        assert f"is the disk of {os.path.dirname(file)} full? " in raised.value.message

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import sqlalchemy as sa
 
+from orchestrator.daemon import live_schema
 from orchestrator.demo.example import SCHEMA
 from orchestrator.dialects import sqlite
+from tests.daemon.daemons import until
 from tests.faults.proxy import Proxy
 from tests.poolers import pooling
 from tests.recovery.entries import Entry, mends
@@ -74,6 +76,36 @@ def test_database_that_refuses_us(server_place: Place, entry: Entry) -> None:
     finally:
         place.close()
         execute(owner, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
+
+
+@mends("A file of SQLite is locked")
+def test_file_that_stays_locked(place: Place, entry: Entry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For longer than a look is waited for; the look itself goes on."""
+    place.begun().nobody_runs()
+    monkeypatch.setattr(place.services.advancing, "_patience_seconds", 1.0)
+    engine = sa.create_engine(place.site.databases["main"], isolation_level="AUTOCOMMIT")
+    with engine.connect() as somebody:
+        somebody.exec_driver_sql("BEGIN IMMEDIATE")
+        place.turn()
+        entry.assert_shown(place.status())
+        assert f"fuser -v {place.site.directory}/main.sqlite`" in place.status()
+        somebody.exec_driver_sql("ROLLBACK")
+    engine.dispose()
+    until(place.goes_on, "it is read again, as soon as it has answered")
+
+
+@mends("A disk is full")
+def test_disk_that_is_full(place: Place, entry: Entry, monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_room(connection: sa.Connection, schema: str) -> None:
+        connection.exec_driver_sql("PRAGMA max_page_count = 1")
+        connection.exec_driver_sql("CREATE TABLE more (id INTEGER)")
+
+    place.begun().nobody_runs()
+    monkeypatch.setattr(live_schema, "read_copy", without_room)
+    place.work()
+    entry.assert_shown(place.status())
+    monkeypatch.undo()
+    assert place.reopen().goes_on()
 
 
 @mends("A database was taken out of the configuration")

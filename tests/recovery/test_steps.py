@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -23,6 +25,80 @@ def test_revision_that_fails(place: Place, entry: Entry) -> None:
     place.execute(*entry.statements())
     place.type(entry)
     assert place.goes_on()
+
+
+def two_databases(place: Place) -> Place:
+    """At release 1 in main and cell02, with the upgrade begun; nobody runs."""
+    place.site.databases.setdefault("cell02", f"sqlite:///{place.site.directory}/cell02.sqlite")
+    return place.open().begin().nobody_runs()
+
+
+@mends("A revision fails in one database after it ran in another")
+def test_revision_that_fails_in_the_second_database(place: Place, entry: Entry) -> None:
+    two_databases(place).execute("CREATE TABLE statuses (id INTEGER)", database="cell02")
+    place.work()
+    entry.assert_shown(place.status())
+    place.execute(*entry.statements(), database="cell02")
+    place.type(entry)
+    assert place.goes_on()
+
+
+def second_database_wants_another_file(place: Place) -> None:
+    """Table audit is there in cell02 already; its name is changed in the file, as if nothing had run from it."""
+    file = place.own_migrations() / EXPAND
+    made = '    op.create_table("audit", sa.Column("id", sa.Integer, primary_key=True))\n'
+    file.write_text(file.read_text() + made)
+    two_databases(place).execute("CREATE TABLE audit (x INTEGER)", database="cell02")
+    place.work()
+    place.edit(EXPAND, '"audit"', '"audit_log"')
+    place.reopen()
+    place.orchestrator("upgrade", "retry", SCHEMA, "--database", "cell02")
+    place.work()
+
+
+@mends("A revision's file was changed before it ran everywhere")
+def test_revision_whose_file_is_to_differ_is_taken_back(
+    server_place: Place, entry: Entry, new_postgresql_url: Callable[[], str]
+) -> None:
+    place = server_place
+    place.site.databases["cell02"] = new_postgresql_url()
+    second_database_wants_another_file(place)
+    entry.assert_shown(place.status())
+    assert "Put the file back" in place.orchestrator("upgrade", "plan", SCHEMA, code=1)
+    cancel, begin = entry.commands()
+    place.type_one(cancel)
+    place.work()
+    place.execute(*entry.statements(), database="main")
+    place.type_one(begin)
+    assert place.goes_on()
+    assert [place.execute("SELECT id FROM audit_log", database=each) for each in ("main", "cell02")] == [[], []]
+
+
+def test_file_that_is_put_back_runs_where_it_had_not(place: Place) -> None:
+    second_database_wants_another_file(place)
+    place.edit(EXPAND, '"audit_log"', '"audit"')
+    place.reopen().execute("DROP TABLE audit", database="cell02")
+    place.orchestrator("upgrade", "retry", SCHEMA, "--database", "cell02")
+    assert place.goes_on()
+
+
+@mends("Two databases ran a revision from different files")
+def test_databases_that_ran_different_files(place: Place, entry: Entry) -> None:
+    place.own_migrations()
+    two_databases(place).work()
+    place.orchestrator("upgrade", "approve", SCHEMA, "--phase", "contracted", "--reason", "test")
+    place.edit(EXPAND, "Release 2 beside", "Release two beside")
+    now = hashlib.sha256((place.own_migrations() / EXPAND).read_bytes()).hexdigest()
+    place.execute(
+        f"UPDATE orchestrator_steps SET file_hash = '{now}' WHERE revision = 'e002_new_shape'", database="cell02"
+    )
+    place.reopen().work()
+    entry.assert_shown(place.status())
+    assert now in place.status()
+    place.execute(*(each.replace("...", now) for each in entry.statements()))
+    place.type(entry)
+    place.work()
+    assert "upgraded to 2" in place.status()
 
 
 @mends("A revision ran without its effect")

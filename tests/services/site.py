@@ -93,6 +93,9 @@ class PausingSchema:
     def observe(self, database: str, release: Release | None, *, verify: bool = False) -> DatabaseFacts:
         return self._schema.observe(database, release, verify=verify)
 
+    def file(self, database: str) -> str | None:
+        return None
+
     @property
     def sourced_fleets(self) -> frozenset[str]:
         return self._schema.sourced_fleets

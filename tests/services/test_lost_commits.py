@@ -139,6 +139,9 @@ def test_a_database_put_back_to_before_its_rows_were_moved_sends_everybody_back_
     assert site.phase() is Phase.BACKFILL
     assert site.upgrade.old_valid
     assert site.upgrade.frozen is not None and "database one" in site.upgrade.frozen
+    back = site.board.events(schema=SCHEMA, after=-1, limit=1)[0]
+    assert (back.action, back.subject) == ("phase.back", "backfill")
+    assert back.sentence == f"{SCHEMA} went back to backfill: {site.upgrade.frozen}"
     assert member.hear().stance.phase is Phase.BACKFILL
     member.hear()
     site.clock.advance(FROZEN_SECONDS)
