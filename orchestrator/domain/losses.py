@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from orchestrator.domain.admission import Standing
 from orchestrator.domain.fleets import EXPIRY_MARGIN_SECONDS
@@ -110,11 +110,36 @@ def _says_otherwise(copy: Copy, upgrade: Upgrade) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Follows:
-    """What an instance says that it follows when it renews: what it was told last."""
+    """What an instance says that it follows when it renews: what it was told last.
+
+    `is_vouched` is false for what came from outside, with the `signature` that it was told with, if any: where it says
+    more than the state knows it has to be proven before anything here is asked about it.
+    """
 
     upgrade_id: int
     publication: int
     phase: Phase
+    is_vouched: bool = True
+    signature: str | None = field(default=None, repr=False)
+
+
+def says_more(standing: Standing, follows: Follows) -> bool:
+    """Whether an instance says that it was told what the state does not know: only then it matters if that is true."""
+    if standing.upgrade is None:
+        return follows.publication > standing.last_revision
+    return loss_heard(standing.upgrade, follows, "") is not None
+
+
+def bears_out(databases: Iterable[DatabaseFacts], follows: Follows) -> bool:
+    """Whether a copy in a managed database tells just that, so that whoever found no daemon was told it there."""
+    said = (follows.upgrade_id, follows.publication, follows.phase)
+    stances = (
+        admitted.stance
+        for facts in databases
+        if facts.error is None and facts.copy is not None
+        for admitted in facts.copy.admits
+    )
+    return any((told.upgrade_id, told.publication, told.phase) == said for told in stances)
 
 
 def loss_heard(upgrade: Upgrade, follows: Follows, who: str) -> Loss | None:

@@ -11,7 +11,7 @@ from sqlalchemy import Table
 from orchestrator.domain.daemons import Daemon, OwnTreeState
 from orchestrator.domain.fleets import Instance, Report
 from orchestrator.domain.ladder import Profile
-from orchestrator.domain.records import DatabaseReading, Event, Leadership, SchemaState
+from orchestrator.domain.records import DatabaseReading, Event, Leadership, SchemaState, SigningKey
 from orchestrator.domain.throttling import RowsWait
 from orchestrator.domain.upgrades import Upgrade
 from orchestrator.domain.view import Approval, StepRecord
@@ -71,6 +71,7 @@ STEPS = Kind(StepRecord, tables.steps, ("upgrade_id", "phase", "database"))
 APPROVALS = Kind(Approval, tables.approvals, ("upgrade_id", "phase"))
 READINGS = Kind(DatabaseReading, tables.readings, ("schema", "database"))
 ROWS_WAITS = Kind(RowsWait, tables.rows_waits, ("schema", "database", "daemon"))
+SIGNING_KEYS = Kind(SigningKey, tables.signing_keys, ("id",))
 EVENTS = Kind(Event, tables.events, ("id",), numbered=True)
 LEADERSHIP = Kind(LeadershipRow, tables.leadership, ("id",))
 DAEMONS = Kind(Daemon, tables.daemons, ("id",))
