@@ -23,6 +23,4 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_signing_keys")),
         **IN_MYSQL,
     )
-    op.add_column(
-        "instances", sa.Column("is_disbelieved", sa.Boolean(), nullable=False, server_default=sa.false())
-    )
+    op.add_column("instances", sa.Column("is_disbelieved", sa.Boolean(), nullable=False, server_default=sa.false()))

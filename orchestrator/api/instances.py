@@ -8,7 +8,7 @@ from msgspec import Meta
 from msgspec.structs import asdict
 from starlette.concurrency import run_in_threadpool
 
-from orchestrator.api.exchange import Answer, Asked, Name, Nothing, Question, Reason, View
+from orchestrator.api.exchange import Answer, Asked, Name, Nothing, Publication, Question, Reason, View
 from orchestrator.domain.errors import Invalid
 from orchestrator.domain.fleets import Instance, Sessions
 from orchestrator.domain.ladder import Phase
@@ -33,16 +33,20 @@ class JoinRequest(Question, frozen=True, kw_only=True):
     sessions: Sessions | None = None
 
 
-MOST_REVISION = 2**53
-"""Where revisions end: what is beyond was never told to anybody, and what JSON readers hold exactly ends here."""
+MOST_UPGRADE = 2**31 - 1
+"""Where the numbers of upgrades end."""
 
 
 class FollowsRequest(Question, frozen=True, kw_only=True):
-    """What the process was told last of an upgrade, drained or not."""
+    """What the process was told last of an upgrade, drained or not, with the signature that it was told with.
 
-    upgrade: int
-    publication: Annotated[int, Meta(ge=0, le=MOST_REVISION)]
+    What the state does not know is believed by that signature, or where the copy in a managed database tells the same.
+    """
+
+    upgrade: Annotated[int, Meta(ge=0, le=MOST_UPGRADE)]
+    publication: Publication
     phase: Name
+    signature: Name | None = None
 
 
 class RenewRequest(Question, frozen=True, kw_only=True):
@@ -51,7 +55,7 @@ class RenewRequest(Question, frozen=True, kw_only=True):
     `follows` lets the state notice that it has lost its last commits; null between upgrades.
     """
 
-    ack: Annotated[int, Meta(ge=0)] | None = None
+    ack: Publication | None = None
     follows: FollowsRequest | None = None
 
 
@@ -74,13 +78,17 @@ class InstancesQuestion(Question, frozen=True, kw_only=True):
 
 
 class StandingView(View, frozen=True, kw_only=True):
-    """What an instance follows: which shape it reads and which it writes, from its own release's point of view."""
+    """What an instance follows: which shape it reads and which it writes, from its own release's point of view.
+
+    `signature` is to be sent back in `follows`, as it is; null between upgrades.
+    """
 
     upgrade: int | None
     publication: int
     phase: str
     reads: str
     writes: str
+    signature: str | None = None
 
 
 class LeaseView(View, frozen=True, kw_only=True):
@@ -161,9 +169,7 @@ async def join(asked: Asked[Nothing, JoinRequest]) -> Answer:
 async def renew(asked: Asked[Nothing, RenewRequest]) -> Answer:
     """Extend the lease, ack, and hear what is published now."""
     epoch, body = _epoch(asked.headers.get(LEASE_EPOCH)), asked.body
-    renewal = Renewal(
-        asked.schema, asked.path["fleet"], asked.path["id"], epoch, body.ack, follows_of(body.follows)
-    )  # fmt: skip
+    renewal = Renewal(asked.schema, asked.path["fleet"], asked.path["id"], epoch, body.ack, follows_of(body.follows))
     return Answer(lease_view(await asked.desks.renew(renewal)))
 
 
@@ -201,8 +207,11 @@ def _epoch(header: str | None) -> str:
 
 
 def follows_of(told: FollowsRequest | None) -> Follows | None:
-    """What a process was told last, as the rules have it. Raises `Invalid` for a phase that there is not."""
-    return None if told is None else Follows(told.upgrade, told.publication, Phase.from_word(told.phase))
+    """What a process says that it was told last, for which nobody vouches. Raises `Invalid` for an unknown phase."""
+    if told is None:
+        return None
+    phase = Phase.from_word(told.phase)
+    return Follows(told.upgrade, told.publication, phase, is_vouched=False, signature=told.signature)
 
 
 def lease_view(lease: Lease) -> LeaseView:
@@ -221,6 +230,7 @@ def lease_view(lease: Lease) -> LeaseView:
             phase=stance.phase.word,
             reads=stance.behaviour.reads,
             writes=stance.behaviour.writes,
+            signature=lease.signature,
         ),
     )
 

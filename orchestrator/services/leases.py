@@ -207,8 +207,8 @@ class Leases:
     ) -> Lease:
         """The lease as a renewal leaves it, with what its holder is told. Stores nothing. Raises `Invalid`.
 
-        `follows` is believed, or says no more than the state knows. Whoever knows of an upgrade that the state has forgotten keeps its lease, and what it follows: it is told an
-        earlier publication, and nobody steps back to one.
+        `follows` is believed, or says no more than the state knows. Whoever knows of an upgrade that the state has
+        forgotten keeps its lease, and what it follows: it is told an earlier publication, and nobody steps back to one.
         """
         published = stance(standing, instance.release).publication
         told = max(instance.told, instance.acked)

@@ -48,7 +48,7 @@ def disbelieve(tx: Transaction, instance: Instance, follows: Follows) -> Conflic
     if not instance.is_disbelieved and tx.save_instance(replace(instance, is_disbelieved=True)):
         event(
             tx, "instance.disbelieve",
-            f"{instance.fleet} {instance.label} says that it was told {said}, and nothing shows that; it is not renewed",
+            f"{instance.fleet} {instance.label} says that it was told {said}; nothing shows that, so it is not renewed",
             actor=SELF, schema=instance.schema, subject=f"{instance.fleet}/{instance.id}",
         )  # fmt: skip
     return Conflict(
