@@ -34,12 +34,6 @@ Name = Annotated[str, Meta(min_length=1, max_length=255, pattern=rf"^[^{UNSEEN}]
 Reason = Annotated[str, Meta(max_length=1000, pattern=rf"^[^{UNSEEN}]*$(?!\n)")]
 """A sentence for the audit log."""
 
-MOST_REVISION = 2**63 - 1
-"""Where revisions end, and so the publications that were ever told: it is what the state holds."""
-
-Publication = Annotated[int, Meta(ge=0, le=MOST_REVISION)]
-"""The revision at which a phase was published."""
-
 Wait = Annotated[float, Meta(ge=0, le=LONGEST_WAIT_SECONDS, description="seconds to wait for another answer")]
 
 

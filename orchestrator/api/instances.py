@@ -8,11 +8,12 @@ from msgspec import Meta
 from msgspec.structs import asdict
 from starlette.concurrency import run_in_threadpool
 
-from orchestrator.api.exchange import Answer, Asked, Name, Nothing, Publication, Question, Reason, View
+from orchestrator.api.exchange import Answer, Asked, Name, Nothing, Question, Reason, View
 from orchestrator.domain.errors import Invalid
 from orchestrator.domain.fleets import Instance, Sessions
 from orchestrator.domain.ladder import Phase
 from orchestrator.domain.losses import Follows
+from orchestrator.domain.upgrades import MOST_REVISION
 from orchestrator.services.leases import Lease
 from orchestrator.services.renewing import Renewal
 
@@ -44,7 +45,7 @@ class FollowsRequest(Question, frozen=True, kw_only=True):
     """
 
     upgrade: Annotated[int, Meta(ge=0, le=MOST_UPGRADE)]
-    publication: Publication
+    publication: Annotated[int, Meta(ge=0, le=MOST_REVISION)]
     phase: Name
     signature: Name | None = None
 
@@ -55,7 +56,7 @@ class RenewRequest(Question, frozen=True, kw_only=True):
     `follows` lets the state notice that it has lost its last commits; null between upgrades.
     """
 
-    ack: Publication | None = None
+    ack: Annotated[int, Meta(ge=0)] | None = None
     follows: FollowsRequest | None = None
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from msgspec import Meta, ValidationError, convert
 
 from orchestrator.api.endpoint import unusable
-from orchestrator.api.exchange import MOST_REVISION, Answer, Asked, Name, Nothing, Question, View
+from orchestrator.api.exchange import Answer, Asked, Name, Nothing, Question, View
 from orchestrator.api.faults import STATUS_OF
 from orchestrator.api.instances import LeaseView, RenewRequest, follows_of, lease_view
 from orchestrator.domain.errors import OrchestratorError
@@ -18,7 +18,7 @@ MOST_RENEWALS = 5000
 
 
 _NULL = {"type": "null"}
-_ACK = {"anyOf": [{"type": "integer", "minimum": 0, "maximum": MOST_REVISION}, _NULL]}
+_ACK = {"anyOf": [{"type": "integer", "minimum": 0}, _NULL]}
 _FOLLOWS = {"anyOf": [{"$ref": "#/components/schemas/FollowsRequest"}, _NULL]}
 
 

@@ -15,7 +15,7 @@ from orchestrator.domain.fleets import Instance, InstanceState, Report, Sessions
 from orchestrator.domain.ladder import InStepBy, Side
 from orchestrator.domain.losses import Follows, is_forgotten, loss_heard, says_more
 from orchestrator.domain.telling import Hearer
-from orchestrator.domain.upgrades import Status
+from orchestrator.domain.upgrades import MOST_REVISION, Status
 from orchestrator.ports import ManagedSchema, Transaction
 from orchestrator.services import importing
 from orchestrator.services.context import Context, check_fleet, event, standing_of
@@ -212,10 +212,10 @@ class Leases:
         """
         published = stance(standing, instance.release).publication
         told = max(instance.told, instance.acked)
-        if ack is not None and ack <= max(published, follows.publication if follows is not None else 0):
-            told = max(told, ack)  # of what nobody knows, nobody was told
+        if ack is not None and ack <= (published if follows is None else max(published, follows.publication)):
+            told = max(told, ack)  # what nobody published, nobody was told
         stand = self._telling.stance(tx, standing, Hearer(instance.fleet, instance.release, told), instance.id)
-        if ack is not None and ack > published and not is_forgotten(standing, follows):
+        if ack is not None and ack > published and (ack > MOST_REVISION or not is_forgotten(standing, follows)):
             raise Invalid("ack_unpublished", f"publication {ack} was never published", remedy="Ack what you were told.")
         renewed = replace(
             instance,

@@ -26,8 +26,8 @@ def test_registering_gives_a_lease_and_what_to_follow(world: World) -> None:
         "id": "web-1", "schema": "inventory", "fleet": "inventory-api", "release": "1",
         "ttl_seconds": 60.0, "renew_seconds": 20.0,
         "standing": {
-                "upgrade": None, "publication": 0, "phase": "base", "reads": "new", "writes": "new", "signature": None,
-            },
+            "upgrade": None, "publication": 0, "phase": "base", "reads": "new", "writes": "new", "signature": None,
+        },
     }  # fmt: skip
     assert world.nudged == ["inventory"]
 

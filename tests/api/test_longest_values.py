@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from orchestrator.api.auth import Role, Tokens, new_token
-from orchestrator.api.exchange import MOST_REVISION
 from orchestrator.dialects import Database
 from orchestrator.domain.errors import StepFailed
 from orchestrator.domain.ladder import Step
@@ -101,7 +100,7 @@ def test_names_that_nothing_has_are_not_found_however_long(world: World, client:
     assert_problem(client.get(f"/v1/events?schema={NAME}"), 404, "schema_unknown")
     assert_problem(client.get(f"/v1/schemas/{NAME}"), 404, "schema_unknown")
     assert_problem(client.get(f"{SCHEMA}/data-migrations/{NAME}"), 404, "data_migration_unknown")
-    renewal = client.put(f"{INSTANCES}/{NAME}/lease", {"ack": MOST_REVISION}, headers={"Lease-Epoch": "e" * 1000})
+    renewal = client.put(f"{INSTANCES}/{NAME}/lease", {"ack": 2**64}, headers={"Lease-Epoch": "e" * 1000})
     assert_problem(renewal, 404, "instance_unknown")
 
 
