@@ -130,16 +130,22 @@ def says_more(standing: Standing, follows: Follows) -> bool:
     return loss_heard(standing.upgrade, follows, "") is not None
 
 
-def bears_out(databases: Iterable[DatabaseFacts], follows: Follows) -> bool:
-    """Whether a copy in a managed database tells just that, so that whoever found no daemon was told it there."""
-    said = (follows.upgrade_id, follows.publication, follows.phase)
-    stances = (
-        admitted.stance
-        for facts in databases
-        if facts.error is None and facts.copy is not None
-        for admitted in facts.copy.admits
-    )
-    return any((told.upgrade_id, told.publication, told.phase) == said for told in stances)
+def bears_out(databases: Iterable[DatabaseFacts], standing: Standing, follows: Follows) -> bool:
+    """Whether a copy tells just that, so that whoever found no daemon was told it there; or shows itself that the state
+    lost commits, and that this phase was the last one then: so it would be taken over anyway."""
+    known = standing.last_revision if standing.upgrade is None else standing.upgrade.revision
+    copies = [facts.copy for facts in databases if facts.error is None and facts.copy is not None]
+    return any(_tells(copy, follows) or _is_ahead_with(copy, follows, known) for copy in copies)
+
+
+def _tells(copy: Copy, follows: Follows) -> bool:
+    told = ((each.stance.upgrade_id, each.stance.publication, each.stance.phase) for each in copy.admits)
+    return (follows.upgrade_id, follows.publication, follows.phase) in told
+
+
+def _is_ahead_with(copy: Copy, follows: Follows, known: int) -> bool:
+    is_the_same = copy.upgrade_id == follows.upgrade_id and copy.phase is follows.phase
+    return is_the_same and copy.revision > known and copy.revision >= follows.publication
 
 
 def loss_heard(upgrade: Upgrade, follows: Follows, who: str) -> Loss | None:

@@ -170,7 +170,7 @@ class Leases:
             assert state is not None
             standing = standing_of(tx, managed, state)
             if follows is not None and says_more(standing, follows):
-                if not is_believed(tx, schema, follows):
+                if not is_believed(tx, standing, follows):
                     return disbelieve(tx, instance, follows)
                 self._remember(tx, managed, instance, follows)
                 standing = standing_of(tx, managed, state)

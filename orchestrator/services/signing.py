@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from orchestrator.domain.admission import Stance
+from orchestrator.domain.admission import Stance, Standing
 from orchestrator.domain.errors import Conflict
 from orchestrator.domain.fleets import Instance
 from orchestrator.domain.losses import Follows, bears_out
@@ -34,12 +34,14 @@ def is_signed(tx: Transaction, schema: str, follows: Follows) -> bool:
     return is_signature(follows.signature, expected)
 
 
-def is_believed(tx: Transaction, schema: str, follows: Follows) -> bool:
+def is_believed(tx: Transaction, standing: Standing, follows: Follows) -> bool:
     """Whether it was told, by a daemon or by the copy in a managed database, as that was read last.
 
     A state that was restored to before it had a key knows no signature, and then only copies bear it out.
     """
-    return is_signed(tx, schema, follows) or bears_out((each.facts for each in tx.readings(schema)), follows)
+    if is_signed(tx, standing.schema, follows):
+        return True
+    return bears_out([each.facts for each in tx.readings(standing.schema)], standing, follows)
 
 
 def disbelieve(tx: Transaction, instance: Instance, follows: Follows) -> Conflict:
