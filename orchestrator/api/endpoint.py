@@ -135,7 +135,7 @@ def _read_query(request: Request, kind: type[T]) -> T:
     try:
         return msgspec.convert(dict(given), kind, strict=False)
     except msgspec.ValidationError as error:
-        raise unusable("query", error, kind) from error
+        raise _unusable("query", error, kind) from error
 
 
 async def _read_body(request: Request, route: Route) -> Question:
@@ -154,7 +154,7 @@ async def _read_body(request: Request, route: Route) -> Question:
     try:
         return msgspec.json.decode(content or b"{}", type=route.body)
     except msgspec.ValidationError as error:
-        raise unusable("body", error, route.body) from error
+        raise _unusable("body", error, route.body) from error
     except (msgspec.DecodeError, RecursionError) as error:
         raise Refused(
             400,
@@ -185,7 +185,7 @@ async def _content(request: Request, most_bytes: int) -> bytes:
     return bytes(content)
 
 
-def unusable(what: str, error: msgspec.ValidationError, kind: type[Question]) -> Invalid:
+def _unusable(what: str, error: msgspec.ValidationError, kind: type[Question]) -> Invalid:
     """The refusal of a query or body, naming the field. msgspec's sentence names types and limits well."""
     text = str(error)
     place = _PLACE.search(text)
@@ -203,6 +203,11 @@ def unusable(what: str, error: msgspec.ValidationError, kind: type[Question]) ->
     fields = [f"{each.encode_name}{' (required)' if each.required else ''}" for each in msgspec.structs.fields(kind)]
     remedy = f"Its fields are: {', '.join(fields)}." if fields else f"This takes no {what}."
     return Invalid(f"{what}_invalid", sentence, remedy=remedy, field=path or None)
+
+
+def unusable_body(error: msgspec.ValidationError, kind: type[Question]) -> Invalid:
+    """The refusal of a body, or of a part of one that is answered by itself, naming the field."""
+    return _unusable("body", error, kind)
 
 
 def _first_line(error: BaseException) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, ValidationError, convert
 
-from orchestrator.api.endpoint import unusable
+from orchestrator.api.endpoint import unusable_body
 from orchestrator.api.exchange import Answer, Asked, Name, Nothing, Question, View
 from orchestrator.api.faults import STATUS_OF
 from orchestrator.api.instances import LeaseView, RenewRequest, follows_of, lease_view
@@ -83,7 +83,7 @@ def _renewal(held: HeldLease) -> Renewal | OrchestratorError:
         said = convert({"ack": held.ack, "follows": held.follows}, RenewRequest)
         return Renewal(held.schema, held.fleet, held.id, held.epoch, said.ack, follows_of(said.follows))
     except ValidationError as error:
-        return unusable("body", error, RenewRequest)
+        return unusable_body(error, RenewRequest)
     except OrchestratorError as error:
         return error
 

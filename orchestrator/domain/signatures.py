@@ -19,4 +19,4 @@ def signature(secret: str, schema: str, upgrade_id: int, publication: int, phase
 
 def is_signature(given: str, expected: str) -> bool:
     """Whether it is the right one. Takes as long whatever is given."""
-    return hmac.compare_digest(given.encode(), expected.encode())
+    return hmac.compare_digest(given.encode(errors="replace"), expected.encode())

@@ -80,7 +80,7 @@ def refuse(site: Site, process: Process, follows: Follows, ack: int | None = Non
 def test_what_nobody_told_moves_nothing_up_or_down(site: Site, phase: Phase, ahead: int) -> None:
     site.rest_at(Phase.WRITE_NEW)
     forger = Process(site, "evil", "2")
-    for signature in (None, "", "x" * LENGTH, "ü", forger.lease.signature):
+    for signature in (None, "", "x" * LENGTH, "ü", "\ud800", forger.lease.signature):
         claim = said(forger.lease, publication=site.upgrade.publication + ahead, phase=phase, signature=signature)
         error = refuse(site, forger, claim, ack=MOST)
     assert "evil" in error.message and phase.word in error.message
