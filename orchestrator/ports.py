@@ -12,7 +12,7 @@ from orchestrator.domain.intentions import Intention
 from orchestrator.domain.inventories import Inventory
 from orchestrator.domain.ladder import Phase, Step
 from orchestrator.domain.overlay import NOTHING_SET, Option, Overlay, Setting
-from orchestrator.domain.records import DatabaseReading, Event, Leadership, SchemaState
+from orchestrator.domain.records import DatabaseReading, Event, Leadership, SchemaState, SigningKey
 from orchestrator.domain.releases import Link, Release, Releases
 from orchestrator.domain.throttling import Reading, RowsWait
 from orchestrator.domain.upgrades import Upgrade
@@ -35,6 +35,11 @@ class Transaction(Protocol):
     @property
     def incarnation(self) -> str | None:
         """The identity of the state database's history, None where it has none that a restore would change."""
+        ...
+
+    @property
+    def signing_key(self) -> SigningKey:
+        """The key for what instances are told. It is made when it is first asked for, where the work may write."""
         ...
 
     def schemas(self) -> tuple[SchemaState, ...]: ...

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from itertools import chain, islice
 from typing import Generic, TypeVar
 
 from starlette.concurrency import run_in_threadpool
 
-from orchestrator.domain.errors import OrchestratorError
+from orchestrator.domain.errors import Kind, OrchestratorError
 from orchestrator.ports import Transaction
 from orchestrator.services.leases import Lease, Leases
 from orchestrator.services.renewing import Outcome, Renewal, Renewing
 
 Q = TypeVar("Q")
 A = TypeVar("A")
+
+log = logging.getLogger(__name__)
+
+COME_AGAIN = (Kind.NOT_YET, Kind.UNAVAILABLE)
+"""What fails for these reasons fails for each of a bundle alike."""
 
 MOST_AT_ONCE = 2000
 """So many requests are done together at the most; the others come next."""
@@ -24,7 +30,8 @@ MOST_AT_ONCE = 2000
 class Desk(Generic[Q, A]):
     """One bundle is under way at a time, in a thread; who comes meanwhile is in the next one.
 
-    `do` answers each question of a bundle, in their order, or says why not. Belongs to one event loop.
+    `do` answers each question of a bundle, in their order, or says why not. Where it fails for what one of them may
+    bring about, each is done alone. Belongs to one event loop.
     """
 
     def __init__(self, do: Callable[[Sequence[Q]], Sequence[A | OrchestratorError]], *, gather_seconds: float) -> None:
@@ -45,11 +52,7 @@ class Desk(Generic[Q, A]):
         while self._waiting:
             await asyncio.sleep(self._gather_seconds)
             bundle, self._waiting = self._waiting[:MOST_AT_ONCE], self._waiting[MOST_AT_ONCE:]
-            outcomes: Sequence[A | BaseException]
-            try:
-                outcomes = await run_in_threadpool(self._do, [question for question, _ in bundle])
-            except Exception as error:  # the edge of this task: whoever asked says what went wrong
-                outcomes = [error] * len(bundle)
+            outcomes = await run_in_threadpool(self._outcomes, [question for question, _ in bundle])
             for (_, answer), outcome in zip(bundle, outcomes, strict=True):
                 if answer.done():  # nobody waits for it any more
                     continue
@@ -57,6 +60,16 @@ class Desk(Generic[Q, A]):
                     answer.set_exception(outcome)
                 else:
                     answer.set_result(outcome)
+
+    def _outcomes(self, questions: Sequence[Q]) -> Sequence[A | BaseException]:
+        try:
+            return self._do(questions)
+        except Exception as error:  # the edge of the desk: whoever asked says what went wrong
+            is_for_all = isinstance(error, OrchestratorError) and error.kind in COME_AGAIN
+            if is_for_all or len(questions) == 1:
+                return [error] * len(questions)
+            log.warning("what was asked together is done one by one", exc_info=error, extra={"action": "desk.alone"})
+        return [outcome for question in questions for outcome in self._outcomes([question])]
 
 
 class LeaseDesks:

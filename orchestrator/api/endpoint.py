@@ -205,6 +205,11 @@ def _unusable(what: str, error: msgspec.ValidationError, kind: type[Question]) -
     return Invalid(f"{what}_invalid", sentence, remedy=remedy, field=path or None)
 
 
+def unusable_body(error: msgspec.ValidationError, kind: type[Question]) -> Invalid:
+    """The refusal of a body, or of a part of one that is answered by itself, naming the field."""
+    return _unusable("body", error, kind)
+
+
 def _first_line(error: BaseException) -> str:
     return str(error).partition("\n")[0]
 

@@ -13,6 +13,7 @@ from orchestrator.domain.errors import Invalid
 from orchestrator.domain.fleets import Instance, Sessions
 from orchestrator.domain.ladder import Phase
 from orchestrator.domain.losses import Follows
+from orchestrator.domain.upgrades import MOST_REVISION
 from orchestrator.services.leases import Lease
 from orchestrator.services.renewing import Renewal
 
@@ -33,16 +34,20 @@ class JoinRequest(Question, frozen=True, kw_only=True):
     sessions: Sessions | None = None
 
 
-MOST_REVISION = 2**53
-"""Where revisions end: what is beyond was never told to anybody, and what JSON readers hold exactly ends here."""
+MOST_UPGRADE = 2**31 - 1
+"""Where the numbers of upgrades end."""
 
 
 class FollowsRequest(Question, frozen=True, kw_only=True):
-    """What the process was told last of an upgrade, drained or not."""
+    """What the process was told last of an upgrade, drained or not, with the signature that it was told with.
 
-    upgrade: int
+    What the state does not know is believed by that signature, or where the copy in a managed database tells the same.
+    """
+
+    upgrade: Annotated[int, Meta(ge=0, le=MOST_UPGRADE)]
     publication: Annotated[int, Meta(ge=0, le=MOST_REVISION)]
     phase: Name
+    signature: Name | None = None
 
 
 class RenewRequest(Question, frozen=True, kw_only=True):
@@ -74,13 +79,17 @@ class InstancesQuestion(Question, frozen=True, kw_only=True):
 
 
 class StandingView(View, frozen=True, kw_only=True):
-    """What an instance follows: which shape it reads and which it writes, from its own release's point of view."""
+    """What an instance follows: which shape it reads and which it writes, from its own release's point of view.
+
+    `signature` is to be sent back in `follows`, as it is; null between upgrades.
+    """
 
     upgrade: int | None
     publication: int
     phase: str
     reads: str
     writes: str
+    signature: str | None = None
 
 
 class LeaseView(View, frozen=True, kw_only=True):
@@ -161,9 +170,7 @@ async def join(asked: Asked[Nothing, JoinRequest]) -> Answer:
 async def renew(asked: Asked[Nothing, RenewRequest]) -> Answer:
     """Extend the lease, ack, and hear what is published now."""
     epoch, body = _epoch(asked.headers.get(LEASE_EPOCH)), asked.body
-    renewal = Renewal(
-        asked.schema, asked.path["fleet"], asked.path["id"], epoch, body.ack, follows_of(body.follows)
-    )  # fmt: skip
+    renewal = Renewal(asked.schema, asked.path["fleet"], asked.path["id"], epoch, body.ack, follows_of(body.follows))
     return Answer(lease_view(await asked.desks.renew(renewal)))
 
 
@@ -201,8 +208,11 @@ def _epoch(header: str | None) -> str:
 
 
 def follows_of(told: FollowsRequest | None) -> Follows | None:
-    """What a process was told last, as the rules have it. Raises `Invalid` for a phase that there is not."""
-    return None if told is None else Follows(told.upgrade, told.publication, Phase.from_word(told.phase))
+    """What a process says that it was told last, for which nobody vouches. Raises `Invalid` for an unknown phase."""
+    if told is None:
+        return None
+    phase = Phase.from_word(told.phase)
+    return Follows(told.upgrade, told.publication, phase, is_vouched=False, signature=told.signature)
 
 
 def lease_view(lease: Lease) -> LeaseView:
@@ -221,6 +231,7 @@ def lease_view(lease: Lease) -> LeaseView:
             phase=stance.phase.word,
             reads=stance.behaviour.reads,
             writes=stance.behaviour.writes,
+            signature=lease.signature,
         ),
     )
 

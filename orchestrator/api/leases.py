@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from msgspec import Meta
+from msgspec import Meta, ValidationError, convert
 
+from orchestrator.api.endpoint import unusable_body
 from orchestrator.api.exchange import Answer, Asked, Name, Nothing, Question, View
 from orchestrator.api.faults import STATUS_OF
-from orchestrator.api.instances import FollowsRequest, LeaseView, follows_of, lease_view
+from orchestrator.api.instances import LeaseView, RenewRequest, follows_of, lease_view
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.services.leases import Lease
 from orchestrator.services.renewing import Outcome, Renewal
@@ -16,15 +17,23 @@ from orchestrator.services.renewing import Outcome, Renewal
 MOST_RENEWALS = 5000
 
 
+_NULL = {"type": "null"}
+_ACK = {"anyOf": [{"type": "integer", "minimum": 0}, _NULL]}
+_FOLLOWS = {"anyOf": [{"$ref": "#/components/schemas/FollowsRequest"}, _NULL]}
+
+
 class HeldLease(Question, frozen=True, kw_only=True):
-    """One lease with its secret, and what its holder has to say, as in a renewal of it alone."""
+    """One lease with its secret, and what its holder has to say, as in a renewal of it alone.
+
+    What its holder says is checked for each alone: where it is not usable, that is the refusal of this one.
+    """
 
     schema: Name
     fleet: Name
     id: Name
     epoch: Name
-    ack: Annotated[int, Meta(ge=0)] | None = None
-    follows: FollowsRequest | None = None
+    ack: Annotated[Any, Meta(extra_json_schema=_ACK)] = None
+    follows: Annotated[Any, Meta(extra_json_schema=_FOLLOWS)] = None
 
 
 class RenewAllRequest(Question, frozen=True, kw_only=True):
@@ -61,16 +70,25 @@ class RenewedList(View, frozen=True, kw_only=True):
 
 async def renew_all(asked: Asked[Nothing, RenewAllRequest]) -> Answer:
     """Renew many leases; 200, with a refusal for each that was not renewed."""
-    renewals = tuple(
-        Renewal(each.schema, each.fleet, each.id, each.epoch, each.ack, follows_of(each.follows))
-        for each in asked.body.leases
-    )
-    outcomes = await asked.desks.renew_all(renewals)
-    views = tuple(_view(renewal, outcome) for renewal, outcome in zip(renewals, outcomes, strict=True))
-    return Answer(RenewedList(leases=views))
+    held = asked.body.leases
+    wanted = [_renewal(each) for each in held]
+    renewed = iter(await asked.desks.renew_all([each for each in wanted if isinstance(each, Renewal)]))
+    outcomes = (next(renewed) if isinstance(each, Renewal) else each for each in wanted)
+    return Answer(RenewedList(leases=tuple(_view(each, outcome) for each, outcome in zip(held, outcomes, strict=True))))
 
 
-def _view(renewal: Renewal, outcome: Outcome) -> RenewedView:
+def _renewal(held: HeldLease) -> Renewal | OrchestratorError:
+    """What is asked for one lease, or why its holder cannot be understood."""
+    try:
+        said = convert({"ack": held.ack, "follows": held.follows}, RenewRequest)
+        return Renewal(held.schema, held.fleet, held.id, held.epoch, said.ack, follows_of(said.follows))
+    except ValidationError as error:
+        return unusable_body(error, RenewRequest)
+    except OrchestratorError as error:
+        return error
+
+
+def _view(held: HeldLease, outcome: Outcome) -> RenewedView:
     refusal = None
     if isinstance(outcome, OrchestratorError):
         refusal = RefusalView(
@@ -81,9 +99,9 @@ def _view(renewal: Renewal, outcome: Outcome) -> RenewedView:
             remedy=outcome.remedy,
         )
     return RenewedView(
-        schema=renewal.schema,
-        fleet=renewal.fleet,
-        id=renewal.instance_id,
+        schema=held.schema,
+        fleet=held.fleet,
+        id=held.id,
         lease=lease_view(outcome) if isinstance(outcome, Lease) else None,
         refusal=refusal,
     )

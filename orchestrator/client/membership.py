@@ -98,6 +98,8 @@ class Membership:
         is_switched = grant.standing != known and not is_behind
         if is_switched:
             self.period = Period(self.period.number + 1, grant.standing)
+        elif grant.standing == known and grant.standing.signature is not None:
+            self.period = Period(self.period.number, grant.standing)  # told again: the newest signature is the good one
         self.hasten_ack(now)
         return Heard(self.period.standing, is_switched=is_switched, is_revived=is_revived, is_behind=is_behind)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 from urllib.parse import quote
 
-from orchestrator.client.errors import FINAL_CODES, BadAnswer, ClientError, Refused, Unavailable, Unreachable
+from orchestrator.client.errors import FINAL_CODES, BadAnswer, ClientError, Invalid, Refused, Unavailable, Unreachable
 from orchestrator.client.standing import Grant, Standing
 from orchestrator.client.transport import Response, Transport
 
@@ -140,17 +140,24 @@ class Registry:
         *,
         has_lapsed: bool = False,
     ) -> Grant:
-        """Renew, and ack. `follows` lets a daemon notice that its database lost its last commits.
+        """Renew, and ack. `follows` lets a daemon notice that its database lost its last commits, by its signature.
 
         `has_lapsed`: the lease is past its deadline, so that somebody may have gone on without it.
         """
         body: dict[str, object] = {"ack": ack}
         if follows.upgrade is not None and follows.phase is not None:
             known = {"upgrade": follows.upgrade, "publication": follows.publication, "phase": follows.phase}
-            body["follows"] = known
+            signed = {} if follows.signature is None else {"signature": follows.signature}
+            body["follows"] = known | signed
         headers = {"Lease-Epoch": epoch}
 
         def ask() -> Grant:
+            try:
+                return _granted(self._transport.request("PUT", _lease(identity), body, headers, timeout))
+            except Invalid as error:
+                if error.code != "body_invalid" or follows.signature is None or "follows" not in body:
+                    raise
+            body["follows"] = known  # a daemon of an earlier version takes no signature
             return _granted(self._transport.request("PUT", _lease(identity), body, headers, timeout))
 
         def ask_copy(copy: Copy) -> Grant:

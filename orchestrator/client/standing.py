@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 from orchestrator.client.errors import BadAnswer
@@ -47,13 +47,15 @@ class Standing:
     """What is published for an instance.
 
     `publication` grows within a schema, also when an upgrade ends; an ack names it. `upgrade` is None at rest, between
-    upgrades.
+    upgrades. `signature` is by what daemons know again that one of them told this, and nothing else to anybody; None at
+    rest, where a managed database told it, and from a daemon of a version that signs nothing.
     """
 
     publication: int
     behaviour: Behaviour
     upgrade: int | None = None
     phase: str | None = None
+    signature: str | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,7 @@ class Grant:
         body = _mapping(answer, "the answer")
         standing = _mapping(body.get("standing"), "standing")
         phase = standing.get("phase")
+        signature = standing.get("signature")
         epoch = body.get("epoch")
         return cls(
             ttl_seconds=_positive(body, "ttl_seconds"),
@@ -83,6 +86,7 @@ class Grant:
                 ),
                 upgrade=None if standing.get("upgrade") is None else _whole(standing, "upgrade"),
                 phase=None if phase is None else str(phase),
+                signature=None if signature is None else str(signature),
             ),
             epoch=None if epoch is None else str(epoch),
         )

@@ -390,8 +390,9 @@ def _primary_code(error: BaseException) -> int | None:
 
 
 def _says_value(error: BaseException) -> bool:
-    """These errors have no code of their own."""
-    return isinstance(error, sqlite3.Error) and str(error).startswith(_VALUE_WORDS)
+    """These errors have no code of their own. A number beyond 64 bits is not even sent."""
+    is_of_server = isinstance(error, sqlite3.Error) and str(error).startswith(_VALUE_WORDS)
+    return is_of_server or isinstance(error, OverflowError)
 
 
 def _lock_file(path: str) -> int | None:

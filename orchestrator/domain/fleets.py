@@ -44,7 +44,8 @@ class Instance:
     is how it was proven in the end, None where somebody attested it. `is_refused` is false from its eviction on until
     every managed database refuses its lease. Times are database time.
 
-    `told` is the last publication that it was told.
+    `told` is the last publication that it was told. `is_disbelieved`: it said that it was told what nobody knows, and
+    the audit log says so.
     """
 
     schema: str
@@ -69,6 +70,7 @@ class Instance:
     unproven: str | None = None
     remedy: str | None = None
     is_refused: bool = True
+    is_disbelieved: bool = False
 
     @property
     def is_possibly_alive(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from orchestrator.domain.admission import Standing
 from orchestrator.domain.fleets import EXPIRY_MARGIN_SECONDS
@@ -110,11 +110,42 @@ def _says_otherwise(copy: Copy, upgrade: Upgrade) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Follows:
-    """What an instance says that it follows when it renews: what it was told last."""
+    """What an instance says that it follows when it renews: what it was told last.
+
+    `is_vouched` is false for what came from outside, with the `signature` that it was told with, if any: where it says
+    more than the state knows it has to be proven before anything here is asked about it.
+    """
 
     upgrade_id: int
     publication: int
     phase: Phase
+    is_vouched: bool = True
+    signature: str | None = field(default=None, repr=False)
+
+
+def says_more(standing: Standing, follows: Follows) -> bool:
+    """Whether an instance says that it was told what the state does not know: only then it matters if that is true."""
+    if standing.upgrade is None:
+        return follows.publication > standing.last_revision
+    return loss_heard(standing.upgrade, follows, "") is not None
+
+
+def bears_out(databases: Iterable[DatabaseFacts], standing: Standing, follows: Follows) -> bool:
+    """Whether a copy tells just that, so that whoever found no daemon was told it there; or shows itself that the state
+    lost commits, and that this phase was the last one then: so it would be taken over anyway."""
+    known = standing.last_revision if standing.upgrade is None else standing.upgrade.revision
+    copies = [facts.copy for facts in databases if facts.error is None and facts.copy is not None]
+    return any(_tells(copy, follows) or _is_ahead_with(copy, follows, known) for copy in copies)
+
+
+def _tells(copy: Copy, follows: Follows) -> bool:
+    told = ((each.stance.upgrade_id, each.stance.publication, each.stance.phase) for each in copy.admits)
+    return (follows.upgrade_id, follows.publication, follows.phase) in told
+
+
+def _is_ahead_with(copy: Copy, follows: Follows, known: int) -> bool:
+    is_the_same = copy.upgrade_id == follows.upgrade_id and copy.phase is follows.phase
+    return is_the_same and copy.revision > known and copy.revision >= follows.publication
 
 
 def loss_heard(upgrade: Upgrade, follows: Follows, who: str) -> Loss | None:

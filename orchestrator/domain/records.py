@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from orchestrator.domain.view import DatabaseFacts
 
@@ -31,6 +31,14 @@ class DatabaseReading:
     database: str
     facts: DatabaseFacts
     observed_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """The secret with which a daemon signs what it tells instances. There is one, number 1; nobody is shown it."""
+
+    id: int
+    secret: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

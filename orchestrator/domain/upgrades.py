@@ -49,6 +49,10 @@ class Status(StrEnum):
     CANCELLED = "cancelled"
 
 
+MOST_REVISION = 2**63 - 1
+"""Where revisions end, as the state holds them: no publication beyond was ever told to anybody."""
+
+
 @dataclass(frozen=True, slots=True)
 class Upgrade:
     """One upgrade of one schema. Every change of it goes through a compare-and-set on `revision`.

@@ -13,13 +13,14 @@ from orchestrator.domain.admission import Admission, Stance, Standing, Verdict, 
 from orchestrator.domain.errors import Conflict, Invalid, Never, NotFound, NotYet, OrchestratorError
 from orchestrator.domain.fleets import Instance, InstanceState, Report, Sessions, hashed
 from orchestrator.domain.ladder import InStepBy, Side
-from orchestrator.domain.losses import Follows, is_forgotten, loss_heard
+from orchestrator.domain.losses import Follows, is_forgotten, loss_heard, says_more
 from orchestrator.domain.telling import Hearer
-from orchestrator.domain.upgrades import Status
+from orchestrator.domain.upgrades import MOST_REVISION, Status
 from orchestrator.ports import ManagedSchema, Transaction
 from orchestrator.services import importing
 from orchestrator.services.context import Context, check_fleet, event, standing_of
 from orchestrator.services.recording import record
+from orchestrator.services.signing import disbelieve, is_believed, signature_of
 from orchestrator.services.telling import Telling
 from orchestrator.services.together import run_together
 from orchestrator.services.vouching import check_reason
@@ -35,7 +36,8 @@ T = TypeVar("T")
 class Lease:
     """What an instance is answered: its lease and what it follows.
 
-    `epoch` is the secret under which it is held; `is_new` is false for a repeated registration.
+    `epoch` is the secret under which it is held; `is_new` is false for a repeated registration. `signature` is that of
+    the stance, None at rest.
     """
 
     instance: Instance
@@ -44,6 +46,7 @@ class Lease:
     renew_seconds: float
     epoch: str = ""
     is_new: bool = False
+    signature: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +124,7 @@ class Leases:
             )  # fmt: skip
             tx.add_instance(instance)
             tx.note_fleet(schema, fleet)
-            return self._lease(instance, stand, epoch=epoch, is_new=True)
+            return self._lease(tx, instance, stand, epoch=epoch, is_new=True)
 
         return work
 
@@ -140,7 +143,7 @@ class Leases:
             )
         _check_alive(known)
         hearer = Hearer(known.fleet, release, max(known.told, known.acked))
-        return self._lease(known, self._telling.stance(tx, standing, hearer, known.id), epoch=epoch)
+        return self._lease(tx, known, self._telling.stance(tx, standing, hearer, known.id), epoch=epoch)
 
     def renew(
         self,
@@ -156,24 +159,30 @@ class Leases:
 
         `follows` is what the holder was told last: where the state has forgotten that, its last commits are lost.
         A lease that ran out but was not evicted is extended: nothing has acted on its absence. Raises `NotFound`,
-        `Never` (evicted, left), `Conflict` (foreign epoch), `Invalid` (an ack of something never published).
+        `Never` (evicted, left), `Conflict` (foreign epoch; or, code `told_unproven`, it was never told what it says,
+        which is put on record and changes nothing else), `Invalid` (an ack of something never published).
         """
         managed = self._context.managed(schema)
 
-        def work(tx: Transaction) -> Lease:
+        def work(tx: Transaction) -> Lease | Conflict:
             instance = _owned(tx, schema, fleet, instance_id, epoch)
             state = tx.schema(schema)
             assert state is not None
-            if follows is not None:
-                self._remember(tx, managed, instance, follows)
             standing = standing_of(tx, managed, state)
+            if follows is not None and says_more(standing, follows):
+                if not is_believed(tx, standing, follows):
+                    return disbelieve(tx, instance, follows)
+                self._remember(tx, managed, instance, follows)
+                standing = standing_of(tx, managed, state)
             lease = self.extended(tx, standing, instance, epoch=epoch, ack=ack, follows=follows)
             if not tx.save_instance(lease.instance):
                 raise _ended(instance)
             return lease
 
-        def work_imported(tx: Transaction) -> Lease:
+        def work_imported(tx: Transaction) -> Lease | Conflict:
             lease = work(tx)
+            if isinstance(lease, Conflict):
+                return lease
             state = tx.schema(schema)
             assert state is not None
             standing = standing_of(tx, managed, state)
@@ -181,7 +190,10 @@ class Leases:
                 raise _forgotten(lease.instance)
             return lease
 
-        return self._held(managed, fleet, instance_id, epoch, work, work_imported)
+        outcome = self._held(managed, fleet, instance_id, epoch, work, work_imported)
+        if isinstance(outcome, Conflict):
+            raise outcome
+        return outcome
 
     def extended(
         self,
@@ -195,13 +207,15 @@ class Leases:
     ) -> Lease:
         """The lease as a renewal leaves it, with what its holder is told. Stores nothing. Raises `Invalid`.
 
-        Whoever knows of an upgrade that the state has forgotten keeps its lease, and what it follows: it is told an
-        earlier publication, and nobody steps back to one.
+        `follows` is believed, or says no more than the state knows. Whoever knows of an upgrade that the state has
+        forgotten keeps its lease, and what it follows: it is told an earlier publication, and nobody steps back to one.
         """
         published = stance(standing, instance.release).publication
-        told = max(instance.told, instance.acked, ack or 0)
+        told = max(instance.told, instance.acked)
+        if ack is not None and ack <= (published if follows is None else max(published, follows.publication)):
+            told = max(told, ack)  # what nobody published, nobody was told
         stand = self._telling.stance(tx, standing, Hearer(instance.fleet, instance.release, told), instance.id)
-        if ack is not None and ack > published and not is_forgotten(standing, follows):
+        if ack is not None and ack > published and (ack > MOST_REVISION or not is_forgotten(standing, follows)):
             raise Invalid("ack_unpublished", f"publication {ack} was never published", remedy="Ack what you were told.")
         renewed = replace(
             instance,
@@ -210,10 +224,10 @@ class Leases:
             renewed_at=tx.now,
             expires_at=tx.now + self._context.lease_terms.ttl_seconds,
         )
-        return self._lease(renewed, stand, epoch=epoch)
+        return self._lease(tx, renewed, stand, epoch=epoch)
 
     def _remember(self, tx: Transaction, managed: ManagedSchema, instance: Instance, follows: Follows) -> None:
-        """Freeze the upgrade if the state has forgotten what this instance was told."""
+        """Freeze the upgrade if the state has forgotten what this instance was told, which is believed."""
         upgrade = tx.upgrade(follows.upgrade_id)
         if upgrade is None or loss_heard(upgrade, follows, "") is None or upgrade.schema != managed.name:
             return
@@ -337,9 +351,12 @@ class Leases:
             return self._context.store.read(lambda tx: tx.instances(schema, fleet=fleet))
         return self._context.store.read(lambda tx: tx.possibly_alive(schema, fleet=fleet))
 
-    def _lease(self, instance: Instance, stand: Stance, *, epoch: str = "", is_new: bool = False) -> Lease:
+    def _lease(
+        self, tx: Transaction, instance: Instance, stand: Stance, *, epoch: str = "", is_new: bool = False
+    ) -> Lease:
         terms = self._context.lease_terms
-        return Lease(instance, stand, terms.ttl_seconds, terms.renew_seconds, epoch, is_new)
+        signature = signature_of(tx, instance.schema, stand)
+        return Lease(instance, stand, terms.ttl_seconds, terms.renew_seconds, epoch, is_new, signature)
 
     def _held(
         self,

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orchestrator.domain.admission import Standing
-from orchestrator.domain.errors import OrchestratorError
+from orchestrator.domain.errors import OrchestratorError, Unavailable
 from orchestrator.domain.fleets import Instance, InstanceState, hashed
-from orchestrator.domain.losses import Follows, loss_heard
+from orchestrator.domain.losses import Follows, says_more
 from orchestrator.ports import ManagedSchema, Transaction
 from orchestrator.services.context import Context, standing_of
 from orchestrator.services.leases import Lease, Leases
+from orchestrator.services.signing import is_signed
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +42,18 @@ class Renewing:
         self._leases = leases
 
     def renew(self, renewals: Sequence[Renewal]) -> tuple[Outcome, ...]:
-        """The lease of each, or why it has none any more, in their order. Raises `Unavailable`."""
-        together = self._context.store.run(lambda tx: self._together(tx, renewals))
+        """The lease of each, or why it has none any more, in their order. Raises `Unavailable`.
+
+        Where they cannot be done together, although the state database is there, each is done alone: what is wrong with
+        one is not to end the leases of the others.
+        """
+        together: dict[int, Lease] = {}
+        try:
+            together = self._context.store.run(lambda tx: self._together(tx, renewals))
+        except Unavailable:
+            raise
+        except Exception:  # an edge: whatever it was, it is met again by the one that it belongs to
+            log.warning("renewals are done one by one", exc_info=True, extra={"action": "renew.alone"})
         return tuple(
             together[number] if number in together else self._alone(renewal) for number, renewal in enumerate(renewals)
         )
@@ -52,6 +66,13 @@ class Renewing:
             )  # fmt: skip
         except OrchestratorError as error:
             return error
+        except Exception:  # an edge: the others are answered
+            log.exception("a renewal failed in an unexpected way", extra={"action": "renew.fail"})
+            return OrchestratorError(
+                "renewal_failed",
+                f"the lease of {renewal.instance_id} was not renewed: the orchestrator made a mistake",
+                remedy="Its log says more; please report it.",
+            )
 
     def _together(self, tx: Transaction, renewals: Sequence[Renewal]) -> dict[int, Lease]:
         """Extend all that hold their lease and ask for nothing unusual. By their numbers."""
@@ -80,10 +101,11 @@ class Renewing:
         return None if managed is None or state is None else standing_of(tx, managed, state)
 
     def _extend(self, tx: Transaction, standing: Standing, instance: Instance, renewal: Renewal) -> Lease | None:
-        upgrade, follows = standing.upgrade, renewal.follows
+        follows = renewal.follows
         if instance.state is not InstanceState.ALIVE or instance.tag != hashed(renewal.epoch):
             return None
-        if upgrade is not None and follows is not None and loss_heard(upgrade, follows, "") is not None:
+        more = follows if follows is not None and says_more(standing, follows) else None
+        if more is not None and (standing.upgrade is not None or not is_signed(tx, standing.schema, more)):
             return None
         try:
             return self._leases.extended(

@@ -13,7 +13,7 @@ from orchestrator.domain.fleets import Instance, Report
 from orchestrator.domain.intentions import Intention
 from orchestrator.domain.ladder import Profile
 from orchestrator.domain.overlay import Setting
-from orchestrator.domain.records import DatabaseReading, Event, Leadership, SchemaState
+from orchestrator.domain.records import DatabaseReading, Event, Leadership, SchemaState, SigningKey
 from orchestrator.domain.throttling import RowsWait
 from orchestrator.domain.upgrades import Upgrade
 from orchestrator.domain.view import Approval, StepRecord
@@ -75,6 +75,7 @@ READINGS = Kind(DatabaseReading, tables.readings, ("schema", "database"))
 ROWS_WAITS = Kind(RowsWait, tables.rows_waits, ("schema", "database", "daemon"))
 INTENTIONS = Kind(Intention, tables.intentions, ("schema", "name", "database"))
 SETTINGS = Kind(Setting, tables.settings, ("schema", "database", "name", "option"))
+SIGNING_KEYS = Kind(SigningKey, tables.signing_keys, ("id",))
 EVENTS = Kind(Event, tables.events, ("id",), numbered=True)
 LEADERSHIP = Kind(LeadershipRow, tables.leadership, ("id",))
 DAEMONS = Kind(Daemon, tables.daemons, ("id",))

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Select
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.dialects import Database, Dialect, reason
-from orchestrator.domain.errors import Unavailable
+from orchestrator.domain.errors import Invalid, Unavailable
 from orchestrator.ports import Transaction
 from orchestrator.services.clocks import ClockWatch
 from orchestrator.store import statements
@@ -70,6 +70,13 @@ class SqlStore:
         try:
             outcome: T = self._retried(begin, self._rows, self._watch, work)
         except (oslo_db_exception.DBError, SQLAlchemyError) as error:
+            is_taken = isinstance(error, oslo_db_exception.DBDuplicateEntry)
+            if not is_taken and self._database.dialect.refuses_value(error):
+                raise Invalid(
+                    "value_refused",
+                    f"the state database cannot hold what it was given: {reason(error, self._database.engine.url)}",
+                    remedy="Nothing was changed. Ask for less, or for something shorter.",
+                ) from error
             takes_no_writes = self._database.dialect.says_read_only(error)
             out_of_cluster = self._database.dialect.remedy_out_of_cluster(error)
             raise Unavailable(

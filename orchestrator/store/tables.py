@@ -18,6 +18,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
 )
 from sqlalchemy.dialects.mysql import MEDIUMTEXT
 from sqlalchemy.types import TypeDecorator
@@ -218,6 +219,7 @@ instances = Table(
     Column("unproven", Text, nullable=True),
     Column("remedy", Text, nullable=True),
     Column("is_refused", Boolean, nullable=False),
+    Column("is_disbelieved", Boolean, nullable=False, server_default=false()),
     Index(None, "schema", "state"),
     Index(None, "schema", "is_refused"),
     **IN_MYSQL,
@@ -331,6 +333,14 @@ settings = Table(
     Column("actor", String(255), nullable=False),
     Column("reason", String(SENTENCE_LENGTH), nullable=True),
     Column("set_at", Double, nullable=False),
+    **IN_MYSQL,
+)
+
+signing_keys = Table(
+    "signing_keys",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("secret", String(64), nullable=False),
     **IN_MYSQL,
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -12,7 +13,7 @@ from orchestrator.domain.fleets import POSSIBLY_ALIVE, Instance, InstanceState, 
 from orchestrator.domain.intentions import Intention
 from orchestrator.domain.ladder import Phase
 from orchestrator.domain.overlay import Setting
-from orchestrator.domain.records import DatabaseReading, Event, Leadership, SchemaState
+from orchestrator.domain.records import DatabaseReading, Event, Leadership, SchemaState, SigningKey
 from orchestrator.domain.throttling import RowsWait
 from orchestrator.domain.upgrades import Upgrade
 from orchestrator.domain.view import Approval, StepRecord
@@ -45,6 +46,11 @@ class StoreTransaction:
     @property
     def incarnation(self) -> str | None:
         return self._rows.incarnation
+
+    @cached_property
+    def signing_key(self) -> SigningKey:
+        found = self._rows.get(rows.SIGNING_KEYS, 1)
+        return found or self._rows.insert(rows.SIGNING_KEYS, SigningKey(1, secrets.token_hex(32)))
 
     def schemas(self) -> tuple[SchemaState, ...]:
         return self._rows.find(rows.SCHEMAS, {})

@@ -25,7 +25,9 @@ def test_registering_gives_a_lease_and_what_to_follow(world: World) -> None:
     assert body == {
         "id": "web-1", "schema": "inventory", "fleet": "inventory-api", "release": "1",
         "ttl_seconds": 60.0, "renew_seconds": 20.0,
-        "standing": {"upgrade": None, "publication": 0, "phase": "base", "reads": "new", "writes": "new"},
+        "standing": {
+            "upgrade": None, "publication": 0, "phase": "base", "reads": "new", "writes": "new", "signature": None,
+        },
     }  # fmt: skip
     assert world.nudged == ["inventory"]
 

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from orchestrator.api.desks import Desk
-from orchestrator.domain.errors import NotYet, OrchestratorError
+from orchestrator.domain.errors import Invalid, NotYet, OrchestratorError, Unavailable
 from tests.api.world import INSTANCES, World, assert_problem
 
 RENEW = "/v1/leases:renew"
@@ -143,3 +143,39 @@ def test_who_gives_up_spoils_nothing_for_the_others() -> None:
         assert await second == 2
 
     asyncio.run(run())
+
+
+def test_a_bundle_that_fails_for_one_of_it_is_done_one_by_one() -> None:
+    bundles: list[list[int]] = []
+
+    def fail_on_two(numbers: Sequence[int]) -> Sequence[int]:
+        bundles.append(list(numbers))
+        if 2 in numbers:
+            raise Invalid("value_refused", "2 is too large", remedy="Ask for less.")
+        if 3 in numbers:
+            raise RuntimeError("a mistake of ours")
+        return numbers
+
+    async def run() -> list[Any]:
+        desk: Desk[int, int] = Desk(fail_on_two, gather_seconds=0)
+        return list(await asyncio.gather(*(desk.ask(number) for number in range(5)), return_exceptions=True))
+
+    zero, one, two, three, four = asyncio.run(run())
+    assert (zero, one, four) == (0, 1, 4)
+    assert isinstance(two, Invalid) and isinstance(three, RuntimeError)
+    assert bundles == [[0, 1, 2, 3, 4], [0], [1], [2], [3], [4]]
+
+
+def test_a_state_database_that_is_away_is_asked_once_for_all_of_a_bundle() -> None:
+    asked: list[Sequence[int]] = []
+
+    def be_away(numbers: Sequence[int]) -> Sequence[int]:
+        asked.append(numbers)
+        raise Unavailable("state_database_unavailable", "it is away", remedy="Start it.")
+
+    async def run() -> list[Any]:
+        desk: Desk[int, int] = Desk(be_away, gather_seconds=0)
+        return list(await asyncio.gather(*(desk.ask(number) for number in range(5)), return_exceptions=True))
+
+    assert [type(each) for each in asyncio.run(run())] == [Unavailable] * 5
+    assert len(asked) == 1

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from orchestrator.client import Conflict
 from orchestrator.demo.example import SCHEMA
 from tests.recovery.entries import Entry, mends
 from tests.recovery.place import Place
@@ -31,6 +34,23 @@ def test_open_wave(place: Place, entry: Entry) -> None:
     entry.assert_shown(place.status())
     place.type(entry)
     place.ask("DELETE", f"{instances}/api-1/lease", headers=lease)
+    assert place.goes_on()
+
+
+@mends("An instance says what nobody told it")
+def test_instance_that_says_what_nobody_told_it(place: Place, entry: Entry) -> None:
+    place.begun().nobody_runs("inventory-worker")
+    instances = f"/v1/schemas/{SCHEMA}/fleets/inventory-api/instances"
+    newcomer = {"id": "api-1", "nonce": "n" * 32, "release": "1", "host": "host-1"}
+    lease = {"Lease-Epoch": place.ask("POST", instances, newcomer)["epoch"]}
+    invented = {"upgrade": 1, "publication": 9, "phase": "contracted"}
+    with pytest.raises(Conflict) as refused:
+        place.ask("PUT", f"{instances}/api-1/lease", {"ack": 9, "follows": invented}, headers=lease)
+    place.hear(str(refused.value))
+    assert refused.value.code in entry.codes
+    entry.assert_shown(place.orchestrator("events", SCHEMA, "-f", "value", "-c", "Says"))
+    place.work()
+    place.type(entry)
     assert place.goes_on()
 
 

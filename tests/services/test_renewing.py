@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
-from orchestrator.domain.errors import OrchestratorError
-from orchestrator.domain.fleets import EXPIRY_MARGIN_SECONDS
+import pytest
+
+from orchestrator.domain.admission import Standing
+from orchestrator.domain.errors import OrchestratorError, Unavailable
+from orchestrator.domain.fleets import EXPIRY_MARGIN_SECONDS, Instance
 from orchestrator.domain.losses import Follows
 from orchestrator.ports import Transaction
+from orchestrator.services.context import Context
 from orchestrator.services.leases import Lease, Leases
 from orchestrator.services.renewing import Outcome, Renewal, Renewing
 from tests.fakes import Clock
@@ -123,3 +128,48 @@ def test_a_renewal_that_tells_of_lost_commits_freezes_the_upgrade(site: Site) ->
 
 def test_no_renewals_are_nothing_to_do(site: Site) -> None:
     assert renewing(site).renew([]) == ()
+
+
+class Mistaken(Leases):
+    """Makes a mistake with one instance, of which nobody thought."""
+
+    def __init__(self, context: Context, name: str, *, alone_too: bool) -> None:
+        super().__init__(context)
+        self._name, self._alone_too, self.together = name, alone_too, True
+
+    def renew(self, schema: str, fleet: str, instance_id: str, **asked: Any) -> Lease:
+        self.together = False
+        return super().renew(schema, fleet, instance_id, **asked)
+
+    def extended(self, tx: Transaction, standing: Standing, instance: Instance, **asked: Any) -> Lease:
+        if instance.id == self._name and (self.together or self._alone_too):
+            raise RuntimeError("a mistake of ours")
+        return super().extended(tx, standing, instance, **asked)
+
+
+@pytest.mark.parametrize(("alone_too", "codes"), [(False, ["ok", "ok", "ok"]), (True, ["ok", "renewal_failed", "ok"])])
+def test_what_is_wrong_with_one_ends_no_lease_of_the_others(
+    make_stored_site: MakeSite, clock: Clock, alone_too: bool, codes: list[str]
+) -> None:
+    site = make_stored_site()
+    members = processes(site, "a1", "odd", "a2")
+    clock.advance(20)
+    mistaken = Mistaken(site.context, "odd", alone_too=alone_too)
+    found = Renewing(site.context, mistaken).renew([ask(each) for each in members])
+    assert [code(each) for each in found] == codes
+    renewed = [each.instance.renewed_at == clock.now for each in members]
+    assert renewed == [each == "ok" for each in codes]
+
+
+def test_a_state_database_that_is_away_is_asked_once(site: Site) -> None:
+    members = processes(site, "a1", "a2", "a3")
+
+    class Away(Counting):
+        def run(self, work: Callable[[Transaction], object]) -> object:
+            self.runs += 1
+            raise Unavailable("state_database_unavailable", "it is away", remedy="Start it.")
+
+    away = Away(site)
+    with pytest.raises(Unavailable):
+        renewing(site, away).renew([ask(each) for each in members])
+    assert away.runs == 1
