@@ -12,6 +12,7 @@ from orchestrator.domain.inventories import Inventory
 from orchestrator.domain.ladder import InStepBy, Phase, Step
 from orchestrator.domain.proofs import Left, left_of_proof
 from orchestrator.domain.releases import Release, Releases
+from orchestrator.domain.removals import Removal
 from orchestrator.domain.roles import Role
 from orchestrator.domain.throttling import Reading
 from orchestrator.domain.upgrades import Moving
@@ -56,7 +57,7 @@ class FakeDatabase:
     `error` makes it unreachable. `fails` are raised by a step as long as they are there, `waits` told before;
     `batch_fails` by a batch, `end_fails` by the end of sessions. `sessions` is how many each tag has, `refused` the
     tags that may not work here any more. `rows` is how many rows each data migration has, `batch_rows` how many of
-    them a batch moves or verifies.
+    them a batch moves or verifies. `removal` is what somebody took away of the old shape by hand.
     """
 
     name: str
@@ -84,6 +85,7 @@ class FakeDatabase:
     signals: tuple[Reading, ...] = ()
     sealed: bool = False
     denials: int = 0
+    removal: Removal | None = None
 
 
 class FakeSchema:
@@ -157,6 +159,7 @@ class FakeSchema:
                 sealed=found.sealed,
                 unsealed=not found.sealed,
                 denials=found.denials,
+                removal=found.removal,
             )
 
     @property

@@ -57,6 +57,8 @@ class Driver(Protocol):
 
     def plan_sealing(self, database: Database, release: str, step: Step) -> tuple[PlannedTrigger, ...]: ...
 
+    def versions(self, database: Database) -> tuple[str, ...]: ...
+
     def position(self, database: Database, release: str) -> Position: ...
 
     def run(
@@ -192,6 +194,9 @@ class LiveSchema:
             sealed=position.triggers.sealed,
             unsealed=position.triggers.unsealed,
             denials=position.triggers.denials,
+            strays=position.strays,
+            lacks=position.lacks,
+            removal=position.removal,
         )
 
     def inventories(self, database: str) -> tuple[Inventory, ...]:
@@ -344,14 +349,18 @@ class LiveSchema:
         return names[names.index(migration) + 1 :] if names else ()
 
     def _position(self, handle: Database, release: str, incarnation: str, *, verify: bool) -> Position:
-        """Where the database stands: read from its catalog, or remembered if that is not long ago."""
+        """Where the database stands: read from its catalog, or remembered if that is not long ago.
+
+        Read anew at once where the version table says something else, and while somebody has to put something right.
+        """
         seen, now = self._seen.get(handle.name), self._clock()
         is_good = (
             seen is not None
             and (seen.release, seen.incarnation) == (release, incarnation)
             and now - seen.at < REMEMBERED_SECONDS
+            and not seen.position.is_wrong
         )
-        if seen is not None and is_good and not verify:
+        if seen is not None and is_good and not verify and self._driver.versions(handle) == seen.position.versions:
             return seen.position
         position = self._driver.position(handle, release)
         self._seen[handle.name] = _Seen(release, incarnation, position, now)

@@ -215,7 +215,7 @@ def _decide_at_goal(view: View) -> Decision:
     """The upgrade is where it was sent, which not everybody may have been told yet. At its last rung it ends then."""
     upgrade = view.upgrade
     is_end = upgrade.phase is upgrade.profile.last()
-    names = ("not_paused", "waves_open", "fleets_not_paused") if is_end else ("waves_open",)
+    names = ("not_paused", "waves_open", "fleets_not_paused") if is_end else ("old_shape_there", "waves_open")
     found = tuple(blocker for name in names for blocker in GUARDS[name](view, upgrade.phase))
     if found:
         return Refusal(upgrade.phase, found)
@@ -280,6 +280,9 @@ def _decide_stepping(view: View) -> Decision:
         return LiftFence(())
     if upgrade.paused is not None:
         return Refusal(upgrade.fence, tuple(GUARDS["not_paused"](view, upgrade.fence)))
+    removed = tuple(GUARDS["old_shape_there"](view, upgrade.fence))
+    if removed:
+        return Refusal(upgrade.fence, removed)
     state = {record.database: record.state for record in view.steps}
     left = [facts.name for facts in view.databases if state.get(facts.name) is not StepState.DONE]
     if not left:

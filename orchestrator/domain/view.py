@@ -11,6 +11,7 @@ from orchestrator.domain.fleets import Instance, Registration, Report
 from orchestrator.domain.inventories import Inventory
 from orchestrator.domain.ladder import Phase
 from orchestrator.domain.releases import Release
+from orchestrator.domain.removals import Removal
 from orchestrator.domain.roles import Role
 from orchestrator.domain.upgrades import Move, Moving, Upgrade, moving, past_return
 from orchestrator.domain.waves import EVERYBODY_AT_ONCE, FleetPause, Waves
@@ -120,7 +121,9 @@ class DatabaseFacts:
 
     `in_step`: every trigger that keeps the shapes in step stands. `sealed` and `unsealed`: all that deny writes to the
     old shape stand, or none of them. `denials` is how many writes they refused, None where that is not counted.
-    `knew` is the highest revision that its copy was ever seen to hold, also while it cannot be read.
+    `knew` is the highest revision that its copy was ever seen to hold, also while it cannot be read. `strays` are the
+    revisions in its version table that the journal does not know, `lacks` what is missing of what expand makes, and
+    `removal` what was taken away of the old shape by hand.
     """
 
     name: str
@@ -141,6 +144,9 @@ class DatabaseFacts:
     unsealed: bool = True
     denials: int | None = None
     knew: int | None = None
+    strays: tuple[str, ...] = ()
+    lacks: tuple[str, ...] = ()
+    removal: Removal | None = None
 
     def has_moved_all(self, data_migrations: Sequence[str]) -> bool:
         """Whether its ledger says of each of these that every row was moved once."""

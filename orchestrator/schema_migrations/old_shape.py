@@ -90,6 +90,16 @@ def refuse_unsealable(
             )
 
 
+def gone(connection: Connection, dialect: Dialect, release: Release) -> tuple[str, ...]:
+    """What of the old shape is not there, as the manifest writes it."""
+    return tuple(
+        written
+        for thing, written in ((OldThing.read(written), written) for written in release.old_shape)
+        if (facts := dialect.triggers.table(connection, thing.schema, thing.table)) is None
+        or (thing.column is not None and facts.column(thing.column) is None)
+    )
+
+
 def refuse_missing_rights(
     connection: Connection,
     dialect: Dialect,

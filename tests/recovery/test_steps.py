@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
+from orchestrator.client import Refused
 from orchestrator.daemon.live_schema import LiveSchema
 from orchestrator.demo.example import SCHEMA
+from tests.by_hand import upgrade_by_hand
 from tests.recovery.entries import Entry, mends
 from tests.recovery.place import Place
 
+LATE = {"id": "late", "nonce": "a1", "release": "1", "host": "rack7"}
 EXPAND = "expand/e002_new_shape.py"
 
 
@@ -170,4 +174,45 @@ def test_revision_whose_effect_is_gone(place: Place, entry: Entry) -> None:
     entry.assert_shown(place.status())
     place.execute(*entry.statements())
     place.type(entry)
+    assert place.goes_on()
+
+
+@mends("Somebody contracted a database by hand")
+def test_database_that_was_contracted_by_hand(place: Place, entry: Entry) -> None:
+    """While both releases run, in the second database: the first one keeps everything."""
+    place.site.databases["cell02"] = f"sqlite:///{place.site.directory}/cell02.sqlite"
+    place.open().begin().nobody_runs("inventory-worker")
+    place.orchestrator("fleet", "report", SCHEMA, "inventory-api", "--release", "1", "--instances", "1")
+    place.work()
+    assert place.phase() == "expanded"
+    deploy, rollback = (f"/v1/schemas/{SCHEMA}/gates/{verb}:inventory-api:1" for verb in ("deploy", "rollback"))
+    assert place.ask("GET", deploy)["open"] and place.ask("GET", rollback)["open"]
+
+    upgrade_by_hand(place.site.databases["cell02"], place.site.migrations)
+    place.work()
+    entry.assert_shown(place.status())
+    assert not place.ask("GET", deploy)["open"] and not place.ask("GET", rollback)["open"]
+    with pytest.raises(Refused, match="contracted it by hand"):
+        place.ask("POST", f"/v1/schemas/{SCHEMA}/fleets/inventory-api/instances", LATE)
+    place.work()
+    for database in place.site.databases:  # where they would join without a daemon
+        ((admits,),) = place.execute("SELECT admits FROM orchestrator_copies", database=database)
+        assert {name: each["joins"] for name, each in json.loads(admits).items()} == {"1": False, "2": True}
+    place.orchestrator("upgrade", "rollback", SCHEMA, "--to", "base", "--reason", "test")
+    place.work()
+    assert place.phase() == "expanded"
+
+    place.execute(*entry.statements(), database="cell02")
+    place.work()
+    assert place.phase() == "base"
+    assert place.ask("GET", deploy)["open"]
+
+
+@mends("The old shape was dropped by hand")
+def test_old_shape_that_was_dropped_by_hand(place: Place, entry: Entry) -> None:
+    place.begun().nobody_runs().work_until("backfill")
+    place.execute("ALTER TABLE customers DROP COLUMN name")
+    place.reopen().turn(batches=lambda: False)
+    entry.assert_shown(place.status())
+    place.execute(*entry.statements())
     assert place.goes_on()
