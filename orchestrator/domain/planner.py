@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from orchestrator.domain.guards import GUARDS
+from orchestrator.domain.guards.databases_expanded import missing
 from orchestrator.domain.guards.databases_fenced import unfit
 from orchestrator.domain.guards.databases_unsealed import still_sealed
 from orchestrator.domain.guards.old_shape_valid import unproven_reverses
@@ -289,6 +290,8 @@ def _decide_stepping(view: View) -> Decision:
         unverified = tuple(_unverified(view))
         if unverified:
             return Refusal(upgrade.fence, unverified)
+        if not all(_carries(view, facts) for facts in view.databases):
+            return Idle(f"the {upgrade.step.value} step is done, and the catalogs are about to be looked at")
         return LiftFence(()) if upgrade.fence is upgrade.phase else _publication(view)
     canary = view.databases[0].name
     allowed = [canary] if canary in left else left
@@ -317,20 +320,35 @@ def _decide_stepping(view: View) -> Decision:
 
 
 def _unverified(view: View) -> Iterator[Blocker]:
-    """The databases in which the step is done by the books, but its effect was not just seen in the catalog."""
+    """The databases in which the step is done by the books, but its effect was not just seen in the catalog.
+
+    Not yet those whose catalog was looked at last before the step ended.
+    """
+    ended = {record.database: record.finished_at for record in view.steps}
     for facts in view.databases:
         seen = _carries(view, facts)
         if facts.error is not None:
             yield unfit(facts)
-        elif not seen:
+        elif not seen and not _is_to_be_looked_at(facts, ended.get(facts.name), view.now):
             yield Blocker(
                 "step_unverified",
                 f"the {view.upgrade.step.value} step is recorded as done in {facts.name}, but its catalog lacks the "
-                "effect",
+                f"effect{missing(facts) if view.upgrade.step is Step.EXPAND else ''}",
                 f"Somebody changed the schema by hand? Mend it, then: orchestrator upgrade retry {view.upgrade.schema} "
                 f"--database {facts.name}",
                 (facts.name,),
             )
+
+
+LOOKED_AT_WITHIN_SECONDS = 60.0
+"""For so long after a step's end nothing is said of an effect that was not looked for since."""
+
+
+def _is_to_be_looked_at(facts: DatabaseFacts, ended_at: float | None, now: float) -> bool:
+    """Whether the last look at its catalog for a step began before this one's end, which was just now."""
+    if ended_at is None or not 0 <= now - ended_at < LOOKED_AT_WITHIN_SECONDS:
+        return False
+    return facts.verified_at is None or facts.verified_at < ended_at
 
 
 def _carries(view: View, facts: DatabaseFacts) -> bool:

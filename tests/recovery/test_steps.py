@@ -10,6 +10,7 @@ import pytest
 from orchestrator.client import Refused
 from orchestrator.daemon.live_schema import LiveSchema
 from orchestrator.demo.example import SCHEMA
+from orchestrator.domain.view import DatabaseFacts
 from tests.by_hand import upgrade_by_hand
 from tests.recovery.entries import Entry, mends
 from tests.recovery.place import Place
@@ -139,6 +140,24 @@ def test_step_whose_effect_is_gone(place: Place, entry: Entry, monkeypatch: pyte
     place.execute(*entry.statements())
     place.type(entry)
     assert place.goes_on()
+
+
+def test_a_step_that_has_just_ended_is_not_said_to_lack_its_effect(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked before the next look at the catalog, by which it was last known without the effect."""
+    observe, said = LiveSchema.observe, []
+
+    def look(self: LiveSchema, *arguments: Any, **named: Any) -> DatabaseFacts:
+        said.append(place.status())
+        return observe(self, *arguments, **named)
+
+    monkeypatch.setattr(LiveSchema, "observe", look)
+    place.begun().nobody_runs().work_until("backfill")
+    assert any("running the expand step" in each for each in said)
+    assert not any("lacks the effect" in each for each in said)
+    monkeypatch.undo()
+    place.work()
 
 
 @mends("A revision breaks a rule")
