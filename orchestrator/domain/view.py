@@ -123,8 +123,8 @@ class DatabaseFacts:
     old shape stand, or none of them. `denials` is how many writes they refused, None where that is not counted.
     `knew` is the highest revision that its copy was ever seen to hold, also while it cannot be read. `strays` are the
     revisions in its version table that the journal does not know, `lacks` what is missing of what expand makes, and
-    `removal` what was taken away of the old shape by hand. `verified_at` is when the last look began that was to see the
-    effect of a step, by the state's clock.
+    `removal` what was taken away of the old shape by hand. `verified_at` is when the last look began that was to see
+    the effect of a step, by the state's clock.
     """
 
     name: str

@@ -39,6 +39,7 @@ from orchestrator.schema_migrations.step_plan import (
     plan_adoption,
     plan_install,
     plan_step,
+    refuse_run_by_hand,
 )
 from orchestrator.schema_migrations.sync_definitions import left_standing
 from orchestrator.schema_migrations.tree import STAGES, Revision, Tree
@@ -88,9 +89,11 @@ class AlembicDriver:
         """Refuse what that database could not be sealed for, before anything of the release runs there.
 
         Raises `MigrationRefused` with the line of the manifest: something of the old shape that is not there or cannot
-        be denied, or a right that we lack.
+        be denied, or a right that we lack. Code `not_in_journal` where somebody has run its revisions by hand.
         """
         found = self.releases[release]
+        with database.reading() as connection:
+            refuse_run_by_hand(self.tree, found, self._read(database, connection))
         if not found.profile.seals and not self._syncs(found, database):
             return
         with database.reading() as connection:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -71,6 +72,51 @@ def test_version_table_that_was_stamped(place: Place, entry: Entry) -> None:
     place.execute(*entry.statements(1))
     place.type(entry)
     assert place.goes_on()
+
+
+def adoption_in(said: str) -> str:
+    """The statement that the remedy says to type."""
+    found = re.search(r"INSERT INTO orchestrator_steps .*?;", said.replace("\n", " "))
+    assert found is not None, said
+    return found[0]
+
+
+def test_revision_that_was_run_by_hand_is_adopted_where_all_of_it_is_there(place: Place) -> None:
+    place.begun().nobody_runs()
+    upgrade_by_hand(place.site.databases["main"], place.site.migrations, "expand@head")
+    place.work()
+    place.execute(adoption_in(place.status()))
+    place.execute("ALTER TABLE customers DROP COLUMN last_name")
+    place.orchestrator("upgrade", "retry", SCHEMA, "--database", "main")
+    place.work()
+    assert "column customers.last_name is missing" in place.status()
+    place.execute("ALTER TABLE customers ADD COLUMN last_name VARCHAR(200)")
+    place.orchestrator("upgrade", "retry", SCHEMA, "--database", "main")
+    assert place.goes_on()
+
+
+def test_an_upgrade_does_not_begin_where_its_revisions_were_run_by_hand(place: Place) -> None:
+    place.open().orchestrator("schema", "init", SCHEMA, "--release", "1")
+    upgrade_by_hand(place.site.databases["main"], place.site.migrations, "expand@head")
+    said = place.orchestrator("upgrade", "begin", SCHEMA, "--release", "2", code=1)
+    assert "(not_in_journal)" in said
+    place.execute(adoption_in(said))
+    place.orchestrator("upgrade", "begin", SCHEMA, "--release", "2")
+    place.nobody_runs()
+    assert place.goes_on()
+
+
+def test_an_old_shape_that_one_database_lacks_is_to_be_added_there(place: Place) -> None:
+    """The manifest is only doubted where no database has it."""
+    place.site.databases["cell02"] = f"sqlite:///{place.site.directory}/cell02.sqlite"
+    place.open().orchestrator("schema", "init", SCHEMA, "--release", "1")
+    place.execute("ALTER TABLE customers DROP COLUMN name", database="cell02")
+    said = place.orchestrator("upgrade", "begin", SCHEMA, "--release", "2", code=1)
+    assert "The name is right: database main has it. Add it in cell02 as it is there" in said
+    assert "restart" not in said
+    place.execute("ALTER TABLE customers DROP COLUMN name")
+    said = place.orchestrator("upgrade", "begin", SCHEMA, "--release", "2", code=1)
+    assert "only if no database has it, correct old_shape" in said
 
 
 @mends("The version table names an unknown revision")
