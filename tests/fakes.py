@@ -13,6 +13,7 @@ from orchestrator.domain.ladder import InStepBy, Phase, Step
 from orchestrator.domain.overlay import NOTHING_SET, Option, Overlay
 from orchestrator.domain.proofs import Left, left_of_proof
 from orchestrator.domain.releases import Link, Release, Releases
+from orchestrator.domain.removals import Removal
 from orchestrator.domain.roles import Role
 from orchestrator.domain.throttling import Reading
 from orchestrator.domain.upgrades import Moving
@@ -57,7 +58,8 @@ class FakeDatabase:
     `error` makes it unreachable. `fails` are raised by a step as long as they are there, `waits` told before;
     `batch_fails` by a batch, `end_fails` by the end of sessions. `sessions` is how many each tag has, `refused` the
     tags that may not work here any more. `rows` is how many rows each data migration has, `batch_rows` how many of
-    them a batch moves or verifies; `over` is what the last one was told of its pace.
+    them a batch moves or verifies; `over` is what the last one was told of its pace. `removal` is what somebody took
+    away of the old shape by hand.
     """
 
     name: str
@@ -88,6 +90,7 @@ class FakeDatabase:
     over: Overlay = NOTHING_SET
     sealed: bool = False
     denials: int = 0
+    removal: Removal | None = None
 
 
 class FakeSchema:
@@ -162,6 +165,7 @@ class FakeSchema:
                 sealed=found.sealed,
                 unsealed=not found.sealed,
                 denials=found.denials,
+                removal=found.removal,
             )
 
     def file(self, database: str) -> str | None:

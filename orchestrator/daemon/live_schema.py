@@ -22,7 +22,7 @@ from orchestrator.data_migrations.runner import DataMigrationRunner
 from orchestrator.dialects import Database
 from orchestrator.dialects.roles import read_roles
 from orchestrator.dialects.tagged import end_tagged
-from orchestrator.domain.errors import Conflict, OrchestratorError, Unavailable
+from orchestrator.domain.errors import Conflict, MigrationRefused, OrchestratorError, Unavailable
 from orchestrator.domain.fleets import Instance, Registration
 from orchestrator.domain.inventories import Inventory
 from orchestrator.domain.ladder import Step
@@ -59,6 +59,8 @@ class Driver(Protocol):
     def plan(self, database: Database, release: str, step: Step) -> tuple[PlannedRevision, ...]: ...
 
     def plan_sealing(self, database: Database, release: str, step: Step) -> tuple[PlannedTrigger, ...]: ...
+
+    def versions(self, database: Database) -> tuple[str, ...]: ...
 
     def position(self, database: Database, release: str) -> Position: ...
 
@@ -147,7 +149,7 @@ class LiveSchema:
         for database, runner in self._runners.items():
             try:
                 with self._working_on(database) as handle:
-                    with read_at_start():
+                    with self._naming_others(database, release), read_at_start():
                         self._driver.check_database(handle, release.name)
                     runner.check(release)
             except Unavailable:
@@ -205,6 +207,9 @@ class LiveSchema:
             sealed=position.triggers.sealed,
             unsealed=position.triggers.unsealed,
             denials=position.triggers.denials,
+            strays=position.strays,
+            lacks=position.lacks,
+            removal=position.removal,
         )
 
     def inventories(self, database: str) -> tuple[Inventory, ...]:
@@ -265,7 +270,7 @@ class LiveSchema:
     ) -> tuple[str, ...]:
         with self._working_on(database) as handle:
             try:
-                with read_at_start():
+                with self._naming_others(database, release), read_at_start():
                     done = self._driver.run(handle, release.name, step, owner_epoch=owner_epoch, watch=watch)
             finally:
                 self._seen.pop(database, None)
@@ -375,18 +380,45 @@ class LiveSchema:
         return followers(self.links(beside), migration) if beside else ()
 
     def _position(self, handle: Database, release: str, incarnation: str, *, verify: bool) -> Position:
-        """Where the database stands: read from its catalog, or remembered if that is not long ago."""
+        """Where the database stands: read from its catalog, or remembered if that is not long ago.
+
+        Read anew at once where the version table says something else, and while somebody has to put something right.
+        """
         seen, now = self._seen.get(handle.name), self._clock()
         is_good = (
             seen is not None
             and (seen.release, seen.incarnation) == (release, incarnation)
             and now - seen.at < REMEMBERED_SECONDS
+            and not seen.position.is_wrong
         )
-        if seen is not None and is_good and not verify:
+        if seen is not None and is_good and not verify and self._driver.versions(handle) == seen.position.versions:
             return seen.position
         position = self._driver.position(handle, release)
         self._seen[handle.name] = _Seen(release, incarnation, position, now)
         return position
+
+    @contextmanager
+    def _naming_others(self, database: str, release: Release) -> Iterator[None]:
+        """Say of an old shape that is not there which of the other databases have it: then the manifest is right."""
+        try:
+            yield
+        except MigrationRefused as error:
+            if error.code != "old_shape_missing":
+                raise
+            having = [name for name in self._databases if name != database and self._has_old_shape(name, release)]
+            if not having:
+                raise
+            others = f"database {having[0]} has it" if len(having) == 1 else f"databases {', '.join(having)} have it"
+            remedy = f"The name is right: {others}. Add it in {database} as it is there, with its values."
+            raise MigrationRefused(error.code, error.message, remedy=remedy, **error.fields) from error
+
+    def _has_old_shape(self, database: str, release: Release) -> bool:
+        try:
+            with self._working_on(database) as handle:
+                self._driver.check_database(handle, release.name)
+        except OrchestratorError:
+            return False
+        return True
 
     @contextmanager
     def _working_on(self, database: str) -> Iterator[Database]:

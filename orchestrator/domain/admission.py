@@ -38,6 +38,7 @@ class Standing:
 
     `last_revision` is the one at which its last upgrade ended, 0 before the first. `incarnation` is that of the state
     database which says so, None where that cannot be told. `forgotten`: at rest, a database knows more than the state.
+    `removed`: somebody took the old shape away by hand, so nobody may start who needs it.
     """
 
     schema: str
@@ -47,6 +48,7 @@ class Standing:
     last_revision: int = 0
     incarnation: str | None = None
     forgotten: str | None = None
+    removed: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +149,13 @@ def _admit_in_upgrade(standing: Standing, upgrade: Upgrade, release: str) -> Adm
             "fenced",
             f"{way} is about to enter {upgrade.fence.word}, where release {release} cannot live",
             f"Start release {upgrade.from_release if side is Side.NEW else upgrade.to_release}, or try again later.",
+        )
+    if side is Side.OLD and standing.removed is not None:
+        return Admission(
+            Verdict.NOT_YET,
+            "old_shape_gone",
+            f"release {release} cannot run: {standing.removed}",
+            "Put back what is gone; `orchestrator status` says how.",
         )
     return Admission(Verdict.READY, "ready", f"{way} is at {upgrade.phase.word}")
 

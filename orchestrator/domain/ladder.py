@@ -126,9 +126,9 @@ class Rung:
 
 
 EVERY_MOVE = (
-    "not_paused", "not_frozen", "manifest_unchanged", "fleets_known", "instances_imported", "instances_support",
-    "inventories_support", "roles_settled", "waves_open", "fleets_not_paused", "instances_acked", "databases_fenced",
-    "databases_unsealed",
+    "not_paused", "not_frozen", "manifest_unchanged", "old_shape_there", "fleets_known", "instances_imported",
+    "instances_support", "inventories_support", "roles_settled", "waves_open", "fleets_not_paused", "instances_acked",
+    "databases_fenced", "databases_unsealed",
 )  # fmt: skip
 """Guards of every move, in the order in which their blockers are shown."""
 

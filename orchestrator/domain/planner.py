@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from orchestrator.domain.guards import GUARDS
+from orchestrator.domain.guards.databases_expanded import missing
 from orchestrator.domain.guards.databases_fenced import unfit
 from orchestrator.domain.guards.databases_unsealed import still_sealed
 from orchestrator.domain.guards.old_shape_valid import unproven_reverses
@@ -215,7 +216,7 @@ def _decide_at_goal(view: View) -> Decision:
     """The upgrade is where it was sent, which not everybody may have been told yet. At its last rung it ends then."""
     upgrade = view.upgrade
     is_end = upgrade.phase is upgrade.profile.last()
-    names = ("not_paused", "waves_open", "fleets_not_paused") if is_end else ("waves_open",)
+    names = ("not_paused", "waves_open", "fleets_not_paused") if is_end else ("old_shape_there", "waves_open")
     found = tuple(blocker for name in names for blocker in GUARDS[name](view, upgrade.phase))
     if found:
         return Refusal(upgrade.phase, found)
@@ -280,12 +281,17 @@ def _decide_stepping(view: View) -> Decision:
         return LiftFence(())
     if upgrade.paused is not None:
         return Refusal(upgrade.fence, tuple(GUARDS["not_paused"](view, upgrade.fence)))
+    removed = tuple(GUARDS["old_shape_there"](view, upgrade.fence))
+    if removed:
+        return Refusal(upgrade.fence, removed)
     state = {record.database: record.state for record in view.steps}
     left = [facts.name for facts in view.databases if state.get(facts.name) is not StepState.DONE]
     if not left:
         unverified = tuple(_unverified(view))
         if unverified:
             return Refusal(upgrade.fence, unverified)
+        if not all(_carries(view, facts) for facts in view.databases):
+            return Idle(f"the {upgrade.step.value} step is done, and the catalogs are about to be looked at")
         return LiftFence(()) if upgrade.fence is upgrade.phase else _publication(view)
     canary = view.databases[0].name
     allowed = [canary] if canary in left else left
@@ -314,20 +320,35 @@ def _decide_stepping(view: View) -> Decision:
 
 
 def _unverified(view: View) -> Iterator[Blocker]:
-    """The databases in which the step is done by the books, but its effect was not just seen in the catalog."""
+    """The databases in which the step is done by the books, but its effect was not just seen in the catalog.
+
+    Not yet those whose catalog was looked at last before the step ended.
+    """
+    ended = {record.database: record.finished_at for record in view.steps}
     for facts in view.databases:
         seen = _carries(view, facts)
         if facts.error is not None:
             yield unfit(facts)
-        elif not seen:
+        elif not seen and not _is_to_be_looked_at(facts, ended.get(facts.name), view.now):
             yield Blocker(
                 "step_unverified",
                 f"the {view.upgrade.step.value} step is recorded as done in {facts.name}, but its catalog lacks the "
-                "effect",
+                f"effect{missing(facts) if view.upgrade.step is Step.EXPAND else ''}",
                 "Somebody changed the schema by hand, or a revision's file? Mend it, then: orchestrator upgrade retry "
                 f"{view.upgrade.schema} --database {facts.name}",
                 (facts.name,),
             )
+
+
+LOOKED_AT_WITHIN_SECONDS = 60.0
+"""For so long after a step's end nothing is said of an effect that was not looked for since."""
+
+
+def _is_to_be_looked_at(facts: DatabaseFacts, ended_at: float | None, now: float) -> bool:
+    """Whether the last look at its catalog for a step began before this one's end, which was just now."""
+    if ended_at is None or not 0 <= now - ended_at < LOOKED_AT_WITHIN_SECONDS:
+        return False
+    return facts.verified_at is None or facts.verified_at < ended_at
 
 
 def _carries(view: View, facts: DatabaseFacts) -> bool:

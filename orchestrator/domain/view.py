@@ -12,6 +12,7 @@ from orchestrator.domain.intentions import Intention
 from orchestrator.domain.inventories import Inventory
 from orchestrator.domain.ladder import Phase
 from orchestrator.domain.releases import Link, Release
+from orchestrator.domain.removals import Removal
 from orchestrator.domain.roles import Role
 from orchestrator.domain.upgrades import Move, Moving, Upgrade, moving, past_return
 from orchestrator.domain.waves import EVERYBODY_AT_ONCE, FleetPause, Waves
@@ -121,7 +122,10 @@ class DatabaseFacts:
 
     `in_step`: every trigger that keeps the shapes in step stands. `sealed` and `unsealed`: all that deny writes to the
     old shape stand, or none of them. `denials` is how many writes they refused, None where that is not counted.
-    `knew` is the highest revision that its copy was ever seen to hold, also while it cannot be read.
+    `knew` is the highest revision that its copy was ever seen to hold, also while it cannot be read. `strays` are the
+    revisions in its version table that the journal does not know, `lacks` what is missing of what expand makes, and
+    `removal` what was taken away of the old shape by hand. `verified_at` is when the last look began that was to see
+    the effect of a step, by the state's clock.
     """
 
     name: str
@@ -142,6 +146,10 @@ class DatabaseFacts:
     unsealed: bool = True
     denials: int | None = None
     knew: int | None = None
+    strays: tuple[str, ...] = ()
+    lacks: tuple[str, ...] = ()
+    removal: Removal | None = None
+    verified_at: float | None = None
 
     def has_moved_all(self, data_migrations: Sequence[str]) -> bool:
         """Whether its ledger says of each of these that every row was moved once."""

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import sqlalchemy as sa
+from alembic.runtime.migration import MigrationContext
 
 from orchestrator.bookkeeping import journal, tables
 from orchestrator.bookkeeping.journal import JournalEntry, JournalState
@@ -18,6 +19,7 @@ from orchestrator.domain.errors import Conflict, StepFailed
 from orchestrator.domain.ladder import Stage, Step
 from orchestrator.domain.releases import Release, Releases
 from orchestrator.ports import StepWatch
+from orchestrator.schema_migrations import old_shape, strays
 from orchestrator.schema_migrations.catalog import differences
 from orchestrator.schema_migrations.changes import Act
 from orchestrator.schema_migrations.expectations import Expectation, ExpectedCatalog
@@ -39,6 +41,7 @@ from orchestrator.schema_migrations.step_plan import (
     plan_install,
     plan_step,
     ran_in,
+    refuse_run_by_hand,
 )
 from orchestrator.schema_migrations.sync_definitions import left_standing
 from orchestrator.schema_migrations.tree import STAGES, Revision, Tree
@@ -67,6 +70,7 @@ class AlembicDriver:
         self.schema = schema
         self.releases: Releases = manifest.releases
         patience = patience or Patience()
+        self._version_table = version_table
         self._runner = Runner(self.tree, version_table=version_table, patience=patience, sleep=sleep)
         self._sealing = Sealing(schema, patience, sleep=sleep)
         self._recordings = Recordings(self.tree)
@@ -88,9 +92,11 @@ class AlembicDriver:
         """Refuse what that database could not be sealed for, before anything of the release runs there.
 
         Raises `MigrationRefused` with the line of the manifest: something of the old shape that is not there or cannot
-        be denied, or a right that we lack.
+        be denied, or a right that we lack. Code `not_in_journal` where somebody has run its revisions by hand.
         """
         found = self.releases[release]
+        with database.reading() as connection:
+            refuse_run_by_hand(self.tree, found, self._read(database, connection))
         if not found.profile.seals and not self._syncs(found, database):
             return
         with database.reading() as connection:
@@ -120,6 +126,12 @@ class AlembicDriver:
         todo = self._decide(database, lambda reading: plan_step(self.tree, found, step, reading))
         return tuple(self._planned(revision, todo) for revision in todo)
 
+    def versions(self, database: Database) -> tuple[str, ...]:
+        """The rows of the version table. Cheap: whoever remembers a position sees by it that it is another one."""
+        with database.reading() as connection:
+            context = MigrationContext.configure(connection, opts={"version_table": self._version_table})
+            return tuple(sorted(context.get_current_heads()))
+
     def position(self, database: Database, release: str) -> Position:
         """Where that database stands, seen from one release, by its version table, its journal and its catalog.
 
@@ -129,12 +141,14 @@ class AlembicDriver:
         with database.reading() as connection:
             reading = self._read(database, connection)
             if reading.is_empty or reading.unfinished_install:
-                return Position(heads=reading.versions, expanded=False, contracted=False, empty=True)
+                return Position(reading.versions, False, False, empty=True, versions=reading.versions)
             self._refuse_unknown(found, reading)
             heads, applied = self.tree.applied(reading.versions)
             wrong = differences(connection, self._expectations(found, applied, database))
             is_run = self._there(found, Stage.EXPAND, applied, reading)
+            is_contracting = self._is_contracting(found, connection)
             triggers = NO_TRIGGERS
+            things: tuple[str, ...] = ()
             if is_run:  # before, there is nothing to read, which would wait for whoever holds a table
                 triggers = seal_state(
                     connection,
@@ -142,11 +156,24 @@ class AlembicDriver:
                     self.schema,
                     found,
                     self._syncs(found, database),
-                    contracting=self._is_contracting(found, connection),
+                    contracting=is_contracting,
                 )
+                if found.profile.seals and not is_contracting:
+                    things = old_shape.gone(connection, database.dialect, found)
         expanded = not wrong and is_run
         contracted = expanded and self._there(found, Stage.CONTRACT, applied, reading)
-        return Position(heads, expanded, contracted, empty=False, differences=wrong, triggers=triggers)
+        return Position(
+            heads,
+            expanded,
+            contracted,
+            empty=False,
+            differences=wrong,
+            triggers=triggers,
+            versions=reading.versions,
+            strays=strays.strays(self.tree, reading),
+            lacks=() if expanded else strays.lacks(self.tree, found, reading, wrong),
+            removal=strays.removal(self.tree, found, reading, things, self._version_table),
+        )
 
     def run(
         self, database: Database, release: str, step: Step, *, owner_epoch: int, watch: StepWatch | None = None

@@ -139,6 +139,11 @@ class CommandDriver:
             for work in self._todo(step, stand)
         )
 
+    def versions(self, database: Database) -> tuple[str, ...]:
+        """The rows of the version table, none where the tool has none."""
+        with database.reading() as connection:
+            return self._heads(connection)
+
     def position(self, database: Database, release: str) -> Position:
         """Where that database stands, seen from one release.
 
@@ -148,9 +153,9 @@ class CommandDriver:
         found = self.releases[release]
         reading = self._read(database)
         if reading.empty:
-            return Position(heads=reading.heads, expanded=False, contracted=False, empty=True)
+            return Position(reading.heads, expanded=False, contracted=False, empty=True, versions=reading.heads)
         stand = self._seen(database, found.name, reading)
-        return Position(heads=reading.heads, expanded=stand.expanded, contracted=stand.contracted, empty=False)
+        return Position(reading.heads, stand.expanded, stand.contracted, empty=False, versions=reading.heads)
 
     def run(
         self, database: Database, release: str, step: Step, *, owner_epoch: int, watch: StepWatch | None = None
@@ -235,10 +240,7 @@ class CommandDriver:
     def _read(self, database: Database) -> _Reading:
         table = self.preset.version_table
         with database.reading() as connection:
-            heads: tuple[str, ...] = ()
-            if table is not None:
-                context = MigrationContext.configure(connection, opts={"version_table": table})
-                heads = tuple(sorted(context.get_current_heads()))
+            heads = self._heads(connection)
             names = sa.inspect(connection).get_table_names()
             there = any(not is_bookkeeping_table(name) and name != table for name in names)
             installing = journal.exists(connection) and any(
@@ -246,6 +248,12 @@ class CommandDriver:
                 for entry in journal.entries(connection, self.schema)
             )
         return _Reading(heads, empty=installing or not (there or heads))
+
+    def _heads(self, connection: sa.Connection) -> tuple[str, ...]:
+        if self.preset.version_table is None:
+            return ()
+        context = MigrationContext.configure(connection, opts={"version_table": self.preset.version_table})
+        return tuple(sorted(context.get_current_heads()))
 
     def _by_heads(self, release: str, heads: tuple[str, ...]) -> Stand | None:
         """What the version table says, None where the preset does not know the release or one of these heads."""

@@ -16,6 +16,8 @@ from orchestrator.schema_migrations.places import refused
 
 WHOLE_TABLE = "*"
 
+_ADD_IT = "Add it there as it was; only if no database has it, correct old_shape."
+
 
 @dataclass(frozen=True, slots=True)
 class OldThing:
@@ -90,6 +92,16 @@ def refuse_unsealable(
             )
 
 
+def gone(connection: Connection, dialect: Dialect, release: Release) -> tuple[str, ...]:
+    """What of the old shape is not there, as the manifest writes it."""
+    return tuple(
+        written
+        for thing, written in ((OldThing.read(written), written) for written in release.old_shape)
+        if (facts := dialect.triggers.table(connection, thing.schema, thing.table)) is None
+        or (thing.column is not None and facts.column(thing.column) is None)
+    )
+
+
 def refuse_missing_rights(
     connection: Connection,
     dialect: Dialect,
@@ -114,7 +126,7 @@ def refuse_missing_rights(
 
 def _fault(thing: OldThing, facts: TableFacts | None) -> tuple[str, str, str] | None:
     if facts is None:
-        return "old_shape_missing", f"has no table {thing.table}", "Correct the name, or remove it from old_shape."
+        return "old_shape_missing", f"has no table {thing.table}", _ADD_IT
     if facts.kind is TableKind.VIEW:
         return (
             "old_shape_view",
@@ -131,7 +143,7 @@ def _fault(thing: OldThing, facts: TableFacts | None) -> tuple[str, str, str] | 
         return "old_shape_no_table", "has something else of that name", "List tables and columns only."
     if thing.column is not None and facts.column(thing.column) is None:
         known = ", ".join(column.name for column in facts.columns)
-        return "old_shape_missing", f"has no column {thing.subject}", f"Correct the name. The table has: {known}."
+        return "old_shape_missing", f"has no column {thing.subject}", f"{_ADD_IT} The table has: {known}."
     return None
 
 

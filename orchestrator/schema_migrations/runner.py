@@ -21,6 +21,7 @@ from orchestrator.bookkeeping.tables import steps as journal_table
 from orchestrator.dialects import Database, reason
 from orchestrator.dialects.triggers import Standing, standing
 from orchestrator.domain.errors import Conflict, OrchestratorError, StepFailed
+from orchestrator.domain.removals import Removal
 from orchestrator.ports import StepWatch
 from orchestrator.schema_migrations.catalog import differences, existing_tables
 from orchestrator.schema_migrations.changes import Act, Change
@@ -79,7 +80,9 @@ class Position:
 
     `expanded` and `contracted`: the release's revisions are in the version table, done in the journal, and in the
     catalog; `differences` says what the catalog lacks. `empty`: nothing of the schema is there, or an install that
-    was broken off. `triggers`: what stands of those of the release.
+    was broken off. `triggers`: what stands of those of the release. `versions` are the rows of the version table,
+    `strays` the revisions that these imply and the journal does not know, `lacks` what is missing of what expand makes,
+    `removal` what somebody took away of the old shape by hand.
     """
 
     heads: tuple[str, ...]
@@ -88,6 +91,16 @@ class Position:
     empty: bool
     differences: tuple[str, ...] = ()
     triggers: SealState = NO_TRIGGERS
+    versions: tuple[str, ...] = ()
+    strays: tuple[str, ...] = ()
+    lacks: tuple[str, ...] = ()
+    removal: Removal | None = None
+
+    @property
+    def is_wrong(self) -> bool:
+        """Whether somebody has to put something right there, and waits for that to be seen."""
+        is_out_of_step = self.expanded and not self.triggers.in_step
+        return bool(self.differences or self.strays or self.removal) or is_out_of_step
 
 
 def _nothing(revision: Revision) -> None:

@@ -62,7 +62,7 @@ def plan_step(tree: Tree, release: Release, step: Step, reading: Reading) -> tup
 
     Everything that they need is listed, `depends_on` included. Raises `MigrationRefused` or `Conflict`.
     """
-    applied = applied_revisions(tree, release, reading)
+    applied = applied_revisions(tree, release, reading, contracting=step is Step.CONTRACT)
     if reading.unfinished_install:
         raise Conflict(
             "install_unfinished",
@@ -144,7 +144,19 @@ def plan_adoption(tree: Tree, release: Release, reading: Reading) -> tuple[Revis
     return tuple(revision for revision in tree.closure(tree.heads(release)) if revision.id not in reading.done)
 
 
-def applied_revisions(tree: Tree, release: Release, reading: Reading) -> frozenset[str]:
+def refuse_run_by_hand(tree: Tree, release: Release, reading: Reading) -> None:
+    """Raise `MigrationRefused` where the release's own revisions are there and the journal does not know them."""
+    own = {each.id for stage in (Stage.EXPAND, Stage.CONTRACT) for each in tree.own(release, stage)}
+    journalled = {entry.revision for entry in reading.journal or ()}
+    if all(version in tree for version in reading.versions):
+        for revision in tree.closure(reading.versions):
+            if revision.id in own - journalled:
+                raise _not_in_journal(tree, revision, reading)
+
+
+def applied_revisions(
+    tree: Tree, release: Release, reading: Reading, *, contracting: bool = False
+) -> frozenset[str]:
     """The revisions that are in the database, where its version table and its journal agree on them.
 
     Raises `MigrationRefused` where they do not, where one is unknown here, or where a file was changed since it ran.
@@ -154,10 +166,10 @@ def applied_revisions(tree: Tree, release: Release, reading: Reading) -> frozens
     applied = tree.applied(reading.versions).ids
     if reading.journal is None and applied:
         first = tree[min(applied)]
-        raise _not_in_journal(first, reading)
+        raise _not_in_journal(tree, first, reading)
     for revision in tree.closure(reading.versions):
         if revision.id not in reading.done:
-            raise _not_in_journal(revision, reading)
+            raise _not_in_journal(tree, revision, reading, contracting=contracting)
     for entry in reading.journal or ():
         if entry.state is JournalState.DONE and entry.revision not in applied:
             raise refused(
@@ -302,12 +314,35 @@ def _refuse_skipped(tree: Tree, release: Release, applied: frozenset[str], readi
             )
 
 
-def _not_in_journal(revision: Revision, reading: Reading) -> MigrationRefused:
+def _not_in_journal(
+    tree: Tree, revision: Revision, reading: Reading, *, contracting: bool = False
+) -> MigrationRefused:
+    """What it is adopted by is only told where the step would run it: what contract removes may be needed before."""
+    lies = "If nothing of it is there, put the version table right."
+    if revision.stage is Stage.EXPAND or contracting:
+        adopting = _adopting(tree, revision, reading)
+        remedy = f"If somebody ran it there and all of it is there, type there: {adopting} {lies}"
+    else:
+        remedy = f"If somebody ran it there, put back what it removed, and the version table. {lies}"
     return refused(
         "not_in_journal",
         revision.place,
         f"database {reading.database} has revision {revision.id} in its version table, but it was not run from here",
-        remedy="If another tool ran it, adopt the database; if the table was stamped by hand, put it right.",
+        remedy=remedy,
         database=reading.database,
         revision=revision.id,
+    )
+
+
+def _adopting(tree: Tree, revision: Revision, reading: Reading) -> str:
+    """The statement that writes it into the journal as done. The step compares it with the catalog all the same."""
+    schema = tree.manifest.releases.schema
+    if any(entry.revision == revision.id for entry in reading.journal or ()):
+        return (
+            f"UPDATE orchestrator_steps SET stage = '{ADOPTED}', state = 'done', file_hash = '{revision.file_hash}', "
+            f"finished_at = started_at WHERE schema_name = '{schema}' AND revision = '{revision.id}';"
+        )
+    return (
+        "INSERT INTO orchestrator_steps (schema_name, revision, stage, file_hash, state, owner_epoch, started_at, "
+        f"finished_at) VALUES ('{schema}', '{revision.id}', '{ADOPTED}', '{revision.file_hash}', 'done', 0, 0, 0);"
     )

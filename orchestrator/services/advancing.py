@@ -57,12 +57,14 @@ class _Look:
 
     `upgrade` is the newest one, also one that has ended: the copies are told of its end. `copy` is what they have to
     hold. `verify` says that the catalogs count now: a move is to be validated, or a step to be published.
+    `stepped_at` is when that step ended in the last database.
     """
 
     upgrade: Upgrade | None
     copy: Copy | None
     verify: bool
     now: float
+    stepped_at: float | None = None
 
     @property
     def at_rest(self) -> bool:
@@ -124,10 +126,10 @@ class Advancing:
                 copy = copy_of(standing_of(tx, managed, state), upgrade, self._context.lease_terms)
             if upgrade is None:
                 return _Look(None, copy, False, tx.now)
-            is_done = upgrade.move is Move.STEPPING and all(
-                record.state is StepState.DONE for record in tx.steps(upgrade.id, upgrade.fence)
-            )
-            return _Look(upgrade, copy, is_done or upgrade.move is Move.FENCED, tx.now)
+            steps = tx.steps(upgrade.id, upgrade.fence) if upgrade.move is Move.STEPPING else ()
+            is_done = upgrade.move is Move.STEPPING and all(record.state is StepState.DONE for record in steps)
+            stepped_at = max((each.finished_at or 0.0 for each in steps), default=None) if is_done else None
+            return _Look(upgrade, copy, is_done or upgrade.move is Move.FENCED, tx.now, stepped_at)
 
         return self._context.store.read(work)
 
@@ -161,6 +163,7 @@ class Advancing:
             if upgrade is not None and facts.error is None:
                 leads = partial(check_leader, leader_epoch=leader_epoch)
                 facts = self._role_locks.settle(managed, facts, upgrade, leads, now=look.now)
+            facts = replace(facts, verified_at=_verified_at(known.get(database), look))
             return self._with_inventories(managed, facts, look)
 
         def late(database: str, seconds: float) -> DatabaseFacts:
@@ -383,6 +386,13 @@ class Advancing:
                 )  # fmt: skip
 
         self._context.store.run(work)
+
+
+def _verified_at(before: DatabaseFacts | None, look: _Look) -> float | None:
+    """When the catalog was looked at for the effect of a step: now, if that ended since it was done last."""
+    known = None if before is None else before.verified_at
+    is_news = look.stepped_at is not None and (known is None or known < look.stepped_at)
+    return look.now if is_news else known
 
 
 def _holds(facts: DatabaseFacts, copy: Copy | None) -> bool:

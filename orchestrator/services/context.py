@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from orchestrator.domain.admission import Standing
 from orchestrator.domain.errors import Conflict, NotFound
 from orchestrator.domain.fleets import InstanceState
-from orchestrator.domain.ladder import Phase
+from orchestrator.domain.ladder import Phase, Side
 from orchestrator.domain.records import Event, SchemaState
 from orchestrator.domain.upgrades import Upgrade
 from orchestrator.domain.view import DatabaseFacts, Policy, View
@@ -72,12 +72,23 @@ def check_fleet(managed: ManagedSchema, fleet: str) -> None:
         )
 
 
-def standing_of(tx: Transaction, managed: ManagedSchema, state: SchemaState) -> Standing:
-    """Where the schema stands, as this transaction sees it."""
+def standing_of(tx: Transaction, managed: ManagedSchema, state: SchemaState, *, for_joining: bool = True) -> Standing:
+    """Where the schema stands, as this transaction sees it. Whoever admits nobody spares what is read for that."""
     upgrade = tx.upgrade(state.upgrade_id) if state.upgrade_id is not None else None
     return Standing(
-        managed.name, state.release, upgrade, managed.releases, state.last_revision, tx.incarnation, state.forgotten
-    )
+        managed.name, state.release, upgrade, managed.releases, state.last_revision, tx.incarnation, state.forgotten,
+        removed_by_hand(tx, managed, upgrade) if for_joining else None,
+    )  # fmt: skip
+
+
+def removed_by_hand(tx: Transaction, managed: ManagedSchema, upgrade: Upgrade | None) -> str | None:
+    """What was last read of an old shape that somebody took away, while the release that needs it may run."""
+    if upgrade is None or upgrade.phase not in upgrade.profile.support(Side.OLD):
+        return None
+    for facts in latest_readings(tx, managed):
+        if facts.error is None and facts.removal is not None:
+            return facts.removal.told(facts.name, upgrade.from_release)
+    return None
 
 
 def running_upgrade(tx: Transaction, state: SchemaState) -> Upgrade:

@@ -98,7 +98,7 @@ class Renewing:
     def _standing(self, tx: Transaction, schema: str) -> Standing | None:
         managed: ManagedSchema | None = self._context.schemas.get(schema)
         state = tx.schema(schema)
-        return None if managed is None or state is None else standing_of(tx, managed, state)
+        return None if managed is None or state is None else standing_of(tx, managed, state, for_joining=False)
 
     def _extend(self, tx: Transaction, standing: Standing, instance: Instance, renewal: Renewal) -> Lease | None:
         follows = renewal.follows

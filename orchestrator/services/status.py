@@ -17,7 +17,7 @@ from orchestrator.domain.throttling import Reason
 from orchestrator.domain.upgrades import Move, Status, Upgrade
 from orchestrator.domain.view import Approval, Blocker, DatabaseFacts, MigrationFacts, StepRecord, StepState, View
 from orchestrator.ports import ManagedSchema, Transaction
-from orchestrator.services.context import Context, latest_readings, standing_of, view_of
+from orchestrator.services.context import Context, latest_readings, removed_by_hand, standing_of, view_of
 from orchestrator.services.inventories import FleetInventory, inventories
 from orchestrator.services.throttling import reasons_in
 
@@ -167,7 +167,7 @@ class StatusBoard:
             under_way = upgrade if upgrade is not None and upgrade.id == state.upgrade_id else None
             standing = Standing(
                 managed.name, state.release, under_way, managed.releases, state.last_revision, tx.incarnation,
-                state.forgotten,
+                state.forgotten, removed_by_hand(tx, managed, under_way),
             )  # fmt: skip
             return Whereabouts(standing, upgrade)
 

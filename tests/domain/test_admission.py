@@ -42,6 +42,14 @@ def test_at_rest_only_the_schemas_own_release_starts(at: str | None, release: st
     assert answer.remedy or verdict is READY
 
 
+def test_old_code_does_not_start_while_the_old_shape_is_gone() -> None:
+    gone = replace(standing(an_upgrade(Phase.EXPANDED)), removed="somebody contracted it by hand")
+    assert (admit(gone, "1").verdict, admit(gone, "1").code) == (NOT_YET, "old_shape_gone")
+    assert "contracted it by hand" in admit(gone, "1").sentence
+    assert admit(gone, "2").verdict is READY
+    assert not may_join(gone, "1")
+
+
 def in_reach(phase: Phase) -> list[Phase]:
     """The fences that can stand at a phase."""
     at = LADDER.index(phase)

@@ -12,6 +12,7 @@ from orchestrator.domain.guards import GUARDS
 from orchestrator.domain.intentions import Intention, Wish
 from orchestrator.domain.inventories import Inventory
 from orchestrator.domain.ladder import InStepBy, Phase
+from orchestrator.domain.removals import Removal
 from orchestrator.domain.roles import Role, RoleSession
 from orchestrator.domain.upgrades import Move, Upgrade
 from orchestrator.domain.view import Blocker, Copy, MigrationFacts, MigrationState, Policy, View
@@ -44,6 +45,9 @@ FENCED = an_upgrade(Phase.EXPANDED, fence=Phase.BACKFILL)
 AT_BACKFILL = an_upgrade(Phase.BACKFILL)
 AT_READ_NEW = an_upgrade(Phase.READ_NEW)
 AT_WRITE_NEW = an_upgrade(Phase.WRITE_NEW)
+BY_HAND = Removal(
+    ("c2",), ("customers.name", "items.status"), ("DELETE FROM alembic_version WHERE version_num = 'c2';",)
+)
 
 
 def asked(guard: str, view: View, target: Phase) -> tuple[Blocker, ...]:
@@ -191,6 +195,17 @@ CLOSED = (
            "database_not_sealed", ("main",), "upgrade rollback inventory --to write_new", "customers.name"),
     Closed("a write that was denied", "databases_sealed", with_database(a_view(SEALED), sealed=True, denials=3),
            Phase.CONTRACTED, "old_shape_written", ("main",), "upgrade rollback inventory --to write_new", "3 writes"),
+    Closed("a contract that was run by hand", "old_shape_there",
+           with_database(a_view(an_upgrade(Phase.EXPANDED)), removal=BY_HAND), Phase.BACKFILL, "contracted_by_hand",
+           ("main",), "Type in main: DELETE FROM alembic_version WHERE version_num = 'c2';",
+           "database main has contract revision c2 in its version table, which was not run from here: somebody "
+           "contracted it by hand; customers.name and items.status are gone"),
+    Closed("a contract that was run by hand, on the way back", "old_shape_there",
+           with_database(a_view(an_upgrade(Phase.SEALED, goal=Phase.BASE)), removal=BY_HAND), Phase.WRITE_NEW,
+           "contracted_by_hand", ("main",), "customers.name and items.status back"),
+    Closed("an old column that was dropped by hand", "old_shape_there",
+           with_database(a_view(AT_BACKFILL), removal=Removal((), ("customers.name",))), Phase.EXPANDED,
+           "old_shape_gone", ("main",), "Put customers.name back there", "which release 1 uses"),
     Closed("an unsealing that was lost", "databases_unsealed",
            with_database(a_view(replace(AT_BACKFILL, profile=SEALING)), unsealed=False), Phase.READ_NEW,
            "database_still_sealed", ("main",), "by itself", "customers.name"),
@@ -300,6 +315,10 @@ OPEN = (
     ("databases_fenced", with_database(a_view(), copy=None), Phase.EXPANDED),
     ("databases_fenced", a_view(FENCED), Phase.BACKFILL),
     ("databases_expanded", a_view(AT_BACKFILL), Phase.READ_NEW),
+    ("old_shape_there", a_view(AT_BACKFILL), Phase.READ_NEW),
+    ("old_shape_there", with_database(
+        a_view(an_upgrade(Phase.WRITE_NEW, fence=Phase.CONTRACTED, move=Move.STEPPING)), removal=BY_HAND),
+        Phase.CONTRACTED),
     ("data_migrated", a_view(AT_BACKFILL), Phase.READ_NEW),
     ("data_migrated", a_view(AT_BACKFILL, new=replace(NEW, data_migrations=())), Phase.READ_NEW),
     ("old_shape_valid", a_view(an_upgrade(Phase.READ_NEW)), Phase.BACKFILL),

@@ -12,6 +12,7 @@ from orchestrator.domain import planner
 from orchestrator.domain.ladder import InStepBy, Phase, Step
 from orchestrator.domain.losses import loss_in
 from orchestrator.domain.lost_shapes import shape_lost
+from orchestrator.domain.removals import Removal
 from orchestrator.domain.upgrades import Move, Status, Upgrade
 from orchestrator.domain.view import MigrationFacts, MigrationState, Policy, StepRecord, StepState, View
 from tests.domain.views import (
@@ -271,6 +272,41 @@ def test_a_step_that_the_catalog_does_not_show_is_not_published(changes: dict[st
     decision = planner.decide(with_database(stepping({"one": DONE}), **changes))
     assert isinstance(decision, planner.Refusal)
     assert [blocker.code for blocker in decision.blockers] == [code]
+
+
+REMOVED = Removal(("c2",), ("customers.name",))
+
+
+@pytest.mark.parametrize("phase", [phase for phase in LADDER if phase is not Phase.CONTRACTED])
+@pytest.mark.parametrize("goal", [Phase.BASE, Phase.CONTRACTED])
+def test_nothing_moves_where_the_old_shape_was_removed_by_hand(phase: Phase, goal: Phase) -> None:
+    decision = planner.decide(with_database(a_view(an_upgrade(phase, goal=goal)), removal=REMOVED))
+    assert isinstance(decision, planner.Refusal)
+    assert "contracted_by_hand" in [blocker.code for blocker in decision.blockers]
+
+
+def test_a_step_does_not_go_on_where_the_old_shape_was_removed_by_hand() -> None:
+    decision = planner.decide(with_database(stepping({"one": PENDING}), removal=REMOVED))
+    assert isinstance(decision, planner.Refusal)
+    assert [blocker.code for blocker in decision.blockers] == ["contracted_by_hand"]
+
+
+def ended(looked_at: float | None) -> View:
+    """The step has ended 2 s ago, the catalog does not show it, and that was looked at then."""
+    view = with_database(stepping({"one": DONE}), expanded=False, verified_at=looked_at)
+    return replace(view, steps=tuple(replace(each, finished_at=NOW - 2) for each in view.steps))
+
+
+@pytest.mark.parametrize("looked_at", [None, NOW - 3])
+def test_what_was_seen_before_a_step_ended_says_nothing_of_its_effect(looked_at: float | None) -> None:
+    assert isinstance(planner.decide(ended(looked_at)), planner.Idle)
+    assert planner.explain(ended(looked_at)) == ()
+    later = replace(ended(looked_at), now=NOW + planner.LOOKED_AT_WITHIN_SECONDS)
+    assert [blocker.code for blocker in planner.explain(later)] == ["step_unverified"]
+
+
+def test_an_effect_that_was_looked_for_since_the_step_ended_and_is_not_there_is_told() -> None:
+    assert [blocker.code for blocker in planner.explain(ended(NOW - 1))] == ["step_unverified"]
 
 
 def test_a_paused_step_waits() -> None:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from orchestrator.client import Refused
 from orchestrator.daemon.live_schema import LiveSchema
 from orchestrator.demo.example import SCHEMA
+from orchestrator.domain.view import DatabaseFacts
+from tests.by_hand import upgrade_by_hand
 from tests.recovery.entries import Entry, mends
 from tests.recovery.place import Place
 
+LATE = {"id": "late", "nonce": "a1", "release": "1", "host": "rack7"}
 EXPAND = "expand/e002_new_shape.py"
 
 
@@ -144,6 +150,51 @@ def test_version_table_that_was_stamped(place: Place, entry: Entry) -> None:
     assert place.goes_on()
 
 
+def adoption_in(said: str) -> str:
+    """The statement that the remedy says to type."""
+    found = re.search(r"INSERT INTO orchestrator_steps .*?;", said.replace("\n", " "))
+    assert found is not None, said
+    return found[0]
+
+
+def test_revision_that_was_run_by_hand_is_adopted_where_all_of_it_is_there(place: Place) -> None:
+    place.begun().nobody_runs()
+    upgrade_by_hand(place.site.databases["main"], place.site.migrations, "expand@head")
+    place.work()
+    place.execute(adoption_in(place.status()))
+    place.execute("ALTER TABLE customers DROP COLUMN last_name")
+    place.orchestrator("upgrade", "retry", SCHEMA, "--database", "main")
+    place.work()
+    assert "column customers.last_name is missing" in place.status()
+    place.execute("ALTER TABLE customers ADD COLUMN last_name VARCHAR(200)")
+    place.orchestrator("upgrade", "retry", SCHEMA, "--database", "main")
+    assert place.goes_on()
+
+
+def test_an_upgrade_does_not_begin_where_its_revisions_were_run_by_hand(place: Place) -> None:
+    place.open().orchestrator("schema", "init", SCHEMA, "--release", "1")
+    upgrade_by_hand(place.site.databases["main"], place.site.migrations, "expand@head")
+    said = place.orchestrator("upgrade", "begin", SCHEMA, "--release", "2", code=1)
+    assert "(not_in_journal)" in said
+    place.execute(adoption_in(said))
+    place.orchestrator("upgrade", "begin", SCHEMA, "--release", "2")
+    place.nobody_runs()
+    assert place.goes_on()
+
+
+def test_an_old_shape_that_one_database_lacks_is_to_be_added_there(place: Place) -> None:
+    """The manifest is only doubted where no database has it."""
+    place.site.databases["cell02"] = f"sqlite:///{place.site.directory}/cell02.sqlite"
+    place.open().orchestrator("schema", "init", SCHEMA, "--release", "1")
+    place.execute("ALTER TABLE customers DROP COLUMN name", database="cell02")
+    said = place.orchestrator("upgrade", "begin", SCHEMA, "--release", "2", code=1)
+    assert "The name is right: database main has it. Add it in cell02 as it is there" in said
+    assert "restart" not in said
+    place.execute("ALTER TABLE customers DROP COLUMN name")
+    said = place.orchestrator("upgrade", "begin", SCHEMA, "--release", "2", code=1)
+    assert "only if no database has it, correct old_shape" in said
+
+
 @mends("The version table names an unknown revision")
 def test_version_table_with_an_unknown_revision(place: Place, entry: Entry) -> None:
     place.begun().nobody_runs()
@@ -213,6 +264,24 @@ def test_step_whose_effect_is_gone(place: Place, entry: Entry, monkeypatch: pyte
     assert place.goes_on()
 
 
+def test_a_step_that_has_just_ended_is_not_said_to_lack_its_effect(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked before the next look at the catalog, by which it was last known without the effect."""
+    observe, said = LiveSchema.observe, []
+
+    def look(self: LiveSchema, *arguments: Any, **named: Any) -> DatabaseFacts:
+        said.append(place.status())
+        return observe(self, *arguments, **named)
+
+    monkeypatch.setattr(LiveSchema, "observe", look)
+    place.begun().nobody_runs().work_until("backfill")
+    assert any("running the expand step" in each for each in said)
+    assert not any("lacks the effect" in each for each in said)
+    monkeypatch.undo()
+    place.work()
+
+
 @mends("A revision breaks a rule")
 def test_revision_that_breaks_a_rule(place: Place, entry: Entry) -> None:
     file = place.own_migrations() / EXPAND
@@ -246,4 +315,45 @@ def test_revision_whose_effect_is_gone(place: Place, entry: Entry) -> None:
     entry.assert_shown(place.status())
     place.execute(*entry.statements())
     place.type(entry)
+    assert place.goes_on()
+
+
+@mends("Somebody contracted a database by hand")
+def test_database_that_was_contracted_by_hand(place: Place, entry: Entry) -> None:
+    """While both releases run, in the second database: the first one keeps everything."""
+    place.site.databases["cell02"] = f"sqlite:///{place.site.directory}/cell02.sqlite"
+    place.open().begin().nobody_runs("inventory-worker")
+    place.orchestrator("fleet", "report", SCHEMA, "inventory-api", "--release", "1", "--instances", "1")
+    place.work()
+    assert place.phase() == "expanded"
+    deploy, rollback = (f"/v1/schemas/{SCHEMA}/gates/{verb}:inventory-api:1" for verb in ("deploy", "rollback"))
+    assert place.ask("GET", deploy)["open"] and place.ask("GET", rollback)["open"]
+
+    upgrade_by_hand(place.site.databases["cell02"], place.site.migrations)
+    place.work()
+    entry.assert_shown(place.status())
+    assert not place.ask("GET", deploy)["open"] and not place.ask("GET", rollback)["open"]
+    with pytest.raises(Refused, match="contracted it by hand"):
+        place.ask("POST", f"/v1/schemas/{SCHEMA}/fleets/inventory-api/instances", LATE)
+    place.work()
+    for database in place.site.databases:  # where they would join without a daemon
+        ((admits,),) = place.execute("SELECT admits FROM orchestrator_copies", database=database)
+        assert {name: each["joins"] for name, each in json.loads(admits).items()} == {"1": False, "2": True}
+    place.orchestrator("upgrade", "rollback", SCHEMA, "--to", "base", "--reason", "test")
+    place.work()
+    assert place.phase() == "expanded"
+
+    place.execute(*entry.statements(), database="cell02")
+    place.work()
+    assert place.phase() == "base"
+    assert place.ask("GET", deploy)["open"]
+
+
+@mends("The old shape was dropped by hand")
+def test_old_shape_that_was_dropped_by_hand(place: Place, entry: Entry) -> None:
+    place.begun().nobody_runs().work_until("backfill")
+    place.execute("ALTER TABLE customers DROP COLUMN name")
+    place.reopen().turn(batches=lambda: False)
+    entry.assert_shown(place.status())
+    place.execute(*entry.statements())
     assert place.goes_on()

@@ -10,6 +10,7 @@ from orchestrator.dialects import Database
 from orchestrator.domain.errors import Conflict
 from orchestrator.domain.ladder import Step
 from orchestrator.schema_migrations.own_tables import BOOKKEEPING_SCHEMA, bring_to_newest, prepare
+from tests.by_hand import upgrade_by_hand
 from tests.schema_migrations.trees import TreeWriter, columns, execute, scalar, watched
 
 
@@ -74,6 +75,51 @@ def test_a_column_that_came_back_after_contract_is_noticed(shop: TreeWriter, pre
 
     assert driver.position(prepared, "2").differences == ("column customers.name is still there",)
     assert not driver.position(prepared, "2").contracted
+
+
+def test_a_contract_that_somebody_ran_by_hand_is_noticed_with_what_puts_it_right(
+    shop: TreeWriter, prepared: Database
+) -> None:
+    driver = shop.driver()
+    driver.install(prepared, "1")
+    driver.run(prepared, "2", Step.EXPAND, owner_epoch=1)
+    assert driver.position(prepared, "2").removal is None
+    upgrade_by_hand(prepared.engine.url.render_as_string(hide_password=False), shop.directory)
+
+    removal = driver.position(prepared, "2").removal
+    assert removal is not None
+    assert (removal.revisions, removal.things) == (("c2",), ("customers.name",))
+    assert driver.versions(prepared) == ("c2",)
+    for statement in removal.statements:
+        execute(prepared, statement)
+    execute(prepared, "ALTER TABLE customers ADD COLUMN name VARCHAR(50)")
+    assert driver.versions(prepared) == ("e3",)
+    assert driver.position(prepared, "2").removal is None
+    assert driver.position(prepared, "2").expanded
+
+
+def test_an_old_shape_that_somebody_removed_by_hand_is_noticed(shop: TreeWriter, prepared: Database) -> None:
+    driver = shop.driver()
+    driver.install(prepared, "1")
+    driver.run(prepared, "2", Step.EXPAND, owner_epoch=1)
+    execute(prepared, "ALTER TABLE customers DROP COLUMN name")
+
+    removal = driver.position(prepared, "2").removal
+    assert removal is not None
+    assert (removal.revisions, removal.things, removal.statements) == ((), ("customers.name",), ())
+
+
+def test_what_is_not_there_of_what_expand_makes_is_named(shop: TreeWriter, prepared: Database) -> None:
+    driver = shop.driver()
+    driver.install(prepared, "1")
+    assert driver.position(prepared, "2").lacks == (
+        "revision e2 is not in its version table",
+        "revision e3 is not in its version table",
+    )
+    driver.run(prepared, "2", Step.EXPAND, owner_epoch=1)
+    assert driver.position(prepared, "2").lacks == ()
+    execute(prepared, "ALTER TABLE customers DROP COLUMN full_name")
+    assert driver.position(prepared, "2").lacks == ("column customers.full_name is missing",)
 
 
 def test_a_later_release_may_change_what_an_earlier_one_made(shop: TreeWriter, prepared: Database) -> None:

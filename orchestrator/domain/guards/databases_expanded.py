@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from orchestrator.domain.ladder import Phase
-from orchestrator.domain.view import Blocker, View
+from orchestrator.domain.view import Blocker, DatabaseFacts, View
 from orchestrator.domain.ways_back import again_from
 
 
@@ -17,10 +17,15 @@ def blockers(view: View, target: Phase) -> Iterator[Blocker]:
             yield Blocker(
                 "database_not_expanded",
                 f"database {facts.name} has not, or not any more, what expand to {upgrade.to_release} makes, and "
-                f"{target.word} builds on it",
+                f"{target.word} builds on it{missing(facts)}",
                 f"Put its schema right. {_otherwise(view, facts.name)}",
                 (facts.name,),
             )
+
+
+def missing(facts: DatabaseFacts) -> str:
+    """What is missing there, as far as that is known, to be put behind a sentence."""
+    return f": {'; '.join(facts.lacks)}" if facts.lacks else ""
 
 
 def _otherwise(view: View, database: str) -> str:
