@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, islice
 from typing import Generic, TypeVar
-
-from starlette.concurrency import run_in_threadpool
 
 from orchestrator.domain.errors import Kind, OrchestratorError
 from orchestrator.ports import Transaction
@@ -26,9 +25,12 @@ COME_AGAIN = (Kind.NOT_YET, Kind.UNAVAILABLE)
 MOST_AT_ONCE = 2000
 """So many requests are done together at the most; the others come next."""
 
+ODD_AT_ONCE = 20
+"""Of the renewals of one request that are not plain, so many wait for their turn at a time: others come in between."""
+
 
 class Desk(Generic[Q, A]):
-    """One bundle is under way at a time, in a thread; who comes meanwhile is in the next one.
+    """One bundle is under way at a time, in a thread of its own; who comes meanwhile is in the next one.
 
     `do` answers each question of a bundle, in their order, or says why not. Where it fails for what one of them may
     bring about, each is done alone. Belongs to one event loop.
@@ -37,6 +39,7 @@ class Desk(Generic[Q, A]):
     def __init__(self, do: Callable[[Sequence[Q]], Sequence[A | OrchestratorError]], *, gather_seconds: float) -> None:
         self._do = do
         self._gather_seconds = gather_seconds
+        self._thread = ThreadPoolExecutor(1, "desk")  # those of other requests may all be taken
         self._waiting: list[tuple[Q, asyncio.Future[A]]] = []
         self._clerk: asyncio.Task[None] | None = None
 
@@ -52,7 +55,8 @@ class Desk(Generic[Q, A]):
         while self._waiting:
             await asyncio.sleep(self._gather_seconds)
             bundle, self._waiting = self._waiting[:MOST_AT_ONCE], self._waiting[MOST_AT_ONCE:]
-            outcomes = await run_in_threadpool(self._outcomes, [question for question, _ in bundle])
+            questions = [question for question, _ in bundle]
+            outcomes = await asyncio.get_running_loop().run_in_executor(self._thread, self._outcomes, questions)
             for (_, answer), outcome in zip(bundle, outcomes, strict=True):
                 if answer.done():  # nobody waits for it any more
                     continue
@@ -83,7 +87,10 @@ class LeaseDesks:
         self._joins: Desk[Callable[[Transaction], Lease], Lease] = Desk(
             leases.run_together, gather_seconds=gather_seconds
         )
-        self._renewals: Desk[Sequence[Renewal], Sequence[Outcome]] = Desk(self._renew, gather_seconds=gather_seconds)
+        self._renewals: Desk[Sequence[Renewal], Sequence[Lease | None]] = Desk(
+            self._together, gather_seconds=gather_seconds
+        )
+        self._odd: Desk[Sequence[Renewal], Sequence[Outcome]] = Desk(self._each_alone, gather_seconds=0)
 
     async def join(self, work: Callable[[Transaction], Lease]) -> Lease:
         """Register, as `Leases.joining` has it. Raises what refuses it."""
@@ -91,18 +98,36 @@ class LeaseDesks:
 
     async def renew(self, renewal: Renewal) -> Lease:
         """Renew one lease. Raises what refuses it."""
-        (outcome,) = await self._renewals.ask((renewal,))
+        (outcome,) = await self.renew_all((renewal,))
         if isinstance(outcome, OrchestratorError):
             raise outcome
         return outcome
 
     async def renew_all(self, renewals: Sequence[Renewal]) -> Sequence[Outcome]:
-        """Renew these; a refusal is an outcome."""
-        return await self._renewals.ask(renewals)
+        """Renew these; a refusal is an outcome. Those that are plain wait for nobody's that are not."""
+        outcomes: list[Outcome | None] = list(await self._renewals.ask(renewals))
+        odd = [number for number, outcome in enumerate(outcomes) if outcome is None]
+        for first in range(0, len(odd), ODD_AT_ONCE):
+            numbers = odd[first : first + ODD_AT_ONCE]
+            found = await self._odd.ask([renewals[number] for number in numbers])
+            for number, outcome in zip(numbers, found, strict=True):
+                outcomes[number] = outcome
+        return [outcome for outcome in outcomes if outcome is not None]
 
-    def _renew(self, requests: Sequence[Sequence[Renewal]]) -> Sequence[Sequence[Outcome]]:
+    def _together(self, requests: Sequence[Sequence[Renewal]]) -> Sequence[Sequence[Lease | None]]:
         renewals = tuple(chain.from_iterable(requests))
-        outcomes = self._renewing.renew(renewals)
+        leases = self._renewing.together(renewals)
+        self._nudge_for(renewals, leases)
+        left = iter(leases)
+        return [tuple(islice(left, len(request))) for request in requests]
+
+    def _each_alone(self, requests: Sequence[Sequence[Renewal]]) -> Sequence[Sequence[Outcome]]:
+        found = [[self._renewing.alone(renewal) for renewal in request] for request in requests]
+        for request, outcomes in zip(requests, found, strict=True):
+            self._nudge_for(request, outcomes)
+        return found
+
+    def _nudge_for(self, renewals: Sequence[Renewal], outcomes: Sequence[Outcome | None]) -> None:
         acked = {
             renewal.schema
             for renewal, outcome in zip(renewals, outcomes, strict=True)
@@ -110,5 +135,3 @@ class LeaseDesks:
         }
         for schema in acked:  # one may have been the ack that the next move waits for
             self._nudge(schema)
-        left = iter(outcomes)
-        return [tuple(islice(left, len(request))) for request in requests]

@@ -35,30 +35,39 @@ Outcome = Lease | OrchestratorError
 
 
 class Renewing:
-    """Whatever is not plain is done alone, by `Leases.renew`: so a refusal of one changes nothing for the others."""
+    """Whatever is not plain is done alone, by `Leases.renew`: so a refusal of one changes nothing for the others.
+
+    It may take long, since databases are asked for whom the state does not know: nobody else is to wait for that.
+    """
 
     def __init__(self, context: Context, leases: Leases) -> None:
         self._context = context
         self._leases = leases
 
     def renew(self, renewals: Sequence[Renewal]) -> tuple[Outcome, ...]:
-        """The lease of each, or why it has none any more, in their order. Raises `Unavailable`.
+        """The lease of each, or why it has none any more, in their order. Raises `Unavailable`."""
+        together = self.together(renewals)
+        return tuple(
+            self.alone(renewal) if lease is None else lease for renewal, lease in zip(renewals, together, strict=True)
+        )
 
-        Where they cannot be done together, although the state database is there, each is done alone: what is wrong with
-        one is not to end the leases of the others.
+    def together(self, renewals: Sequence[Renewal]) -> tuple[Lease | None, ...]:
+        """The lease of each that is plain, in one transaction; None for whoever has to be done alone.
+
+        None for all where they cannot be done together although the state database is there: what is wrong with one is
+        not to end the leases of the others. Raises `Unavailable`.
         """
-        together: dict[int, Lease] = {}
+        extended: dict[int, Lease] = {}
         try:
-            together = self._context.store.run(lambda tx: self._together(tx, renewals))
+            extended = self._context.store.run(lambda tx: self._together(tx, renewals))
         except Unavailable:
             raise
         except Exception:  # an edge: whatever it was, it is met again by the one that it belongs to
             log.warning("renewals are done one by one", exc_info=True, extra={"action": "renew.alone"})
-        return tuple(
-            together[number] if number in together else self._alone(renewal) for number, renewal in enumerate(renewals)
-        )
+        return tuple(extended.get(number) for number in range(len(renewals)))
 
-    def _alone(self, renewal: Renewal) -> Outcome:
+    def alone(self, renewal: Renewal) -> Outcome:
+        """The lease, or why there is none."""
         try:
             return self._leases.renew(
                 renewal.schema, renewal.fleet, renewal.instance_id,

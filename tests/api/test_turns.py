@@ -69,6 +69,35 @@ def test_leases_are_renewed_while_databases_are_silent(world: World, silence: Si
         assert plan.headers["retry-after"] == "2"
 
 
+def test_leases_are_renewed_while_strangers_are_looked_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whom the state does not know may have joined in a managed database: all of them are asked for each."""
+    epoch = world.begun().join("old-1", release="1")
+    end, asked = threading.Event(), threading.Event()
+
+    def registration(*who: object) -> None:
+        asked.set()
+        end.wait(60)
+
+    monkeypatch.setattr(world.managed, "registration", registration)
+    strangers = [
+        {"schema": "inventory", "fleet": "inventory-api", "id": f"x{number}", "epoch": "e"} for number in range(50)
+    ]
+
+    async def run() -> tuple[httpx.Response, httpx.Response]:
+        async with world.client().connect() as connection:
+            bulk = asyncio.create_task(connection.post("/v1/leases:renew", json={"leases": strangers}))
+            while not asked.is_set():
+                await asyncio.sleep(0.001)
+            renewal = connection.put(f"{INSTANCES}/old-1/lease", json={"ack": None}, headers={"Lease-Epoch": epoch})
+            renewed = await asyncio.wait_for(renewal, 30)
+            end.set()
+            return renewed, await bulk
+
+    renewed, bulk = asyncio.run(run())
+    assert renewed.status_code == 200
+    assert [each["refusal"]["status"] for each in bulk.json()["leases"]] == [404] * 50
+
+
 def test_whoever_steers_does_not_wait_for_those_who_look(world: World, silence: Silence) -> None:
     world.begun()
 
