@@ -25,6 +25,7 @@ import psycopg
 import pymysql
 import pytest
 import sqlalchemy
+from sqlalchemy.engine.default import DefaultDialect
 
 if TYPE_CHECKING:
     from orchestrator.dialects import Database
@@ -60,6 +61,7 @@ hypothesis.settings.load_profile("orchestrator")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    _compile_once()
     gc.set_threshold(50_000, 50, 50)  # programs and tests stay loaded: nothing is gained by looking at them often
     if not _is_worker(config):
         directory = tempfile.mkdtemp(prefix="tests-", dir=_in_memory())  # short: sockets have short names
@@ -67,6 +69,21 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[RUN_DIRECTORY] = directory
         os.environ[RUN_PROCESS] = str(os.getpid())
         os.environ["PYTEST_DEBUG_TEMPROOT"] = directory  # where pytest makes its `tmp_path`
+
+
+def _compile_once() -> None:
+    """Each test opens databases of its own, and SQLAlchemy would compile every statement anew for each of them.
+
+    All of a kind are of one server here, so what was compiled for one is good for the others.
+    """
+    compiled: sqlalchemy.util.LRUCache[object, object] = sqlalchemy.util.LRUCache(5000)
+
+    def kind(dialect: DefaultDialect) -> tuple[object, ...]:
+        return type(dialect), dialect.server_version_info, getattr(dialect, "_ansiquotes", None)
+
+    DefaultDialect.__eq__ = lambda one, other: one is other or kind(one) == kind(other)  # type: ignore
+    DefaultDialect.__hash__ = lambda dialect: hash(type(dialect))  # type: ignore
+    sqlalchemy.engine.Engine._compiled_cache = property(lambda _: compiled, lambda *_: None)  # type: ignore
 
 
 def _in_memory() -> Path | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
+from pathlib import Path
 
 from orchestrator.daemon.refusals import explained
 from orchestrator.dialects import Database
@@ -21,9 +22,9 @@ MayContract = Callable[[OwnTree, str], bool]
 
 
 @cache
-def state_driver() -> AlembicDriver:
+def _state_driver(directory: Path) -> AlembicDriver:
     """Read once: the files travel with the program."""
-    return AlembicDriver(state_migrations_directory(), schema=STATE_SCHEMA, version_table=STATE_VERSION_TABLE)
+    return AlembicDriver(directory, schema=STATE_SCHEMA, version_table=STATE_VERSION_TABLE)
 
 
 class OwnTables:
@@ -33,7 +34,7 @@ class OwnTables:
         self._state = state
         self._drivers = {
             OwnTree.BOOKKEEPING: bookkeeping_driver(),  # first: it holds the journal of the other one
-            OwnTree.STATE: state_driver(),
+            OwnTree.STATE: _state_driver(state_migrations_directory()),
         }
         self._contracted: set[tuple[OwnTree, str]] = set()
 
