@@ -74,7 +74,9 @@ def leads(daemon: Daemon) -> bool:
     return bool(next(each for each in found if each["address"].endswith(f":{daemon.port}"))["leads"])
 
 
-@pytest.mark.parametrize("row_workers", [1, 3], ids=["one worker", "three workers"])
+@pytest.mark.parametrize(
+    "row_workers", [pytest.param(1, marks=pytest.mark.kill), 3], ids=["one worker", "three workers"]
+)
 def test_rows_are_moved_and_requests_are_answered_by_all_daemons(shared: Site, row_workers: int) -> None:
     site = shared
     site.more["data_migrations"]["workers"] = row_workers

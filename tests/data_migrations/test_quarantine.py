@@ -250,18 +250,19 @@ def test_phase_below_backfill_and_the_next_upgrade_begin_with_nothing_in_quarant
     assert (site.facts("walk").rows_quarantined, keys(site)) == (0, [])
 
 
-def test_fault_of_every_row_ends_the_data_migration(site: Site) -> None:
-    add_rows(site, rows=120)
+def test_fault_of_every_row_ends_the_data_migration(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quarantine, "MOST_ROWS", 20)
+    add_rows(site, rows=40)
     site.start("walk", in_python("row['unread']", *range(10, 200)))
     facts = end(site)
-    assert (facts.state, facts.rows_done, facts.rows_quarantined) == (MigrationState.FAILED, 9, quarantine.MOST_ROWS)
+    assert (facts.state, facts.rows_done, facts.rows_quarantined) == (MigrationState.FAILED, 9, 20)
     assert facts.error is not None
-    assert "more than 100 rows of things could not be moved, so the fault is not one of single rows" in facts.error
-    assert "for the row id=110 of things: 'unread'" in facts.error
+    assert "more than 20 rows of things could not be moved, so the fault is not one of single rows" in facts.error
+    assert "for the row id=30 of things: 'unread'" in facts.error
     site.execute("UPDATE things SET old = -old WHERE id >= 10")
     site.runner.retry("walk")  # those first, and then the rows that were never reached
     facts = end(site)
-    assert (facts.state, facts.rows_done) == (MigrationState.COMPLETE, 120)
+    assert (facts.state, facts.rows_done) == (MigrationState.COMPLETE, 40)
 
 
 def test_fault_of_the_table_puts_no_row_in_quarantine(site: Site) -> None:

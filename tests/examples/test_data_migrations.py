@@ -27,7 +27,7 @@ class Behaviour:
     reads_new: bool = False
 
 
-@pytest.fixture(params=["sqlite", "postgresql", pytest.param("mysql", id="mariadb")])
+@pytest.fixture(params=["sqlite", "postgresql", pytest.param("mysql", id="mariadb", marks=pytest.mark.kill)])
 def expanded(request: pytest.FixtureRequest) -> sa.Engine:
     """Tables as release 2 expands them, with rows in both shapes."""
     create: Callable[[], str] = request.getfixturevalue(f"new_{request.param}_url")

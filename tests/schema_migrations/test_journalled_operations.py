@@ -526,12 +526,13 @@ VALID = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'ix_a'::regclass"
 # -- own tables ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("step", [7, pytest.param(1, marks=pytest.mark.kill)], ids=["few", "all"])
 def test_own_tables_are_completed_by_the_next_start(
-    open_database: Callable[[str, str], Database], new_mysql_url: Callable[[], str]
+    open_database: Callable[[str, str], Database], new_mysql_url: Callable[[], str], step: int
 ) -> None:
-    moment = 0
+    moment = 1 - step
     while True:
-        moment += 1
+        moment += step
         database = open_database("test", new_mysql_url())
         with dying(database, moment, every=False) as life:
             own_tables.prepare(database)
