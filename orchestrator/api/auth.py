@@ -17,6 +17,7 @@ from orchestrator.domain.errors import ConfigurationError, Forbidden, Invalid, U
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HASH = re.compile(r"[0-9a-fA-F]{64}")
+_SCOPE = re.compile(r"[^\s/]+(/[^\s/]+)?")
 
 
 class Role(IntEnum):
@@ -43,11 +44,33 @@ class Role(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Scope:
+    """Where a token may change anything: in one schema, or in one fleet of it. Everybody may look everywhere."""
+
+    schema: str
+    fleet: str | None = None
+
+    @classmethod
+    def read(cls, word: str) -> Scope:
+        """`SCHEMA` or `SCHEMA/FLEET`."""
+        schema, _, fleet = word.partition("/")
+        return cls(schema, fleet or None)
+
+    def __str__(self) -> str:
+        return self.schema if self.fleet is None else f"{self.schema}/{self.fleet}"
+
+    def covers(self, schema: str | None, fleet: str | None) -> bool:
+        """Whether what concerns that fleet of that schema, None for all of them, lies within it."""
+        return schema == self.schema and self.fleet in (None, fleet)
+
+
+@dataclass(frozen=True, slots=True)
 class Actor:
-    """Who asks. The name is written to the audit log."""
+    """Who asks. The name is written to the audit log. `scope` None: everywhere."""
 
     name: str
     role: Role
+    scope: Scope | None = None
 
 
 LOCAL = Actor("local", Role.OPERATOR)
@@ -76,7 +99,10 @@ class Tokens:
 
     @classmethod
     def read(cls, path: Path) -> Tokens:
-        """Read `NAME ROLE SHA256HEX` per line; `#` begins a comment. Raises `ConfigurationError` with file and line."""
+        """Read `NAME ROLE SHA256HEX [SCHEMA[/FLEET]]` per line; `#` begins a comment.
+
+        Raises `ConfigurationError` with file and line.
+        """
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
@@ -96,11 +122,12 @@ class Tokens:
             words = line.partition("#")[0].split()
             if not words:
                 continue
-            if len(words) != 3 or not _NAME.fullmatch(words[0]) or not _HASH.fullmatch(words[2]):
-                raise _bad_line(place, number, "is not NAME ROLE SHA256HEX")
-            name, role, digest = words
+            is_line = len(words) in (3, 4) and _NAME.fullmatch(words[0]) and _HASH.fullmatch(words[2])
+            if not is_line or not all(map(_SCOPE.fullmatch, words[3:])):
+                raise _bad_line(place, number, "is not NAME ROLE SHA256HEX, with SCHEMA or SCHEMA/FLEET after it")
+            name, role, digest, *scope = words
             try:
-                actor = Actor(name, Role.from_word(role))
+                actor = Actor(name, Role.from_word(role), Scope.read(scope[0]) if scope else None)
             except Invalid as error:
                 raise _bad_line(place, number, f"names an unknown role. {error.remedy}") from error
             if name in entries:
@@ -125,14 +152,19 @@ class Tokens:
         return found
 
 
-def new_token(name: str, role: Role) -> NewToken:
-    """Make a random token of 256 bits. Raises `Invalid` (code `name_invalid`)."""
+def new_token(name: str, role: Role, scope: str = "") -> NewToken:
+    """Make a random token of 256 bits, for everything or for `SCHEMA[/FLEET]`.
+
+    Raises `Invalid` (codes `name_invalid`, `scope_invalid`).
+    """
+    if scope and not _SCOPE.fullmatch(scope):
+        raise Invalid("scope_invalid", f"the scope {scope!r} is not usable", remedy="Write SCHEMA, or SCHEMA/FLEET.")
     if not _NAME.fullmatch(name):
         raise Invalid(
             "name_invalid", f"the token name {name!r} is not usable", remedy="Use 1 to 64 letters, digits and . _ -"
         )
     secret = secrets.token_urlsafe(32)
-    return NewToken(secret, f"{name} {role.word} {_digest(secret).hex()}")
+    return NewToken(secret, " ".join(filter(None, (name, role.word, _digest(secret).hex(), scope))))
 
 
 def identify(tokens: Tokens | None, headers: Mapping[str, str]) -> Actor | None:
@@ -166,6 +198,16 @@ def require(actor: Actor | None, role: Role) -> Actor:
             remedy=f"Use a token with role {role.word}.",
         )
     return actor
+
+
+def require_scope(actor: Actor, schema: str | None, fleet: str | None) -> None:
+    """Refuse to change anything beyond the token's scope. Raises `Forbidden`."""
+    if actor.scope is not None and not actor.scope.covers(schema, fleet):
+        raise Forbidden(
+            "scope_exceeded",
+            f"the token of {actor.name} is for {actor.scope} only",
+            remedy="Use a token without a scope, or with this one.",
+        )
 
 
 def _password(sent: str) -> str:

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from orchestrator.api.auth import identify, require
+from orchestrator.api.auth import identify, require, require_scope
 from orchestrator.api.desks import LeaseDesks
 from orchestrator.api.exchange import JSON, UNSEEN, Answer, ApiServices, Asked, Nothing, Question, Route
 from orchestrator.api.faults import Refused, not_found
@@ -67,7 +67,9 @@ class Endpoint:
             raise self._wrong_method(request.method)
         actor = identify(self._settings.tokens, request.headers)
         if route.role is not None:
-            require(actor, route.role)
+            asking = require(actor, route.role)
+            if route.changes and not route.many_places:
+                require_scope(asking, request.path_params.get("schema"), request.path_params.get("fleet"))
         asked: Asked[Any, Any] = Asked(
             path=_path_parts(request),
             query=_read_query(request, route.query),

@@ -118,7 +118,8 @@ class Route:
     """One line of the route table. A plain function runs in a thread of its own, a coroutine function in the loop.
 
     `role` None lets everybody in; `needs` names request headers beyond the usual; `asks_databases` marks handlers
-    that ask managed databases, which may not answer for long; `streams` those that answer with server-sent events.
+    that ask managed databases, which may not answer for long; `streams` those that answer with server-sent events,
+    `many_places` those whose body names several schemas or fleets, for each of which the token's scope is looked at.
     """
 
     method: str
@@ -133,7 +134,13 @@ class Route:
     needs: tuple[str, ...] = ()
     asks_databases: bool = False
     streams: bool = False
+    many_places: bool = False
     most_body_bytes: int = 64 * 1024
+
+    @property
+    def changes(self) -> bool:
+        """Whether it changes anything: a role above the reader's is for that."""
+        return self.method != "GET" and self.role is not None and self.role > Role.READER
 
     @property
     def steers(self) -> bool:

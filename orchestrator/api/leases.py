@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, ValidationError, convert
 
+from orchestrator.api.auth import Actor, require_scope
 from orchestrator.api.endpoint import unusable_body
 from orchestrator.api.exchange import Answer, Asked, Name, Nothing, Question, View
 from orchestrator.api.faults import STATUS_OF
@@ -71,15 +72,17 @@ class RenewedList(View, frozen=True, kw_only=True):
 async def renew_all(asked: Asked[Nothing, RenewAllRequest]) -> Answer:
     """Renew many leases; 200, with a refusal for each that was not renewed."""
     held = asked.body.leases
-    wanted = [_renewal(each) for each in held]
+    wanted = [_renewal(each, asked.actor) for each in held]
     renewed = iter(await asked.desks.renew_all([each for each in wanted if isinstance(each, Renewal)]))
     outcomes = (next(renewed) if isinstance(each, Renewal) else each for each in wanted)
     return Answer(RenewedList(leases=tuple(_view(each, outcome) for each, outcome in zip(held, outcomes, strict=True))))
 
 
-def _renewal(held: HeldLease) -> Renewal | OrchestratorError:
-    """What is asked for one lease, or why its holder cannot be understood."""
+def _renewal(held: HeldLease, actor: Actor | None) -> Renewal | OrchestratorError:
+    """What is asked for one lease, or why it is not for this token, or its holder cannot be understood."""
     try:
+        if actor is not None:
+            require_scope(actor, held.schema, held.fleet)
         said = convert({"ack": held.ack, "follows": held.follows}, RenewRequest)
         return Renewal(held.schema, held.fleet, held.id, held.epoch, said.ack, follows_of(said.follows))
     except ValidationError as error:

@@ -129,7 +129,7 @@ OPERATIONS: tuple[Route, ...] = (
     Route(
         "POST", "/v1/leases:renew", leases.renew_all, SERVICE,
         "Many renewals in one request, for agents that speak for all instances of a host",
-        leases.RenewedList, leases.RenewAllRequest, most_body_bytes=4 * 1024 * 1024,
+        leases.RenewedList, leases.RenewAllRequest, many_places=True, most_body_bytes=4 * 1024 * 1024,
     ),
     Route(
         "POST", f"{_INSTANCES}/{{id}}/evict", instances.evict, OPERATOR,

@@ -43,11 +43,14 @@ class New(Showing):
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("name", help="whose token it is, as the audit log will name them")
         parser.add_argument("--role", required=True, choices=ROLES, help="what it may do; each role includes the last")
+        parser.add_argument(
+            "--scope", default="", metavar="SCHEMA[/FLEET]", help="where it may change anything; it may look everywhere"
+        )
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Iterable[Any]]:
         from orchestrator.api.auth import Role, new_token
 
-        token = new_token(parsed_args.name, Role.from_word(parsed_args.role))
+        token = new_token(parsed_args.name, Role.from_word(parsed_args.role), parsed_args.scope)
         self.tell("Add the line to the file that [api] tokens_file names, then restart the daemon.")
         return ("Token", "Line"), (token.secret, token.line)
 

@@ -9,7 +9,7 @@ from orchestrator.api.auth import Role, Tokens, new_token
 from orchestrator.api.exchange import Route
 from orchestrator.api.routes import ROUTES
 from orchestrator.domain.errors import ConfigurationError, Invalid
-from tests.api.world import SCHEMA, UPGRADE, World, assert_problem, tokens_for_all_roles
+from tests.api.world import INSTANCES, SCHEMA, UPGRADE, World, assert_problem, tokens_for_all_roles
 
 
 def asked(world: World, route: Route, *, tokens: Tokens, token: str | None) -> int:
@@ -124,3 +124,52 @@ def test_a_token_may_be_the_password_of_a_url(world: World) -> None:
         assert client.get(SCHEMA, auth=("anybody", password)).status_code == status
     for sent in ("Basic", "Basic !", "Basic /w==", "Basic OnNlY3JldA", "Digest x", "Bearer"):
         assert_problem(client.get(SCHEMA, headers={"Authorization": sent}), 401, "token_required")
+
+
+# -- scopes ------------------------------------------------------------------------------------------------------------
+
+
+def scoped(role: Role, scope: str) -> tuple[Tokens, str]:
+    token = new_token("scoped", role, scope)
+    return Tokens.parse(token.line, place="tokens"), token.secret
+
+
+@pytest.mark.parametrize("scope", ["inventory", "inventory/inventory-api"])
+def test_a_scoped_token_changes_what_lies_within(world: World, scope: str) -> None:
+    tokens, secret = scoped(Role.OPERATOR, scope)
+    world.begun()
+    client = world.client(tokens, token=secret)
+    joined = client.post(INSTANCES, {"id": "old-1", "nonce": "n", "release": "1"})
+    assert joined.status_code == 201
+    held = {"fleet": "inventory-api", "id": "old-1", "epoch": joined.json()["epoch"]}
+    renewed = client.post("/v1/leases:renew", {"leases": [{"schema": "inventory", **held}, {"schema": "x", **held}]})
+    assert [each["refusal"] and each["refusal"]["code"] for each in renewed.json()["leases"]] == [
+        None,
+        "scope_exceeded",
+    ]
+
+
+@pytest.mark.parametrize("scope", ["stock", "inventory/inventory-worker", "stock/inventory-api"])
+def test_a_scoped_token_only_looks_at_the_rest(world: World, scope: str) -> None:
+    tokens, secret = scoped(Role.OPERATOR, scope)
+    client = world.begun().client(tokens, token=secret)
+    problem = assert_problem(client.post(INSTANCES, {"id": "a", "nonce": "n", "release": "1"}), 403, "scope_exceeded")
+    assert f"the token of scoped is for {scope} only" in problem["detail"]
+    assert_problem(client.post(f"{UPGRADE}/pause", {"reason": "lunch"}), 403, "scope_exceeded")
+    assert client.get(UPGRADE).status_code == 200
+    assert client.get(f"{SCHEMA}/readiness", params={"fleet": "inventory-api", "release": "1"}).status_code != 403
+
+
+def test_a_fleet_is_no_schema(world: World) -> None:
+    tokens, secret = scoped(Role.OPERATOR, "inventory/inventory-api")
+    client = world.begun().client(tokens, token=secret)
+    assert_problem(client.post(f"{UPGRADE}/pause", {"reason": "lunch"}), 403, "scope_exceeded")
+
+
+@pytest.mark.parametrize("scope", ["a b", "/", "a/", "/b", "a/b/c"])
+def test_a_scope_that_cannot_be_one_is_refused(scope: str) -> None:
+    with pytest.raises(Invalid, match="is not usable"):
+        new_token("scoped", Role.SERVICE, scope)
+    line = new_token("scoped", Role.SERVICE).line
+    with pytest.raises(ConfigurationError, match="line 1 of tokens is not NAME ROLE SHA256HEX"):
+        Tokens.parse(f"{line} {scope}", place="tokens")
