@@ -21,7 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from orchestrator.bookkeeping import ledger
 from orchestrator.bookkeeping.ledger import LedgerEntry
 from orchestrator.data_migrations.enrolling import UNDER_WAY, changed
-from orchestrator.data_migrations.loading import Definition, file_of, load
+from orchestrator.data_migrations.loading import Definition, file_of, hash_of, load
 from orchestrator.data_migrations.runner import DataMigrationRunner
 from orchestrator.data_migrations.service_process import Answer, ServiceEnvironment, ServiceProcess
 from orchestrator.data_migrations.turns import Beside
@@ -67,6 +67,7 @@ class FunctionRunner(DataMigrationRunner):
         self._is_stopping = is_stopping
         self._sleep = sleep
         self._definitions: dict[str, Definition] = {}
+        self._loaded: dict[str, Definition] = {}
         self._processes: dict[str, ServiceProcess] = {}
         self._in_vain: Counter[str] = Counter()
 
@@ -219,11 +220,13 @@ class FunctionRunner(DataMigrationRunner):
 
     def _wrapped(self, name: str) -> Definition | None:
         """The definition, if it is a function's. What is wrong with its file is told where others are loaded."""
+        path, known = file_of(self.directory, name), self._loaded.get(name)
         try:
-            definition = load(file_of(self.directory, name), name)
+            if known is None or known.file_hash != hash_of(path, name):
+                known = self._loaded[name] = load(path, name)
         except Invalid:
             return None
-        return None if definition.function is None else definition
+        return None if known.function is None else known
 
     def _process_of(self, entry: LedgerEntry, definition: Definition) -> ServiceProcess:
         known = self._processes.get(entry.name)

@@ -17,13 +17,14 @@ from orchestrator.domain.view import MigrationState
 _NOTHING_TO_GIVE_UP = (MigrationState.PENDING, MigrationState.COMPLETE, MigrationState.ASSUMED)
 
 
-def give_up(connection: Connection, claims: Claims, schema: str, name: str, followers: Sequence[str]) -> LedgerEntry:
+def give_up(connection: Connection, claims: Claims, name: str, followers: Sequence[str]) -> LedgerEntry:
     """Let its cursor, its counts and its error be forgotten, and those of `followers`. Repeatable.
 
     One that is complete stays so. Where rows are only proven, its proof alone begins anew. Waits for no batch. Raises
     `Conflict` where somebody is at it (code `batch_claimed`), or where rows are neither moved nor proven now
     (`not_in_backfill`): then leaving the phase is what sends it back.
     """
+    schema = claims.schema
     entry = claims.locked(connection, name)
     if entry.state in _NOTHING_TO_GIVE_UP:
         return entry

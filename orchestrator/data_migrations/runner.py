@@ -210,7 +210,7 @@ class DataMigrationRunner:
     def give_up(self, name: str, *, followers: Sequence[str] = ()) -> MigrationFacts:
         """As `giving_up.give_up`."""
         with self._transaction() as connection:
-            return give_up(connection, self._claims, self.schema, name, followers).facts()
+            return give_up(connection, self._claims, name, followers).facts()
 
     def quarantined(self, name: str) -> tuple[QuarantinedRow, ...]:
         """The rows that this data migration could not move, and that it does not end without."""

@@ -37,6 +37,8 @@ class Links:
         Of a file that cannot be used, as if it said nothing; where the order is none, as if none of them did: the
         fault is found, and said, by whoever is to run it.
         """
+        if len(names) < 2:
+            return order.in_manifest_order(names)  # asked before each batch: no file is read for one that is alone
         links = tuple(self._link(name) for name in names)
         return order.in_manifest_order(names) if order.fault_of(links) is not None else links
 

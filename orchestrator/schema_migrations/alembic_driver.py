@@ -18,6 +18,7 @@ from orchestrator.dialects.triggers import SyncTrigger
 from orchestrator.domain.errors import Conflict, StepFailed
 from orchestrator.domain.ladder import Stage, Step
 from orchestrator.domain.releases import Release, Releases
+from orchestrator.domain.removals import listed
 from orchestrator.ports import StepWatch
 from orchestrator.schema_migrations import old_shape, strays
 from orchestrator.schema_migrations.catalog import differences
@@ -265,9 +266,9 @@ class AlembicDriver:
         if failed.code not in ("revision_failed", "effect_missing") or not others:
             return failed
         remedy = (
-            f"It ran in {' and '.join(others)} already, so leave its file as it is: mend by hand what it says in "
+            f"It ran in {listed(others)} already, so leave its file as it is: mend by hand what it says in "
             f"{database.name}. Nothing was marked done; what it has done and could not be undone is not done again. If "
-            f"the file has to change: cancel the upgrade, take the revision back by hand in {' and '.join(others)}, "
+            f"the file has to change: cancel the upgrade, take the revision back by hand in {listed(others)}, "
             "and begin again."
         )
         return StepFailed(failed.code, failed.message, remedy=remedy, **failed.fields)

@@ -9,6 +9,7 @@ from orchestrator.bookkeeping.journal import JournalEntry, JournalState
 from orchestrator.domain.errors import Conflict, MigrationRefused
 from orchestrator.domain.ladder import Stage, Step
 from orchestrator.domain.releases import Release
+from orchestrator.domain.removals import listed
 from orchestrator.schema_migrations.places import refused
 from orchestrator.schema_migrations.tree import Revision, Tree
 
@@ -241,14 +242,10 @@ def _refuse_other_file(todo: Iterable[Revision], reading: Reading) -> None:
                     f"this one (hash {revision.file_hash[:12]}), so it may not run in {reading.database}",
                     remedy="Put that file back, on every daemon, restart them, and mend by hand what is wrong in "
                     f"{reading.database}. Or cancel the upgrade, take the revision back by hand in "
-                    f"{_names(ran_in(revision.id, reading.elsewhere))}, and begin again.",
+                    f"{listed(ran_in(revision.id, reading.elsewhere))}, and begin again.",
                     database=reading.database,
                     revision=revision.id,
                 )
-
-
-def _names(databases: Iterable[str]) -> str:
-    return " and ".join(databases)
 
 
 def _refuse_changed(tree: Tree, reading: Reading) -> None:
@@ -263,7 +260,7 @@ def _refuse_changed(tree: Tree, reading: Reading) -> None:
                 "revision_differs",
                 revision.place,
                 f"revision {revision.id} ran in database {reading.database} from another file "
-                f"(hash {entry.file_hash[:12]}) than in {_names(agreeing)} (hash {revision.file_hash[:12]}, the file "
+                f"(hash {entry.file_hash[:12]}) than in {listed(agreeing)} (hash {revision.file_hash[:12]}, the file "
                 "as it is now)",
                 remedy=f"To keep this file: change {reading.database} by hand to what it makes, then there: UPDATE "
                 f"orchestrator_steps SET file_hash = '{revision.file_hash}' WHERE schema_name = '{entry.schema_name}' "

@@ -44,13 +44,6 @@ class Renewing:
         self._context = context
         self._leases = leases
 
-    def renew(self, renewals: Sequence[Renewal]) -> tuple[Outcome, ...]:
-        """The lease of each, or why it has none any more, in their order. Raises `Unavailable`."""
-        together = self.together(renewals)
-        return tuple(
-            self.alone(renewal) if lease is None else lease for renewal, lease in zip(renewals, together, strict=True)
-        )
-
     def together(self, renewals: Sequence[Renewal]) -> tuple[Lease | None, ...]:
         """The lease of each that is plain, in one transaction; None for whoever has to be done alone.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -40,6 +40,12 @@ def renewing(site: Site, store: object | None = None) -> Renewing:
     return Renewing(context, Leases(context))
 
 
+def all_renewed(desk: Renewing, asked: Sequence[Renewal]) -> tuple[Outcome, ...]:
+    """As a daemon does it: together, and then alone whoever is left."""
+    leases = desk.together(asked)
+    return tuple(desk.alone(each) if lease is None else lease for each, lease in zip(asked, leases, strict=True))
+
+
 def ask(process: Process, ack: int | None = None, **changes: object) -> Renewal:
     lease = process.lease
     asked = Renewal(SCHEMA, process.fleet, process.name, lease.epoch, ack)
@@ -59,7 +65,7 @@ def test_all_are_extended_and_told_the_same_as_alone(make_stored_site: MakeSite,
     members = processes(site, "a1", "a2", "w1")
     begun = site.begin().upgrade.publication
     clock.advance(20)
-    found = renewing(site).renew([ask(each, begun) for each in members])
+    found = all_renewed(renewing(site), [ask(each, begun) for each in members])
     for process, outcome in zip(members, found, strict=True):
         assert isinstance(outcome, Lease)
         stored = process.instance
@@ -72,7 +78,7 @@ def test_all_are_extended_and_told_the_same_as_alone(make_stored_site: MakeSite,
 def test_they_take_one_transaction(site: Site) -> None:
     members = processes(site, *(f"a{number}" for number in range(50)), *(f"w{number}" for number in range(50)))
     store = Counting(site)
-    found = renewing(site, store).renew([ask(each) for each in members])
+    found = all_renewed(renewing(site, store), [ask(each) for each in members])
     assert {code(each) for each in found} == {"ok"}
     assert store.runs == 1
 
@@ -83,7 +89,7 @@ def test_one_that_is_refused_changes_nothing_for_the_others(make_stored_site: Ma
     site.leases.evict(SCHEMA, API, "evicted", actor="alice", reason="gone", attested_dead=True)
     left.leave()
     clock.advance(20)
-    found = renewing(site).renew(
+    found = all_renewed(renewing(site),
         [
             ask(foreign, epoch="another"),
             ask(evicted),
@@ -105,14 +111,14 @@ def test_one_that_is_refused_changes_nothing_for_the_others(make_stored_site: Ma
 
 def test_the_same_lease_twice_is_answered_twice(site: Site) -> None:
     (process,) = processes(site, "a1")
-    assert [code(each) for each in renewing(site).renew([ask(process), ask(process)])] == ["ok", "ok"]
+    assert [code(each) for each in all_renewed(renewing(site), [ask(process), ask(process)])] == ["ok", "ok"]
 
 
 def test_a_lease_that_ran_out_is_extended(make_stored_site: MakeSite, clock: Clock) -> None:
     site = make_stored_site()
     (process,) = processes(site, "a1")
     clock.advance(60 + EXPIRY_MARGIN_SECONDS + 1)
-    (outcome,) = renewing(site).renew([ask(process)])
+    (outcome,) = all_renewed(renewing(site), [ask(process)])
     assert isinstance(outcome, Lease)
     assert not process.instance.is_expired(clock.now)
 
@@ -121,13 +127,13 @@ def test_a_renewal_that_tells_of_lost_commits_freezes_the_upgrade(site: Site) ->
     (process,) = processes(site, "a1")
     upgrade = site.begin().upgrade
     follows = Follows(upgrade.id, upgrade.publication + 5, upgrade.phase)
-    (outcome,) = renewing(site).renew([ask(process, follows=follows)])
+    (outcome,) = all_renewed(renewing(site), [ask(process, follows=follows)])
     assert code(outcome) == "ok"
     assert site.upgrade.frozen is not None
 
 
 def test_no_renewals_are_nothing_to_do(site: Site) -> None:
-    assert renewing(site).renew([]) == ()
+    assert all_renewed(renewing(site), []) == ()
 
 
 class Mistaken(Leases):
@@ -155,7 +161,7 @@ def test_what_is_wrong_with_one_ends_no_lease_of_the_others(
     members = processes(site, "a1", "odd", "a2")
     clock.advance(20)
     mistaken = Mistaken(site.context, "odd", alone_too=alone_too)
-    found = Renewing(site.context, mistaken).renew([ask(each) for each in members])
+    found = all_renewed(Renewing(site.context, mistaken), [ask(each) for each in members])
     assert [code(each) for each in found] == codes
     renewed = [each.instance.renewed_at == clock.now for each in members]
     assert renewed == [each == "ok" for each in codes]
@@ -171,5 +177,5 @@ def test_a_state_database_that_is_away_is_asked_once(site: Site) -> None:
 
     away = Away(site)
     with pytest.raises(Unavailable):
-        renewing(site, away).renew([ask(each) for each in members])
+        all_renewed(renewing(site, away), [ask(each) for each in members])
     assert away.runs == 1

@@ -22,6 +22,7 @@ from orchestrator.store.transaction import StoreTransaction
 from tests.services.conftest import MakeSite
 from tests.services.site import API, SCHEMA, Process, Site
 from tests.services.test_lost_commits import restore
+from tests.services.test_renewing import all_renewed
 
 MOST = 2**63 - 1
 
@@ -240,7 +241,7 @@ def test_one_forger_ends_no_lease_of_the_others(site: Site) -> None:
                 said(each.lease, publication=MOST) if each.name == "evil" else said(each.lease))
         for each in members
     ]  # fmt: skip
-    found = Renewing(site.context, Leases(site.context)).renew(asked)
+    found = all_renewed(Renewing(site.context, Leases(site.context)), asked)
     assert [isinstance(each, Lease) for each in found] == [True, False, True]
     assert isinstance(found[1], Conflict) and found[1].code == "told_unproven"
     assert site.upgrade.frozen is None
