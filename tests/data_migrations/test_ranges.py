@@ -152,7 +152,8 @@ def test_workers_of_several_daemons_move_every_row_once_while_others_come_and_go
     assert site.rows(f"SELECT count(*) FROM things WHERE new = 1 AND id <= {2 * ROWS}") == [(ROWS,)]
     assert set(site.rows("SELECT DISTINCT new FROM things WHERE new >= 100")) <= {(100,), (101,)}
     assert entry(site).state is MigrationState.VERIFYING
-    assert cut_off(site) == ()
+    left = [each for each in cut_off(site) if each.state is MigrationState.RUNNING]
+    assert left == []  # of the proof there may be one: whoever came last began it
 
 
 def test_fences_in_the_middle_let_no_batch_through_and_no_row_be_moved_twice(served_site: Site) -> None:
