@@ -18,7 +18,7 @@ from orchestrator.domain.windows import Opening
 _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 """By cron's numbers, of which 7 is Sunday too. To APScheduler 0 is Monday, so it is given names only."""
 
-_PART = re.compile(r"\*(/\d+)?|\d+(-\d+)?(/\d+)?|[a-z]+(-[a-z]+)?")
+_PART = re.compile(r"\*(/\d+)?|\d+(-\d+)?(/\d+)?|[a-z]{3}(-[a-z]{3})?|last")
 """What may stand between commas. APScheduler drops what follows a name: `jan-mar/2` would be each of the three."""
 
 _DAY_PART = re.compile(r"(?:\*|(?P<first>[a-z]+|\d)(?:-(?P<last>[a-z]+|\d))?)(?:/(?P<step>\d+))?")

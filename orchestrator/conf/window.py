@@ -108,7 +108,7 @@ def _window(settings: WindowSettings) -> CronWindow:
 
 def _zone_name(section: SectionReader) -> str:
     name = str(section.value("timezone") or "UTC")
-    known = {"UTC"} if name == "UTC" else available_timezones()
+    known = {"UTC"} if name == "UTC" else available_timezones() - {"localtime"}  # which each daemon has another one of
     if name not in known:
         near = nearest(name, sorted(known))
         section.refuse(
