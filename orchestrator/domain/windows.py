@@ -21,11 +21,8 @@ SIGNAL = "maintenance windows"
 BATCH_MARGIN = 2.0
 """So many times as long as it is meant to, or as the last one did, a batch may take: it has other rows."""
 
-MOST_MERGED = 2000
-"""Of so many windows that follow each other without a gap one opening is made at the most; the rest is the next one."""
-
 MOST_OPENINGS = 5000
-"""So many openings are looked at for an ETA, at the most."""
+"""So many times that windows open are looked at, at the most: some open every minute, and are never closed."""
 
 FURTHEST_SECONDS = 366 * 86_400.0
 """No ETA is told that is further away: what is said today of the pace is no word on next year."""
@@ -72,25 +69,24 @@ class Windows:
     def openings(self, since: float) -> Iterator[Opening]:
         """Those that close after this moment, in order. Where windows overlap or adjoin they are one opening.
 
-        Where more than `MOST_MERGED` of them do, the opening goes on in the next one.
+        As far as `MOST_OPENINGS` reach: the last one may close later than it says.
         """
         held: Opening | None = None
-        merged = 0
-        for found in merge(*(window.openings(since) for window in self.each), key=lambda each: each.opens_at):
+        found_by_each = merge(*(window.openings(since) for window in self.each), key=lambda each: each.opens_at)
+        for found in islice(found_by_each, MOST_OPENINGS):
             if held is None:
                 held = found
-            elif found.opens_at <= held.closes_at and merged < MOST_MERGED:
-                held, merged = Opening(held.opens_at, max(held.closes_at, found.closes_at)), merged + 1
+            elif found.opens_at <= held.closes_at:
+                held = Opening(held.opens_at, max(held.closes_at, found.closes_at))
             else:
                 yield held
-                opens_at = max(found.opens_at, held.closes_at)
-                held, merged = Opening(opens_at, max(opens_at, found.closes_at)), 0
+                held = found
         if held is not None:
             yield held
 
     def opening(self, now: float) -> Opening | None:
         """The one that is open now, or else the next; None where there are no windows."""
-        return next((each for each in self.openings(now) if each.closes_at > now), None)
+        return next(self.openings(now), None)
 
     def after(self, now: float, work_seconds: float) -> float | None:
         """The moment at which it will have been open for so many seconds more.
@@ -100,13 +96,13 @@ class Windows:
         if not self.each or work_seconds <= 0:
             return now + max(0.0, work_seconds)
         left = work_seconds
-        for opening in islice(self.openings(now), MOST_OPENINGS):
+        for opening in self.openings(now):
             begins = max(now, opening.opens_at)
-            if begins + left <= max(begins, opening.closes_at):
-                return begins + left if begins + left - now <= FURTHEST_SECONDS else None
-            if opening.closes_at - now > FURTHEST_SECONDS:
+            if begins + left - now > FURTHEST_SECONDS:
                 return None
-            left -= max(0.0, opening.closes_at - begins)
+            if begins + left <= opening.closes_at:
+                return begins + left
+            left -= opening.closes_at - begins
         return None
 
     def told(self, moment: float) -> str:

@@ -102,5 +102,6 @@ class MaintenanceWindows:
         return tuple(found)
 
     def _forget(self, schema: str, database: str) -> None:
-        for key in [key for key in self._took if key[:2] == (schema, database)]:
-            self._took.pop(key, None)
+        for key in tuple(self._took):
+            if key[:2] == (schema, database):
+                self._took.pop(key, None)

@@ -12,7 +12,7 @@ from orchestrator.domain.pacing import LOCK_TIMEOUT_SECONDS
 from orchestrator.domain.windows import (
     ALWAYS,
     FURTHEST_SECONDS,
-    MOST_MERGED,
+    MOST_OPENINGS,
     Opening,
     Windows,
     batch_needs_seconds,
@@ -44,13 +44,14 @@ def test_windows_that_overlap_or_adjoin_are_one_opening() -> None:
     assert first(Windows((Every(100, 10), Every(100, 10, first=11))), 3) == [(0, 10), (11, 21), (100, 110)]
 
 
-def test_windows_without_a_gap_go_on_in_the_next_opening() -> None:
-    """As one that opens every minute for an hour: whoever looks for its end comes to one."""
-    one, two = first(Windows((Every(60, 3600),)), 2)
-    assert one[1] == MOST_MERGED * 60 + 3600
-    assert two[0] == one[1]
-    assert two[1] > two[0]
-    assert Windows((Every(60, 3600),)).after(0, 30 * 86_400) == 30 * 86_400
+def test_whoever_looks_for_the_end_of_windows_without_a_gap_comes_to_one() -> None:
+    """As of one that opens every minute for an hour. Others that it is beside are looked at no further."""
+    always = Windows((Every(60, 3600), Every(86_400, 7200)))
+    (opening,) = always.openings(0)
+    assert opening.opens_at == 0
+    assert opening.seconds > (MOST_OPENINGS - 100) * 60
+    assert always.after(0, 3 * 86_400) == 3 * 86_400
+    assert always.after(0, 4 * 86_400) is None
 
 
 @pytest.mark.parametrize(
