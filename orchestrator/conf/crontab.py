@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, tzinfo
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from apscheduler.triggers.cron import CronTrigger
 
@@ -18,8 +18,9 @@ from orchestrator.domain.windows import Opening
 _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 """By cron's numbers, of which 7 is Sunday too. To APScheduler 0 is Monday, so it is given names only."""
 
-_PART = re.compile(r"\*(/\d+)?|\d+(-\d+)?(/\d+)?|[a-z]{3}(-[a-z]{3})?|last")
-"""What may stand between commas. APScheduler drops what follows a name: `jan-mar/2` would be each of the three."""
+_PART = re.compile(r"\*(/\d+)?|\d+(-\d+(/\d+)?)?|[a-z]{3}(-[a-z]{3})?|last")
+"""What may stand between commas. APScheduler drops what follows a name: `jan-mar/2` would be each of the three. Crons
+do not agree on what 5/10 means."""
 
 _DAY_PART = re.compile(r"(?:\*|(?P<first>[a-z]+|\d)(?:-(?P<last>[a-z]+|\d))?)(?:/(?P<step>\d+))?")
 
@@ -37,7 +38,8 @@ class CronWindow:
     """Opens for `duration_seconds` at each time that the cron line names, by the clocks of its time zone.
 
     A time that comes twice when clocks are put back counts once, the first time; what they leap over when they are put
-    forward opens when they do. Safe for any number of threads.
+    forward opens when they do. `ever_opens` is false where no such time ever comes, as on 30 February. Safe for any
+    number of threads.
     """
 
     def __init__(self, name: str, cron: str, duration_seconds: float, zone: tzinfo, zone_name: str) -> None:
@@ -48,16 +50,14 @@ class CronWindow:
         self.duration_seconds = duration_seconds
         self._zone = zone
         self._zone_name = zone_name
+        minute, hour, day, month, day_of_week = _fields(cron)
         # By clocks that are never put forward or back: of others APScheduler leaves out a time now and then.
-        self._trigger = CronTrigger.from_crontab(" ".join(_fields(cron)), timezone=UTC)
+        trigger = partial(
+            CronTrigger, minute=minute, hour=hour, day=day, month=month, day_of_week=day_of_week, timezone=UTC
+        )
+        self._trigger = trigger()
+        self.ever_opens = trigger(end_date=_UNTIL).get_next_fire_time(None, _FROM) is not None
         self._found = lru_cache(maxsize=_REMEMBERED)(self._find)
-
-    @property
-    def ever_opens(self) -> bool:
-        """Whether there is such a time: 30 February never comes."""
-        until = CronTrigger(timezone=UTC, end_date=_UNTIL)
-        until.fields = self._trigger.fields
-        return until.get_next_fire_time(None, _FROM) is not None
 
     def openings(self, since: float) -> Iterator[Opening]:
         """As `domain.windows.Window.openings`."""
@@ -109,7 +109,7 @@ def _fields(cron: str) -> tuple[str, ...]:
     """The five fields as APScheduler reads them. Raises `ValueError`."""
     fields = cron.lower().split()
     if len(fields) != 5:
-        raise ValueError(f"it has {len(fields)} fields instead of five: minute, hour, day, month, day of the week")
+        raise ValueError(f"it needs five fields (minute, hour, day, month, day of the week) and has {len(fields)}")
     *times, weekdays = fields
     for field in times:
         for part in field.split(","):

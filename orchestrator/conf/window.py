@@ -84,7 +84,8 @@ def read(
             "cron",
             "option_value_invalid",
             f"its value cannot be used: {error}",
-            remedy="Write five cron fields, such as 0 22 * * mon-fri. What those cannot say are two windows.",
+            remedy=f"{_of_comments(settings.cron)}Write five cron fields, such as 0 22 * * mon-fri. What those cannot say "
+            "are two windows.",
         )
     if not window.ever_opens:
         section.refuse(
@@ -104,6 +105,10 @@ def windows_of(schema: SchemaSettings, database: str) -> Windows:
 def _window(settings: WindowSettings) -> CronWindow:
     zone: tzinfo = UTC if settings.timezone == "UTC" else ZoneInfo(settings.timezone)
     return CronWindow(settings.name, settings.cron, settings.duration_seconds, zone, settings.timezone)
+
+
+def _of_comments(text: str) -> str:
+    return "A comment needs a line of its own. " if "#" in text else ""
 
 
 def _zone_name(section: SectionReader) -> str:
@@ -131,7 +136,7 @@ def _duration(section: SectionReader, batches: BatchSizes) -> float:
             "duration",
             "option_value_invalid",
             f"{section.text('duration')} is no time between 1s and {LONGEST_DAYS}d",
-            remedy="Give a number and its unit, such as 90m, 8h or 1h30m.",
+            remedy=f"{_of_comments(text)}Give a number and its unit, such as 90m, 8h or 1h30m.",
         )
     needed = batch_needs_seconds(batches.seconds)
     if seconds < needed:

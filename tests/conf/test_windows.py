@@ -165,9 +165,9 @@ def test_a_leap_day_comes() -> None:
 @pytest.mark.parametrize(
     ("cron", "said"),
     [
-        ("0 22 * *", "it has 4 fields instead of five"),
-        ("@daily", "it has 1 fields instead of five"),
-        ("0 22 * * * *", "it has 6 fields instead of five"),
+        ("0 22 * *", "it needs five fields (minute, hour, day, month, day of the week) and has 4"),
+        ("@daily", "day of the week) and has 1"),
+        ("0 22 * * * *", "day of the week) and has 6"),
         ("60 22 * * *", "higher than the maximum value (59)"),
         ("0 22-6 * * *", "must not be higher than the maximum"),
         ("0 22 * jan-mar/2 *", "'jan-mar/2' is nothing that can be understood"),
@@ -179,6 +179,7 @@ def test_a_leap_day_comes() -> None:
         ("0 22 * * */0", "'*/0' names no days of the week"),
         ("0 22 * * 1/2", "'1/2' names no days of the week"),
         ("0 22 1 * mon", "it names days of the month and days of the week"),
+        ("5/10 * * * *", "'5/10' is nothing that can be understood"),
         ("*/0 * * * *", "Increment must be higher than 0"),
         ("soon please now or never", "'soon' is nothing that can be understood"),
         ("0 0 30 2 *", "such a day never comes"),
@@ -240,6 +241,13 @@ def test_what_is_not_there_is_named(tmp_path: Path, rest: str, code: str, said: 
         loaded(tmp_path, POSTGRESQL, rest)
     assert (caught.value.code, said in caught.value.message) == (code, True), caught.value
     assert remedy in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    "written", ["cron = 0 22 * * *  # at night\nduration = 8h", "cron = 0 22 * * *\nduration = 8h # of 24"]
+)
+def test_a_comment_behind_a_value_is_called_so(tmp_path: Path, written: str) -> None:
+    assert "A comment needs a line of its own." in refused(tmp_path, f"{written}\n", "option_value_invalid").remedy
 
 
 def test_the_example_of_the_sample_may_be_there_without_a_value(tmp_path: Path) -> None:
