@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, tzinfo
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -50,7 +50,7 @@ OPTIONS: tuple[cfg.Opt, ...] = (
     ),
 )
 
-_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", re.ASCII)
+_DURATION = re.compile(r"(?:(\d+) ?d)? ?(?:(\d+) ?h)? ?(?:(\d+) ?m)? ?(?:(\d+) ?s)?", re.ASCII)
 _UNIT_SECONDS = (86_400, 3600, 60, 1)
 
 
@@ -84,8 +84,8 @@ def read(
             "cron",
             "option_value_invalid",
             f"its value cannot be used: {error}",
-            remedy=f"{_of_comments(settings.cron)}Write five cron fields, such as 0 22 * * mon-fri. What those cannot say "
-            "are two windows.",
+            remedy=f"{_of_comments(cron)}Write five cron fields, such as 0 22 * * mon-fri. What those cannot say are two "
+            "windows.",
         )
     if not window.ever_opens:
         section.refuse(
@@ -97,9 +97,13 @@ def read(
     return settings
 
 
-def windows_of(schema: SchemaSettings, database: str) -> Windows:
-    """The windows of that database of the schema."""
-    return Windows(tuple(_window(each) for each in schema.windows if not each.databases or database in each.databases))
+def windows_of(schema: SchemaSettings) -> Mapping[str, Windows]:
+    """The windows of each database of the schema, each window one and the same in all that have it."""
+    made = [(_window(each), each.databases) for each in schema.windows]
+    return {
+        database.name: Windows(tuple(window for window, names in made if not names or database.name in names))
+        for database in schema.databases
+    }
 
 
 def _window(settings: WindowSettings) -> CronWindow:
@@ -127,7 +131,7 @@ def _zone_name(section: SectionReader) -> str:
 
 def _duration(section: SectionReader, batches: BatchSizes) -> float:
     """In seconds, and enough for a batch."""
-    text = section.text("duration").replace(" ", "").lower()
+    text = section.text("duration").strip().lower()
     read = _DURATION.fullmatch(text)
     counts = [int(count or 0) for count in read.groups()] if read and len(text) < 20 else [0]
     seconds = float(sum(count * unit for count, unit in zip(counts, _UNIT_SECONDS, strict=False)))

@@ -322,7 +322,7 @@ def _live_schema(
             for each in schema.databases
             if each.name in runners
         },
-        windows={each.name: windows_of(schema, each.name) for each in schema.databases},
+        windows=windows_of(schema),
     )  # fmt: skip
 
 

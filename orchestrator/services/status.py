@@ -247,8 +247,8 @@ def _of_release(database: DatabaseFacts, view: View) -> tuple[MigrationFacts, ..
 
 def _in_windows(managed: ManagedSchema, view: View, work_seconds: float | None) -> float | None:
     """In how many seconds so much work is done, where it goes on only while the windows of its databases are open."""
-    left = [facts.name for facts in view.databases if _has_rows_left(facts, view)]
-    return windows.eta_seconds([managed.windows(name) for name in left], view.now, work_seconds)
+    left = {managed.windows(facts.name) for facts in view.databases if _has_rows_left(facts, view)}
+    return windows.eta_seconds(left, view.now, work_seconds)
 
 
 def _has_rows_left(database: DatabaseFacts, view: View) -> bool:

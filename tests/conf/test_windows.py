@@ -55,23 +55,25 @@ def days(cron: str) -> list[str]:
 def test_a_window_is_read(tmp_path: Path) -> None:
     found = loaded(tmp_path, POSTGRESQL, NIGHT)
     assert found.windows == (WindowSettings("night", "0 22 * * mon-fri", 28_800.0, "Europe/Berlin"),)
-    (opening,) = islice(windows_of(found, "nova").openings(at("2026-11-21 12:00")), 1)
-    assert windows_of(found, "nova").told(opening.opens_at) == "Mon 2026-11-23 22:00 Europe/Berlin"
+    (opening,) = islice(windows_of(found)["nova"].openings(at("2026-11-21 12:00")), 1)
+    assert windows_of(found)["nova"].told(opening.opens_at) == "Mon 2026-11-23 22:00 Europe/Berlin"
     assert opening.seconds == 28_800
 
 
 def test_without_windows_a_database_is_always_open(tmp_path: Path) -> None:
-    assert windows_of(loaded(tmp_path, POSTGRESQL), "nova") == ALWAYS
+    assert windows_of(loaded(tmp_path, POSTGRESQL))["nova"] == ALWAYS
 
 
 def test_windows_are_those_of_their_databases(tmp_path: Path) -> None:
     weekend = "[window:nova:weekend]\ncron = 0 0 * * sat\nduration = 2d\ndatabases = two\n"
     found = loaded(tmp_path, SEVERAL, BOTH + weekend)
-    assert windows_of(found, "one") == ALWAYS
-    assert [each.name for each in windows_of(found, "two").each] == ["weekend"]
+    assert windows_of(found)["one"] == ALWAYS
+    assert [each.name for each in windows_of(found)["two"].each] == ["weekend"]
     found = loaded(tmp_path, SEVERAL, BOTH + weekend + NIGHT)
-    assert [each.name for each in windows_of(found, "one").each] == ["night"]
-    assert [each.name for each in windows_of(found, "two").each] == ["weekend", "night"]
+    windows = windows_of(found)
+    assert [each.name for each in windows["one"].each] == ["night"]
+    assert [each.name for each in windows["two"].each] == ["weekend", "night"]
+    assert windows["one"].each[0] is windows["two"].each[1]
 
 
 @pytest.mark.parametrize(
@@ -81,6 +83,8 @@ def test_windows_are_those_of_their_databases(tmp_path: Path) -> None:
         ("8h", 28_800),
         ("1h30m", 5400),
         ("1h 30m", 5400),
+        ("90 m", 5400),
+        ("1d 0h 30m", 88_200),
         ("2d", 172_800),
         ("45s", 45),
         ("1D12H", 129_600),
@@ -201,7 +205,7 @@ def refused(tmp_path: Path, written: str, code: str, *said: str) -> Configuratio
 
 
 @pytest.mark.parametrize(
-    "duration", ["0h", "0m", "-1h", "8", "soon", "1h30", "h", "1.5h", "32d", "9999999999999999h", "8 h x"]
+    "duration", ["0h", "0m", "-1h", "8", "soon", "1h30", "h", "1.5h", "32d", "9999999999999999h", "8 h x", "1 0h"]
 )
 def test_durations_that_are_none_are_refused(tmp_path: Path, duration: str) -> None:
     written = f"cron = 0 22 * * *\nduration = {duration}\n"
