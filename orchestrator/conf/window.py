@@ -84,8 +84,8 @@ def read(
             "cron",
             "option_value_invalid",
             f"its value cannot be used: {error}",
-            remedy=f"{_of_comments(cron)}Write five cron fields, such as 0 22 * * mon-fri. What one line cannot say, two "
-            "windows can.",
+            remedy=f"{_of_comments(cron)}Write five cron fields, such as 0 22 * * mon-fri. What one line cannot say "
+            "two windows can.",
         )
     if not window.ever_opens:
         section.refuse(

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from orchestrator.domain import pacing, planner, windows
+from orchestrator.domain import pacing, planner
 from orchestrator.domain.admission import Admission, Standing, admit, taking_over
 from orchestrator.domain.errors import Conflict, Unavailable
 from orchestrator.domain.gates import GateAnswer, answer, parse
 from orchestrator.domain.guards.approved import unsealed_note
 from orchestrator.domain.ladder import POINT_OF_NO_RETURN, Phase, Step
-from orchestrator.domain.order import DONE
 from orchestrator.domain.records import Event, SchemaState
 from orchestrator.domain.roles import first_locked
 from orchestrator.domain.throttling import Reason
@@ -21,6 +20,7 @@ from orchestrator.ports import ManagedSchema, Transaction
 from orchestrator.services.context import Context, latest_readings, removed_by_hand, standing_of, view_of
 from orchestrator.services.inventories import FleetInventory, inventories
 from orchestrator.services.throttling import reasons_in
+from orchestrator.services.windows import in_windows
 
 MOST_NAMES = 3
 """So many databases are named in a sentence."""
@@ -217,7 +217,7 @@ class StatusBoard:
             databases=tuple(DatabaseStatus(facts, steps.get(facts.name)) for facts in databases),
             approvals=view.approvals,
             progress=share,
-            eta_seconds=_in_windows(
+            eta_seconds=in_windows(
                 managed, view, pacing.eta_seconds(share, view.now - upgrade.phase_since) if moves_rows else None
             ),
             notes=_notes(view) if running else (),
@@ -243,18 +243,6 @@ def _no_plan(schema: str) -> Plan:
 
 def _of_release(database: DatabaseFacts, view: View) -> tuple[MigrationFacts, ...]:
     return tuple(facts for facts in database.migrations if facts.name in view.new.data_migrations)
-
-
-def _in_windows(managed: ManagedSchema, view: View, work_seconds: float | None) -> float | None:
-    """In how many seconds so much work is done, where it goes on only while the windows of its databases are open."""
-    left = {managed.windows(facts.name) for facts in view.databases if _has_rows_left(facts, view)}
-    return windows.eta_seconds(left, view.now, work_seconds)
-
-
-def _has_rows_left(database: DatabaseFacts, view: View) -> bool:
-    """Whether rows are left to move or to verify there, or nobody knows."""
-    found = _of_release(database, view)
-    return not found or any(facts.state not in DONE for facts in found)
 
 
 def _sentence(

@@ -11,10 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from orchestrator.domain.errors import Conflict
+from orchestrator.domain.order import DONE
 from orchestrator.domain.overlay import Overlay
 from orchestrator.domain.pacing import USUAL_SIZES
 from orchestrator.domain.throttling import Reason
-from orchestrator.domain.windows import Opening, batch_needs_seconds, reasons_to_wait
+from orchestrator.domain.view import DatabaseFacts, View
+from orchestrator.domain.windows import Opening, batch_needs_seconds, eta_seconds, reasons_to_wait
+from orchestrator.ports import ManagedSchema
 from orchestrator.services.context import Context
 
 
@@ -105,3 +108,19 @@ class MaintenanceWindows:
         for key in tuple(self._took):
             if key[:2] == (schema, database):
                 self._took.pop(key, None)
+
+
+def in_windows(managed: ManagedSchema, view: View, work_seconds: float | None) -> float | None:
+    """In how many seconds so much work of an upgrade is done, where it goes on only while windows are open.
+
+    Databases work side by side, and those that are done are not waited for. None as `work_seconds`, and where that is
+    too far away to be told.
+    """
+    left = {managed.windows(facts.name) for facts in view.databases if _has_rows_left(facts, view)}
+    return eta_seconds(left, view.now, work_seconds)
+
+
+def _has_rows_left(database: DatabaseFacts, view: View) -> bool:
+    """Whether rows are left to move or to verify there, or nobody knows."""
+    found = [facts.state for facts in database.migrations if facts.name in view.new.data_migrations]
+    return not found or any(state not in DONE for state in found)
