@@ -24,11 +24,11 @@ do not agree on what 5/10 means."""
 
 _DAY_PART = re.compile(r"(?:\*|(?P<first>[a-z]+|\d)(?:-(?P<last>[a-z]+|\d))?)(?:/(?P<step>\d+))?")
 
-_GAP_SECONDS = 3 * 3600
-"""No clock is put forward or back by more."""
-
 _STEP_SECONDS = 3600
+"""Looked for is from such a step on, so that what was found is found again by whoever asks a moment later."""
+
 _REMEMBERED = 10_000
+"""So many times are remembered: to find one costs more than all else that is done before a batch."""
 
 _FROM, _UNTIL = datetime(2000, 1, 1, tzinfo=UTC), datetime(2012, 12, 31, tzinfo=UTC)
 """Whatever comes at all has come in between, as 29 February has."""
@@ -62,7 +62,7 @@ class CronWindow:
     def openings(self, since: float) -> Iterator[Opening]:
         """As `domain.windows.Window.openings`."""
         begin = since - self.duration_seconds
-        wall = begin + _offset_seconds(begin, self._zone) - _GAP_SECONDS
+        wall = begin + _offset_seconds(begin, self._zone)
         found = self._found(wall // _STEP_SECONDS * _STEP_SECONDS)
         while found is not None:
             wall, opens_at = found

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.domain.errors import Unavailable
+from orchestrator.domain.errors import Conflict, Unavailable
 from orchestrator.domain.ladder import Phase
 from orchestrator.domain.overlay import Option
 from orchestrator.domain.pacing import LOCK_TIMEOUT_SECONDS
@@ -239,6 +239,8 @@ def test_what_a_slow_worker_saw_is_not_hidden_by_a_quick_one(make_site: MakeSite
     for seconds in (30.0, 1.0):
         with mover.windows.timed(SCHEMA, "main", "split_name"):
             mover.pass_by(seconds)
+    with pytest.raises(Conflict), mover.windows.timed(SCHEMA, "main", "split_name"):
+        raise Conflict("batch_claimed", "somebody else is at it", remedy="Wait.")  # that was no batch
     mover.pass_by(43.0)
     assert mover.windows.reasons(SCHEMA, "main", "another", over) == ()
     (reason,) = mover.windows.reasons(SCHEMA, "main", "split_name", over)
