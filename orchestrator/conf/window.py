@@ -120,12 +120,10 @@ def _zone_name(section: SectionReader) -> str:
     known = {"UTC"} if name == "UTC" else available_timezones() - {"localtime"}  # which each daemon has another one of
     if name not in known:
         near = nearest(name, sorted(known))
-        section.refuse(
-            "timezone",
-            "option_value_invalid",
-            f"there is no time zone {name}",
-            remedy=meant(name, [near]) if near else "Give a name of the IANA database, such as Europe/Berlin.",
-        )
+        remedy = meant(name, [near]) if near else "Give a name of the IANA database, such as Europe/Berlin."
+        if not known:
+            remedy = "This machine has no database of time zones: install tzdata, or leave the option out for UTC."
+        section.refuse("timezone", "option_value_invalid", f"there is no time zone {name}", remedy=remedy)
     return name
 
 

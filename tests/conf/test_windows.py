@@ -221,6 +221,13 @@ def test_time_zones_that_nobody_knows_are_refused(tmp_path: Path, zone: str) -> 
     assert "Europe/Berlin" in error.remedy or zone.endswith("localtime")
 
 
+def test_a_machine_that_knows_no_time_zones_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.conf.window.available_timezones", set)
+    error = refused(tmp_path, "cron = 0 22 * * *\nduration = 8h\ntimezone = Europe/Berlin\n", "option_value_invalid")
+    assert "install tzdata" in error.remedy
+    assert loaded(tmp_path, POSTGRESQL, f"{WINDOW}cron = 0 22 * * *\nduration = 8h\n").windows
+
+
 def test_a_window_in_which_no_batch_fits_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError) as caught:
         loaded(tmp_path, POSTGRESQL + "batch_seconds = 45\n", f"{WINDOW}cron = 0 22 * * *\nduration = 90s\n")
