@@ -21,8 +21,7 @@ from orchestrator.data_migrations import DataMigrationRunner
 from orchestrator.domain.errors import Conflict, LostCursor, Unavailable
 from orchestrator.domain.pacing import BatchSizes
 from orchestrator.domain.view import MigrationFacts, MigrationState
-
-from .conftest import SCHEMA, UPGRADE, Site
+from tests.data_migrations.conftest import SCHEMA, UPGRADE, Site
 
 PATIENCE_SECONDS = 60.0
 IN_SQL = 'table = "things"\nexpressions = {"new": "3 * old + 1"}'

@@ -19,9 +19,8 @@ from orchestrator.data_migrations.keyset import Keyset
 from orchestrator.dialects import Database
 from orchestrator.domain.pacing import BatchSizes
 from orchestrator.domain.view import MigrationState
-
-from .conftest import Site, new_site
-from .stress import IN_PYTHON, IN_SQL, Size, Stress, runner_of
+from tests.data_migrations.conftest import Site, new_site
+from tests.data_migrations.stress import IN_PYTHON, IN_SQL, Size, Stress, runner_of
 
 SEED = int(os.environ.get("SEED") or random.SystemRandom().randrange(10**6))
 SHORT = Size(keys=120, writers=3, transactions=25, a_batch=5, batches=BatchSizes(3, 12, 0.2))
