@@ -12,7 +12,18 @@ from typing import Any
 import pymysql
 import sqlalchemy as sa
 from oslo_db.exception import DBError
-from sqlalchemy import URL, Column, ColumnElement, Connection, Engine, ExceptionContext, Table, event, text
+from sqlalchemy import (
+    URL,
+    Column,
+    ColumnElement,
+    Connection,
+    Engine,
+    ExceptionContext,
+    Table,
+    TableClause,
+    event,
+    text,
+)
 from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import NULLTYPE, TypeEngine
@@ -456,15 +467,14 @@ def _written_out(
 @contextmanager
 def _given(
     connection: Connection, table: Table, key: Sequence[str], columns: Sequence[str], rows: Sequence[Sequence[Any]]
-) -> Iterator[Table]:
+) -> Iterator[TableClause]:
     """The rows in a temporary table, whose columns are made as those of the table are. Ends no transaction."""
     names = [f"key_{i}" for i in range(len(key))] + [f"new_{i}" for i in range(len(columns))]
-    given = Table(
+    given = sa.table(  # no `Table`: each would be another one, for which every statement is compiled, and kept, anew
         "orchestrator_given",
-        sa.MetaData(),
-        Column("number", sa.Integer, primary_key=True),
-        *(Column(f"key_{i}", NULLTYPE) for i in range(len(key))),
-        *(Column(f"new_{i}", _transport(table.c[name].type)) for i, name in enumerate(columns)),
+        sa.column("number", sa.Integer),
+        *(sa.column(f"key_{i}", NULLTYPE) for i in range(len(key))),
+        *(sa.column(f"new_{i}", _transport(table.c[name].type)) for i, name in enumerate(columns)),
     )
     preparer = connection.dialect.identifier_preparer
     made_of = ", ".join(

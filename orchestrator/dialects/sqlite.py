@@ -301,11 +301,10 @@ class SQLite:
     ) -> tuple[tuple[Any, ...], ...]:
         if not rows:
             return ()
-        given = sa.Table(
+        given = sa.table(  # no `Table`: each would be another one, for which all is compiled, and kept, anew
             "orchestrator_given",
-            sa.MetaData(),
-            *(sa.Column(f"key_{i}", NULLTYPE) for i in range(len(key))),
-            *(sa.Column(f"new_{i}", table.c[name].type) for i, name in enumerate(columns)),
+            *(sa.column(f"key_{i}", NULLTYPE) for i in range(len(key))),
+            *(sa.column(f"new_{i}", table.c[name].type) for i, name in enumerate(columns)),
         )
         names = [column.name for column in given.columns]
         # Columns of no type take values as they are, so that only the stored column's type has a say in comparing.
