@@ -5,7 +5,7 @@ import sys
 from itertools import chain
 from pathlib import Path
 
-from bench import data_migrations, report, serving, takeover
+from bench import data_migrations, memory, report, serving, takeover
 from bench.machine import describe
 
 REPORT = Path("build") / "bench.json"
@@ -19,6 +19,7 @@ def main() -> int:
     kinds = {
         "serving": lambda: serving.measure(arguments.seconds),
         "takeover": lambda: takeover.measure(arguments.rounds),
+        "memory": lambda: memory.measure(arguments.rows),
         "data_migrations": lambda: data_migrations.measure(arguments.rows, arguments.rounds),
     }
     wanted = arguments.only or kinds
@@ -36,7 +37,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="the median of them counts (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=5, help="of each load on a daemon (default: %(default)s)")
     parser.add_argument(
-        "--only", action="append", choices=("serving", "takeover", "data_migrations"), help="leave out the others"
+        "--only",
+        action="append",
+        choices=("serving", "takeover", "memory", "data_migrations"),
+        help="leave out the others",
     )
     parser.add_argument("--json", type=Path, default=REPORT, help="where the numbers go (default: %(default)s)")
     return parser.parse_args()
