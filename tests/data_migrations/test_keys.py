@@ -14,8 +14,10 @@ import sqlalchemy as sa
 
 from orchestrator.data_migrations import DataMigrationRunner, splitting
 from orchestrator.domain.errors import MigrationRefused
+from orchestrator.domain.pacing import BatchSizes
 from orchestrator.domain.view import MigrationState
 from tests.data_migrations.conftest import SCHEMA, UPGRADE, Site
+from tests.data_migrations.counting import ENDED
 
 Ways = tuple[tuple[str, int], ...]
 """How the new values are said, and how many workers there are."""
@@ -256,3 +258,73 @@ def test_table_without_row_numbers_is_walked_by_its_key(site: Site) -> None:
     site.execute("INSERT INTO things (k, old) VALUES (1, 1), (2, 2), (3, 3)")
     site.start("walk", EXPRESSION)
     assert site.run("walk", batch_rows=2).state is MigrationState.COMPLETE
+
+
+# -- keys that cannot be found -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("database_kind", ["postgresql"])
+def test_key_that_the_driver_cannot_read_ends_it_with_a_sentence(site: Site, workers: int) -> None:
+    site.execute(
+        "CREATE TABLE things (k DATE PRIMARY KEY, old INTEGER, new INTEGER)",
+        "INSERT INTO things VALUES ('2026-01-01', 1, 0), ('2026-01-02', 2, 0), ('infinity', 3, 0)",
+        "INSERT INTO things VALUES ('2026-01-03', 4, 0)",
+    )
+    site.runner = DataMigrationRunner(site.database, SCHEMA, site.directory, workers=workers)
+    site.start("walk", EXPRESSION)
+    facts = site.run("walk", batch_rows=1)
+    assert (facts.state, facts.rows_done) == (MigrationState.FAILED, 3 if workers == 1 else 2)
+    assert facts.error is not None
+    assert "cannot read a key of things, after k=2026-01-03 to the last row: " in facts.error
+    assert facts.error.endswith("'infinity'")
+    site.execute("UPDATE things SET k = '2027-01-01' WHERE k = 'infinity'")
+    site.runner.retry("walk")
+    assert site.run("walk", batch_rows=1).state is MigrationState.COMPLETE
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql"])
+def test_key_that_the_driver_cannot_read_is_refused_where_it_is_seen_at_once(site: Site) -> None:
+    site.execute(
+        "CREATE TABLE things (k TIMESTAMP PRIMARY KEY, old INTEGER, new INTEGER)",
+        "INSERT INTO things VALUES ('-infinity', 1, 0)",
+    )
+    site.write("walk", EXPRESSION)
+    with pytest.raises(MigrationRefused) as refused:
+        site.runner.check(site.release("walk"), expanded=True)
+    assert refused.value.code == "key_type_unsupported"
+    assert "cannot read a key of things" in refused.value.message
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("times", [2, 100])
+@pytest.mark.parametrize("database_kind", ["postgresql"])
+def test_next_rows_that_are_not_found_in_time_are_fewer(site: Site, times: int, workers: int) -> None:
+    """So often the server ends the statement that looks for them."""
+    site.execute("CREATE TABLE things (k INTEGER PRIMARY KEY, old INTEGER, new INTEGER)")
+    insert(site, ("k",), [(number, number) for number in range(40)])
+    site.runner = DataMigrationRunner(site.database, SCHEMA, site.directory, workers=workers)
+    site.start("walk", EXPRESSION)
+    left = times
+
+    def slow(
+        _connection: object, cursor: Any, statement: str, parameters: Any, _context: object, _many: object
+    ) -> tuple[str, Any]:
+        nonlocal left
+        if "OFFSET" not in statement or not left:
+            return statement, parameters
+        left -= 1
+        cursor.execute("SET LOCAL statement_timeout = '1ms'")
+        return "SELECT pg_sleep(60)", {}
+
+    sa.event.listen(site.database.engine, "before_cursor_execute", slow, retval=True)
+    sizes = BatchSizes(4, 16, 0.2)
+    for _ in range(200):
+        facts = site.runner.run_batch("walk", UPGRADE, sizes)
+        if facts.state in ENDED:
+            break
+    if times == 2:
+        assert (facts.state, facts.rows_done, facts.rows_verified) == (MigrationState.COMPLETE, 40, 40)
+    else:
+        assert (facts.state, facts.rows_done) == (MigrationState.FAILED, 0)
+        assert "the next rows were not found in time of things, from the first row to the last row" in str(facts.error)
