@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 
-from bench import batches, data_migrations, foreground, report, serving, takeover
+from bench import batches, data_migrations, foreground, memory, report, serving, takeover
 from bench.machine import describe
 from bench.people import SERVERS, Server
 
@@ -28,6 +28,7 @@ def main() -> int:
         "takeover": lambda: takeover.measure(rounds),
         "data_migrations": lambda: on_each(lambda server: data_migrations.measure(server, rows, rounds)),
         "batches": lambda: on_each(lambda server: batches.measure(server, 100_000, arguments.large, 1)),
+        "memory": lambda: on_each(lambda server: memory.measure(server, arguments.large)),
         "foreground": lambda: on_each(lambda server: foreground.measure(server, rows, rounds, 3 * arguments.seconds)),
     }
     measurements: list[report.Measurement] = []
@@ -48,7 +49,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--only",
         action="append",
-        choices=("serving", "takeover", "data_migrations", "batches", "foreground"),
+        choices=("serving", "takeover", "data_migrations", "batches", "memory", "foreground"),
         help="leave out the others",
     )
     parser.add_argument(

@@ -108,11 +108,15 @@ class People:
                     moved += connection.execute(write, {"first": first, "last": last, "id": row.id}).rowcount
         return moved
 
+    def runner(self, workers: int = 1, nice_ratio: float = 0.0) -> DataMigrationRunner:
+        """What runs data migrations in it."""
+        return DataMigrationRunner(self.database, SCHEMA, self.server.tree, workers=workers, nice_ratio=nice_ratio)
+
     def migration(
         self, name: str, *, workers: int = 1, sizes: BatchSizes = USUAL_SIZES, nice_ratio: float = 0.0
     ) -> Moving:
         """A data migration at its start."""
-        runner = DataMigrationRunner(self.database, SCHEMA, self.server.tree, workers=workers, nice_ratio=nice_ratio)
+        runner = self.runner(workers, nice_ratio)
         with self.database.engine.begin() as connection:
             for table in (tables.data_migrations, tables.ranges):
                 connection.execute(table.delete())

@@ -5,10 +5,12 @@ A fault that is none of these is one of the whole data migration, which ends wit
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from orchestrator.data_migrations.keyset import Range
 from orchestrator.domain.errors import StepFailed
+
+if TYPE_CHECKING:  # it raises these
+    from orchestrator.data_migrations.keyset import Range
 
 
 class CutOff(StepFailed):

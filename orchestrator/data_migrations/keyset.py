@@ -14,11 +14,14 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy import ColumnElement, Connection, Table
+from oslo_db.exception import DBError
+from sqlalchemy import ColumnElement, Connection, Select, Table
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.types import NULLTYPE
 
-from orchestrator.dialects import Dialect
-from orchestrator.domain.errors import MigrationRefused
+from orchestrator.data_migrations.faults import CutOff
+from orchestrator.dialects import Dialect, reason
+from orchestrator.domain.errors import MigrationRefused, StepFailed
 
 Key = tuple[Any, ...]
 
@@ -47,16 +50,22 @@ class Keyset:
         self.columns: tuple[ColumnElement[Any], ...] = tuple(sa.type_coerce(table.c[name], NULLTYPE) for name in names)
 
     def next_range(self, connection: Connection, after: Key | None, rows: int, up_to: Key | None = None) -> Range:
-        """The range of the next `rows` rows, or up to that key; open above when it reaches the end of the table."""
+        """The range of the next `rows` rows, or up to that key; open above when it reaches the end of the table.
+
+        Raises `StepFailed` where a key cannot be read, `CutOff` where finding it took longer than the server lets it.
+        """
         query = sa.select(*self.columns).where(*self.within(Range(after, up_to)))
-        row = connection.execute(query.order_by(*self.columns).limit(1).offset(rows - 1)).first()
-        return Range(after, up_to if row is None else tuple(row))
+        last = self._read(connection, query.order_by(*self.columns).limit(1).offset(rows - 1), Range(after, up_to))
+        return Range(after, up_to if last is None else last)
 
     def last(self, connection: Connection) -> Key | None:
         """The last key of the table, None where it is empty."""
         query = sa.select(*self.columns).order_by(*(column.desc() for column in self.columns))
-        row = connection.execute(query.limit(1)).first()
-        return None if row is None else tuple(row)
+        return self._read(connection, query.limit(1), Range(None, None))
+
+    def some_key(self, connection: Connection) -> Key | None:
+        """A key of the table, whichever is at hand; None where it is empty. Raises `StepFailed`."""
+        return self._read(connection, sa.select(*self.columns).limit(1), Range(None, None))
 
     def within(self, range_: Range) -> tuple[ColumnElement[bool], ...]:
         """The conditions of being in a range."""
@@ -76,6 +85,28 @@ class Keyset:
         start = "from the first row" if range_.after is None else f"after {self.describe(range_.after)}"
         end = "to the last row" if range_.last is None else f"up to {self.describe(range_.last)}"
         return f"{start} {end}"
+
+    def _read(self, connection: Connection, query: Select[Any], range_: Range) -> Key | None:
+        try:
+            row = connection.execute(query).first()
+        except (SQLAlchemyError, DBError, ValueError) as error:
+            words = f"of {self.table.name}, {self.describe_range(range_)}: {reason(error, connection.engine.url)}"
+            if self._dialect.is_cut_off(error):
+                raise CutOff(
+                    "batch_cut_off",
+                    f"the next rows were not found in time {words}",
+                    remedy="Give the user a longer time for its statements.",
+                    table=self.table.name,
+                ) from error
+            if self._dialect.refuses_value(error) or isinstance(error, ValueError):
+                raise StepFailed(
+                    "row_unreadable",
+                    f"cannot read a key {words}",
+                    remedy="Mend the stored key, or declare another one.",
+                    table=self.table.name,
+                ) from error
+            raise
+        return None if row is None else tuple(row)
 
     def _after(self, key: Key | None) -> tuple[ColumnElement[bool], ...]:
         return () if key is None else (self._dialect.row_after(self.columns, _given(key)),)

@@ -114,7 +114,7 @@ class RangeWorkers:
                 if changed is not None:
                     return _counting(changed[0], found, changed[1])
             if not wanted:
-                seen, found = self._tend(seen, work)
+                seen, found = self._tended(seen, work)
             elif own is None:
                 break
             else:  # somebody else took what was its own
@@ -131,6 +131,24 @@ class RangeWorkers:
         return entry, found
 
     # -- the ledger's entry --------------------------------------------------------------------------------------------
+
+    def _tended(self, seen: LedgerEntry, work: Work) -> tuple[LedgerEntry, Ranges]:
+        """As `_tend`. Where the end of the next range cannot be found, it is looked for nearer, or all fails.
+
+        When somebody moved the entry on since it was seen, the fault is for them to find.
+        """
+        try:
+            return self._tend(seen, work)
+        except (Invalid, StepFailed) as fault:
+            with self._transaction() as connection:
+                entry = self._claims.locked(connection, seen.name, waits=True)
+                if entry.revision != seen.revision:
+                    return entry, ()
+                rows = work.sizes.within(entry.batch_rows)
+                fewer = work.sizes.within(rows // 2)
+                if isinstance(fault, CutOff) and fewer < rows:
+                    return ledger.save(connection, replace(entry, batch_rows=fewer)), ()
+                return ledger.stop(connection, entry, fault.message), ()
 
     def _tend(self, seen: LedgerEntry, work: Work) -> tuple[LedgerEntry, Ranges]:
         """Count in the ranges that are done, end the data migration's pass after the last, or cut the next range off.

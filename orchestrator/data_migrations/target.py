@@ -12,7 +12,7 @@ from sqlalchemy.exc import NoSuchTableError, SQLAlchemyError
 from orchestrator.data_migrations.keyset import Keyset, encode
 from orchestrator.data_migrations.loading import Definition
 from orchestrator.dialects import Database, reason
-from orchestrator.domain.errors import MigrationRefused
+from orchestrator.domain.errors import MigrationRefused, StepFailed
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,13 +215,14 @@ def _refuse_statements(database: Database, connection: Connection, target: Targe
 
 
 def _refuse_key_values(connection: Connection, target: Target, definition: Definition) -> None:
-    row = connection.execute(sa.select(*target.keyset.columns).limit(1)).first()
-    if row is None:
-        return
     try:
-        encode(tuple(row))
+        key = target.keyset.some_key(connection)
+        if key is not None:
+            encode(key)
     except MigrationRefused as refused:
         raise _refused(refused.code, definition, f"has {refused.message}", refused.remedy) from refused
+    except StepFailed as failed:
+        raise _refused("key_type_unsupported", definition, failed.message, failed.remedy) from failed
 
 
 def _refused(code: str, definition: Definition, what: str, remedy: str) -> MigrationRefused:

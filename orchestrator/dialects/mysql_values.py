@@ -10,7 +10,7 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.types import NULLTYPE, TypeEngine
 
 
-def differ(stored: Column[Any], given: Column[Any]) -> ColumnElement[bool]:
+def differ(stored: Column[Any], given: ColumnElement[Any]) -> ColumnElement[bool]:
     """Whether two columns of one type hold different values, byte by byte whatever their collation says."""
     if isinstance(stored.type, sa.String) and not isinstance(stored.type, sa.Enum | mysql.SET):
         return sa.cast(stored, sa.LargeBinary).is_distinct_from(sa.cast(given, sa.LargeBinary))

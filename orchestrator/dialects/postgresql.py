@@ -362,9 +362,7 @@ def _given(
     names = [f"key_{i}" for i in range(len(key))] + [f"new_{i}" for i in range(len(columns))]
     kinds = [table.c[name].type for name in key] + [_transport(table.c[name].type) for name in columns]
     if not any(isinstance(kind, sa.ARRAY) for kind in kinds):
-        arrays = [
-            _array(name, [row[i] for row in rows], kind) for i, (name, kind) in enumerate(zip(names, kinds, strict=True))
-        ]
+        arrays = [_array(names[i], [row[i] for row in rows], kind) for i, kind in enumerate(kinds)]
         yield (
             sa.func.unnest(*arrays)
             .table_valued(*(sa.column(name, kind) for name, kind in zip(names, kinds, strict=True)))
@@ -381,7 +379,7 @@ def _given(
 
 
 def _array(name: str, values: list[Any], kind: TypeEngine[Any]) -> ColumnElement[Any]:
-    """The values as a parameter that is an array. Numbers and text are written out here, which the driver is slow at."""
+    """The values as a parameter that is an array. Numbers and text are written out here: the driver is slow at it."""
     found = set(map(type, values))
     written: list[str] | None = None
     if isinstance(kind, sa.Integer) and found <= {int, NoneType}:

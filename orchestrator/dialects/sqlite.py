@@ -113,14 +113,19 @@ class SQLite:
         return any(_primary_code(layer) == _READ_ONLY for layer in layers(error))
 
     def never_null(self, connection: Connection, table: Table, column: str) -> bool:
-        """By SQLite's old mistake a primary key may hold NULL, unless it is the row's own number."""
+        """By SQLite's old mistake a primary key may hold NULL, unless it is the row's own number.
+
+        Not each that looks so is: INTEGER PRIMARY KEY DESC has an index of its own.
+        """
         described = sa.text('SELECT name, type, "notnull", pk FROM pragma_table_info(:table)')
         rows = connection.execute(described, {"table": table.name}).all()
         found = next((row for row in rows if row.name == column), None)
         if found is None:
             return False
-        is_row_number = found.pk == 1 and found.type.upper() == "INTEGER" and max(row.pk for row in rows) == 1
-        return bool(found.notnull) or is_row_number
+        if found.notnull or found.pk != 1 or found.type.upper() != "INTEGER" or max(row.pk for row in rows) != 1:
+            return bool(found.notnull)
+        index = sa.text("SELECT 1 FROM pragma_index_list(:table) WHERE origin = 'pk'")
+        return connection.execute(index, {"table": table.name}).first() is None
 
     def unique_keys(self, connection: Connection, table: Table) -> tuple[tuple[str, ...], ...]:
         rows = connection.execute(_UNIQUE_INDEXES, {"table": table.name})
@@ -296,11 +301,10 @@ class SQLite:
     ) -> tuple[tuple[Any, ...], ...]:
         if not rows:
             return ()
-        given = sa.Table(
+        given = sa.table(  # no `Table`: each would be another one, for which all is compiled, and kept, anew
             "orchestrator_given",
-            sa.MetaData(),
-            *(sa.Column(f"key_{i}", NULLTYPE) for i in range(len(key))),
-            *(sa.Column(f"new_{i}", table.c[name].type) for i, name in enumerate(columns)),
+            *(sa.column(f"key_{i}", NULLTYPE) for i in range(len(key))),
+            *(sa.column(f"new_{i}", table.c[name].type) for i, name in enumerate(columns)),
         )
         names = [column.name for column in given.columns]
         # Columns of no type take values as they are, so that only the stored column's type has a say in comparing.
