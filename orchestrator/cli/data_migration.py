@@ -15,7 +15,10 @@ from orchestrator.cli.command import Listing, Plain, with_schema
 from orchestrator.cli.connection import path_of
 from orchestrator.cli.failures import UsageError
 
-COLUMNS = ("Name", "Release", "Database", "State", "Wanted", "Priority", "Moved", "Verified", "Differences", "Says")
+COLUMNS = (
+    "Name", "Release", "Database", "State", "Wanted", "Priority", "Moved", "Verified", "Differences", "Progress", "Rows/s",
+    "ETA", "Says",
+)  # fmt: skip
 QUARANTINE = "Quarantine"
 PACE = ("Database", "Option", "Configured", "In force", "Set", "Set at")
 
@@ -34,6 +37,9 @@ def _row(each: DataMigration) -> tuple[object, ...]:
         cells.rows(each.rows_done, each.rows_total),
         each.rows_verified,
         each.differences,
+        cells.share(each.progress),
+        cells.rate(each.rows_per_second),
+        cells.eta(each.eta),
         cells.maybe(says),
     )
 
