@@ -166,7 +166,7 @@ async def show(asked: Asked[UpgradeQuestion, Nothing]) -> Answer:
     seen = await asked.watch.look(asked.schema)
     while True:
         if str(seen.revision) not in known:
-            found = await asked.watch.document(asked.schema, revision=seen.revision)
+            found = await asked.watch.newest(asked.schema, revision=seen.revision)
             return Answer(found.body, 200, _etag(found.revision))
         changed = await asked.watch.after(seen, give_up_at - loop.time(), gone=asked.gone)
         if changed is None:
