@@ -13,6 +13,7 @@ from orchestrator.cli import authoring, cells
 from orchestrator.cli.answers import DataMigration, DataMigrations, Intention, Pace, PaceOption, QuarantinedRow
 from orchestrator.cli.command import Listing, Plain, with_schema
 from orchestrator.cli.connection import path_of
+from orchestrator.cli.data_migration_watch import Watch
 from orchestrator.cli.failures import UsageError
 
 COLUMNS = (
@@ -311,6 +312,7 @@ class Assume(_OfOne):
 COMMANDS: dict[str, type[Plain]] = {
     "data-migration list": List,
     "data-migration show": Show,
+    "data-migration watch": Watch,
     "data-migration retry": Retry,
     "data-migration pause": Pause,
     "data-migration resume": Resume,
