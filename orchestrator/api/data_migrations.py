@@ -51,9 +51,9 @@ class DataMigrationView(View, frozen=True, kw_only=True):
     `rows_quarantined` could not be moved; `quarantine` are these rows, at most 100, where one data migration is shown,
     and null elsewhere or while the database does not answer. `intention` is what somebody wants of it, null where it is
     to run: it is no state of it, and lies beside. The highest `priority` of several that may run has its turn first.
-    `progress` is 0 to 1, at most 0.99 before all rows are verified, null while they are not counted; it falls only where
-    a new run begins, as after a retry. `rows_per_second` are moved, or verified, over the last minute; null while that
-    is not known. `reverse`: it moves rows back, and runs on the way back only.
+    `progress` is 0 to 1, at most 0.99 before all rows are verified, null while they are not counted; it falls only
+    where a new run begins, as after a retry. `rows_per_second` are moved, or verified, over the last minute; null while
+    that is not known. `reverse`: it moves rows back, and runs on the way back only.
     """
 
     name: str

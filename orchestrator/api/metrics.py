@@ -83,9 +83,7 @@ def _of_upgrades(found: list[tuple[str, UpgradeStatus]]) -> Iterator[Metric]:
     paused = _gauge("upgrade_paused", "1 while somebody paused the upgrade.", _OF_SCHEMA)
     number = _gauge("upgrade_phase_number", "The phase: 0 base to 6 contracted.", _OF_SCHEMA)
     phase = _gauge("upgrade_phase", "1 for the phase of the upgrade, 0 for its others.", (*_OF_SCHEMA, "phase"))
-    since = _gauge(
-        "upgrade_phase_entered_timestamp_seconds", "When the phase was entered, in Unix time.", _OF_SCHEMA
-    )
+    since = _gauge("upgrade_phase_entered_timestamp_seconds", "When the phase was entered, in Unix time.", _OF_SCHEMA)
     share = _gauge(
         "upgrade_progress_ratio",
         "Share of all rows moved and verified, 0 to 1, while rows move; 1 only when all are proven.",

@@ -58,9 +58,9 @@ class UpgradeView(View, frozen=True, kw_only=True):
     `wave` is the newest open one while not everybody was told the phase, 0 for the canary; null once everybody was.
     `sentence` is the one line that matters most. Times are seconds since the epoch by the state database's clock;
     `progress` is 0 to 1 while rows move, at most 0.99 before all are proven, and null while not all are counted: each
-    row counts the same, moved or verified. It never falls within one run; a data migration that is retried, or cancelled
-    and resumed, begins another one. `eta_seconds` is in how many seconds they are done, null where `eta` does not
-    estimate it; `rows_per_second` are moved or verified, all databases together.
+    row counts the same, moved or verified. It never falls within one run; a data migration that is retried, or
+    cancelled and resumed, begins another one. `eta_seconds` is in how many seconds they are done, null where `eta` does
+    not estimate it; `rows_per_second` are moved or verified, all databases together.
     """
 
     schema: str

@@ -17,8 +17,8 @@ from orchestrator.cli.data_migration_watch import Watch
 from orchestrator.cli.failures import UsageError
 
 COLUMNS = (
-    "Name", "Release", "Database", "State", "Wanted", "Priority", "Moved", "Verified", "Differences", "Progress", "Rows/s",
-    "ETA", "Says",
+    "Name", "Release", "Database", "State", "Wanted", "Priority", "Moved", "Verified", "Differences", "Progress",
+    "Rows/s", "ETA", "Says",
 )  # fmt: skip
 QUARANTINE = "Quarantine"
 PACE = ("Database", "Option", "Configured", "In force", "Set", "Set at")

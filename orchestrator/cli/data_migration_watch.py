@@ -27,8 +27,8 @@ class _Screen(Protocol):
 class Watch(Plain):
     """Show how far the rows of an upgrade are until they are done.
 
-    On a terminal a bar for each data migration and database; elsewhere a line for each change. Exits with 0 when all are
-    complete, 1 when one failed, 3 when the upgrade has ended or never begun.
+    On a terminal a bar for each data migration and database; elsewhere a line for each change. Exits with 0 when all
+    are complete, 1 when one failed, 3 when the upgrade has ended without them or was never begun.
     """
 
     EXAMPLE = "orchestrator data-migration watch inventory"

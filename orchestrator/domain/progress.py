@@ -88,6 +88,10 @@ class Progress:
     rows: int | None = None
 
 
+UNKNOWN = Progress(None, None, Eta(EtaState.MEASURING))
+"""Of what nothing was read yet."""
+
+
 def followed(tracks: Sequence[Track], facts: DatabaseFacts, now: float) -> tuple[Track, ...]:
     """The tracks of a database after this reading. One that cannot be read is where it was."""
     if facts.error is not None:

@@ -16,7 +16,7 @@ from orchestrator.domain.intentions import Intention, Wish, intention_for
 from orchestrator.domain.ladder import Phase
 from orchestrator.domain.order import next_of
 from orchestrator.domain.overlay import Overlay, overlay_of, priorities_of
-from orchestrator.domain.progress import Eta, EtaState, Progress
+from orchestrator.domain.progress import UNKNOWN, Progress
 from orchestrator.domain.records import DatabaseReading
 from orchestrator.domain.releases import Release
 from orchestrator.domain.throttling import Reason
@@ -54,7 +54,7 @@ class MigrationStatus:
     quarantine: tuple[QuarantinedRow, ...] | None = None
     intention: Intention | None = None
     priority: int = 0
-    progress: Progress = Progress(None, None, Eta(EtaState.MEASURING))
+    progress: Progress = UNKNOWN
     is_reverse: bool = False
 
 

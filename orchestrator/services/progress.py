@@ -42,7 +42,8 @@ def progress_of_upgrade(
     return progress_of_all(
         progress_in(
             reading, name, now=view.now, may_move=may_move,
-            intention=intention_for(view.intentions, name, reading.database), reasons=throttles.get(reading.database, ()),
+            intention=intention_for(view.intentions, name, reading.database),
+            reasons=throttles.get(reading.database, ()),
         )
         for reading in readings
         for name in view.new.data_migrations

@@ -1,10 +1,11 @@
-"""What Prometheus scrapes: the state alone, in both formats, for readers, with nothing in place of what is not known."""
+"""What Prometheus scrapes: the state alone, in both formats, for readers, and nothing for what is not known."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -25,13 +26,10 @@ NASTY = 'a"b\\c\nd{}'
 def scraped(answer: httpx.Response) -> Samples:
     """Every sample, by its name and labels. Parses as Prometheus does."""
     assert answer.status_code == 200, answer.text
-    families = (
-        openmetrics_parser.text_string_to_metric_families(answer.text)
-        if answer.headers["content-type"].startswith("application/openmetrics-text")
-        else parser.text_string_to_metric_families(answer.text)
-    )
+    is_open = answer.headers["content-type"].startswith("application/openmetrics-text")
+    parse: Any = (openmetrics_parser if is_open else parser).text_string_to_metric_families
     found: dict[tuple[str, frozenset[tuple[str, str]]], float] = {}
-    for family in families:
+    for family in parse(answer.text):
         assert family.documentation, family.name
         for sample in family.samples:
             key = sample.name, frozenset(sample.labels.items())

@@ -168,7 +168,9 @@ def drawn(*found: DataMigration, note: str = "", height: int = 24) -> list[str]:
 def test_terminal_has_a_bar_for_each() -> None:
     fast = row("split_name", rows_per_second=12.0, eta=Eta("estimated", 130.0))
     held = row("copy_mail", intention=Intention("paused", "alice", "month-end", 0.0), eta=Eta("held"))
-    lines = drawn(fast, held, row("a_function", progress=None, rows_total=None, eta=Eta("uncounted")), note="waiting: x")
+    lines = drawn(
+        fast, held, row("a_function", progress=None, rows_total=None, eta=Eta("uncounted")), note="waiting: x"
+    )
     assert "━━━━━━" in lines[-4] and "20 %" in lines[-4]
     assert lines[-4].endswith("40/100 moved 12 rows/s about 2 min 10 s left")
     assert lines[-3].endswith("paused by alice: month-end")

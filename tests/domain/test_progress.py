@@ -1,4 +1,4 @@
-"""Progress comes from our own counts: it does not fall, is never whole before it is proven, and says when it measures."""
+"""Progress comes from our own counts: it does not fall, is whole only when proven, and says when it measures."""
 
 from __future__ import annotations
 
