@@ -146,7 +146,7 @@ def _of_migrations(found: list[tuple[tuple[str, ...], MigrationStatus]]) -> Iter
     eta = _gauge(
         "data_migration_eta_seconds", "Seconds of work left at that speed; absent while nobody knows.", _OF_MIGRATION
     )
-    held = _gauge("data_migration_held", "1 while somebody paused or cancelled it, or its upgrade.", _OF_MIGRATION)
+    held = _gauge("data_migration_held", "1 while its rows may not move, as of a paused upgrade.", _OF_MIGRATION)
     throttled = _gauge("data_migration_throttled", "1 while its next batch waits for a signal.", _OF_MIGRATION)
     signal = _gauge(
         "data_migration_throttled_by", "1 for each signal that its next batch waits for.", (*_OF_MIGRATION, "signal")

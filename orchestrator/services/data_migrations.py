@@ -16,7 +16,7 @@ from orchestrator.domain.intentions import Intention, Wish, intention_for
 from orchestrator.domain.ladder import Phase
 from orchestrator.domain.order import next_of
 from orchestrator.domain.overlay import Overlay, overlay_of, priorities_of
-from orchestrator.domain.progress import UNKNOWN, Progress
+from orchestrator.domain.progress import UNKNOWN, EtaState, Progress, progress_of
 from orchestrator.domain.records import DatabaseReading
 from orchestrator.domain.releases import Release
 from orchestrator.domain.throttling import Reason
@@ -290,7 +290,10 @@ class DataMigrations:
             found = self._context.managed(schema).progress(status.database)
         except OrchestratorError:
             return status
-        return replace(status, facts=next((facts for facts in found if facts.name == status.name), status.facts))
+        facts = next((facts for facts in found if facts.name == status.name), status.facts)
+        waits = None if status.intention is None else EtaState.HELD
+        begun_anew = progress_of(facts, None, now=0.0, waits=waits)  # no sample of this run was taken yet
+        return replace(status, facts=facts, progress=begun_anew)
 
     def assume(
         self, schema: str, name: str, database: str | None, *, attested_done: bool, actor: str, reason: str

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+import msgspec
 import pytest
 from rich.console import Console
 from rich.live import Live
@@ -145,12 +147,7 @@ def test_interrupt_is_no_mistake(run: Run, meanwhile: Then, moving: Then) -> Non
 
 
 def row(name: str, **more: object) -> DataMigration:
-    return replace_row(DataMigration(name, "main", "running", rows_done=40, rows_total=100, progress=0.2), **more)
-
-
-def replace_row(found: DataMigration, **more: object) -> DataMigration:
-    import msgspec
-
+    found = DataMigration(name, "main", "running", rows_done=40, rows_total=100, progress=0.2)
     return msgspec.structs.replace(found, **more)
 
 
@@ -197,8 +194,6 @@ def test_line_of_what_was_never_read_is_short() -> None:
 def test_program_draws_bars_where_its_output_is_a_terminal(
     run: Run, meanwhile: Then, moving: Then, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import sys
-
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     meanwhile(*[moving] * 20)
