@@ -127,6 +127,24 @@ def test_nothing_that_is_read_gives_nonsense(reads: list[tuple[MigrationFacts, f
         assert all(one.at < other.at for one, other in zip(track.samples, track.samples[1:], strict=False))
 
 
+@given(steps, steps, st.integers(1, 2000), st.integers(1, 2000))
+def test_share_of_the_whole_does_not_fall_either(
+    one: list[tuple[int, int, float]], other: list[tuple[int, int, float]], rows: int, others: int
+) -> None:
+    share, now = 0.0, NOW
+    first, second = facts(RUNNING, total=rows), facts(RUNNING, total=others)
+    tracks: list[Track | None] = [None, None]
+    for (moved, _, seconds), (_, verified, _) in zip(one, other, strict=False):
+        now += max(0.0, seconds)
+        first = replace(first, rows_done=first.rows_done + moved)
+        second = replace(second, state=VERIFYING, rows_done=others, rows_verified=second.rows_verified + verified)
+        tracks = [after(track, each, now) for track, each in zip(tracks, (first, second), strict=True)]
+        parts = [progress_of(each, track, now=now) for track, each in zip(tracks, (first, second), strict=True)]
+        whole = progress_of_all(parts)
+        assert whole.share is not None and share - 1e-12 <= whole.share <= 0.99
+        share = whole.share
+
+
 def test_one_that_failed_in_ranges_does_not_fall_back() -> None:
     """Its ranges are not counted in any more: they belong to nobody."""
     past = [(10.0, facts(RUNNING, 80)), (0.0, facts(FAILED, 30))]
