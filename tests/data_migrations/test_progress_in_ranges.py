@@ -19,9 +19,7 @@ def progress(site: Site) -> MigrationFacts:
 
 
 @pytest.mark.parametrize("workers", [1, 4])
-def test_counts_grow_and_the_share_does_not_fall(
-    site: Site, workers: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_counts_grow_and_the_share_does_not_fall(site: Site, workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """In ranges that are counted in, in batches of changing size, and while rows are deleted."""
     monkeypatch.setattr(splitting, "RANGE_BATCHES", 3)
     site.execute("CREATE TABLE things (id INTEGER PRIMARY KEY, old INTEGER, new INTEGER DEFAULT 0)")
