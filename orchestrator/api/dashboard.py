@@ -132,8 +132,7 @@ def _blocker(blocker: BlockerView) -> Iterable[Markup]:
 
 def _progress(upgrade: UpgradeView) -> Iterable[Markup]:
     if upgrade.progress is not None:
-        eta = upgrade.eta if upgrade.eta_seconds is None else EtaView(state="estimated", seconds=upgrade.eta_seconds)
-        yield tag("p", *_bar(upgrade.progress, upgrade.rows_per_second, eta))
+        yield tag("p", *_bar(upgrade.progress, upgrade.rows_per_second, upgrade.eta))
 
 
 def _bar(share: float, rows_per_second: float | None, eta: EtaView | None) -> Iterable[str]:
@@ -144,7 +143,7 @@ def _bar(share: float, rows_per_second: float | None, eta: EtaView | None) -> It
     if eta is not None and eta.seconds is not None:
         yield f", about {_duration(eta.seconds)} left"
     elif eta is not None and eta.state != "complete":
-        yield f", {eta.state}"
+        yield ", far away" if eta.state == "estimated" else f", {eta.state}"
 
 
 def _migration(view: DataMigrationView) -> Iterable[str]:

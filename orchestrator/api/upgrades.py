@@ -11,7 +11,7 @@ from msgspec import Meta
 from msgspec import field as named
 from msgspec.structs import asdict, replace
 
-from orchestrator.api.data_migrations import DataMigrationView, EtaView, eta_view, migration_view
+from orchestrator.api.data_migrations import DataMigrationView, EtaView, migration_view
 from orchestrator.api.databases import DatabaseView, database_view
 from orchestrator.api.exchange import Answer, ApiServices, Asked, Name, Nothing, Question, Reason, View, Wait
 from orchestrator.api.watch import Document
@@ -60,7 +60,8 @@ class UpgradeView(View, frozen=True, kw_only=True):
     `progress` is 0 to 1 while rows move, at most 0.99 before all are proven, and null while not all are counted: each
     row counts the same, moved or verified. It never falls within one run; a data migration that is retried, or
     cancelled and resumed, begins another one. `eta_seconds` is in how many seconds they are done, null where `eta` does
-    not estimate it; `rows_per_second` are moved or verified, all databases together.
+    not estimate it; both count the time in which no maintenance window is open, and tell none further away than a year.
+    `rows_per_second` are moved or verified, all databases together.
     """
 
     schema: str
@@ -329,7 +330,7 @@ def _view(services: ApiServices, status: UpgradeStatus) -> UpgradeView:
         data_migrations=tuple(migration_view(each) for each in migrations if each.release == upgrade.to_release),
         progress=None if progress is None else progress.share,
         eta_seconds=status.eta_seconds,
-        eta=None if progress is None else eta_view(progress.eta),
+        eta=None if progress is None else EtaView(state=progress.eta.state.value, seconds=status.eta_seconds),
         rows_per_second=None if progress is None else progress.rows_per_second,
         notes=status.notes,
         approvals=tuple(_approval_view(approval) for approval in status.approvals),

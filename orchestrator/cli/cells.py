@@ -11,7 +11,7 @@ from cliff.columns import FormattableColumn
 from orchestrator.cli.answers import Eta, plain
 from orchestrator.domain.pacing import known_total
 
-ETA_WORDS = {"uncounted": "nobody counts them", "throttled": "waits", "complete": ""}
+ETA_WORDS = {"uncounted": "nobody counts them", "throttled": "waits", "complete": "", "estimated": "far away"}
 """What people read of a state of an ETA, where that is not its own word."""
 
 

@@ -11,7 +11,7 @@ from orchestrator.domain.errors import Conflict, Unavailable
 from orchestrator.domain.gates import GateAnswer, answer, parse
 from orchestrator.domain.guards.approved import unsealed_note
 from orchestrator.domain.ladder import POINT_OF_NO_RETURN, Phase, Step
-from orchestrator.domain.progress import Eta, Progress
+from orchestrator.domain.progress import Progress
 from orchestrator.domain.records import DatabaseReading, Event, SchemaState
 from orchestrator.domain.roles import first_locked
 from orchestrator.domain.throttling import Reason
@@ -22,6 +22,7 @@ from orchestrator.services.context import Context, readings_of, removed_by_hand,
 from orchestrator.services.inventories import FleetInventory, inventories
 from orchestrator.services.progress import progress_of_upgrade
 from orchestrator.services.throttling import reasons_in
+from orchestrator.services.windows import in_windows
 
 MOST_NAMES = 3
 """So many databases are named in a sentence."""
@@ -219,7 +220,7 @@ class StatusBoard:
             databases=tuple(DatabaseStatus(facts, steps.get(facts.name)) for facts in databases),
             approvals=view.approvals,
             progress=progress,
-            eta_seconds=None if progress is None else _seconds_from_now(progress.eta),
+            eta_seconds=in_windows(managed, view, None if progress is None else progress.eta.seconds),
             notes=_notes(view) if running else (),
         )
 
@@ -239,11 +240,6 @@ def _no_plan(schema: str) -> Plan:
         f"no upgrade of {schema} is under way",
         remedy=f"orchestrator upgrade begin {schema} --release RELEASE",
     )
-
-
-def _seconds_from_now(left: Eta) -> float | None:
-    """When the work is done that is left, in seconds from now: rows move all the time. None where nobody can tell."""
-    return left.seconds
 
 
 def _sentence(
