@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 from rich.live import Live
 
+from orchestrator.cli import cells
 from orchestrator.cli.answers import DataMigration, Eta, Intention
 from orchestrator.cli.bars import Bars
 from orchestrator.cli.data_migration_watch import Watch
@@ -201,3 +202,10 @@ def test_program_draws_bars_where_its_output_is_a_terminal(
     assert said.code == Exit.YES
     assert "━" in said.out and "complete" in said.out
     assert said.out.endswith("\x1b[?25h"), "the cursor is there again"
+
+
+def test_time_that_is_further_away_than_is_told_is_no_other_number() -> None:
+    """Of an upgrade whose windows are short: the work itself would be done sooner."""
+    assert str(cells.eta(Eta("estimated"), None)) == "far away"
+    assert str(cells.eta(Eta("throttled"))) == "waits"
+    assert str(cells.eta(None, 90.0)) == "1 min 30 s", "of a daemon that tells no state"
