@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from orchestrator.api import schemas
 from orchestrator.api.auth import Role, require
-from orchestrator.api.data_migrations import DataMigrationView
+from orchestrator.api.data_migrations import DataMigrationView, EtaView
 from orchestrator.api.databases import DatabaseView
 from orchestrator.api.exchange import HTML, Answer, Asked, Nothing, Question
 from orchestrator.api.markup import Markup, joined, page, tag
@@ -111,7 +111,7 @@ def _schema(view: SchemaView) -> Iterable[Markup]:
     if upgrade.data_migrations:
         yield _table(
             "data migrations",
-            ("name", "database", "state", "moved", "verified", ""),
+            ("name", "database", "state", "moved", "verified", "progress", ""),
             (_migration(each) for each in upgrade.data_migrations),
         )
     yield _table("databases", ("name", "copy", "step", ""), (_database(database) for database in upgrade.databases))
@@ -131,11 +131,19 @@ def _blocker(blocker: BlockerView) -> Iterable[Markup]:
 
 
 def _progress(upgrade: UpgradeView) -> Iterable[Markup]:
-    if upgrade.progress is None:
-        return
-    eta = "measuring" if upgrade.eta_seconds is None else f"about {_duration(upgrade.eta_seconds)} left"
-    bar = tag("progress", f"{upgrade.progress:.0%}", value=f"{upgrade.progress:.4f}", max="1")
-    yield tag("p", bar, f" {upgrade.progress:.0%}, {eta}")
+    if upgrade.progress is not None:
+        yield tag("p", *_bar(upgrade.progress, upgrade.rows_per_second, upgrade.eta))
+
+
+def _bar(share: float, rows_per_second: float | None, eta: EtaView | None) -> Iterable[str]:
+    yield tag("progress", f"{share:.0%}", value=f"{share:.4f}", max="1")
+    yield f" {share:.0%}"
+    if rows_per_second is not None:
+        yield f", {rows_per_second:,.0f} rows/s"
+    if eta is not None and eta.seconds is not None:
+        yield f", about {_duration(eta.seconds)} left"
+    elif eta is not None and eta.state != "complete":
+        yield ", far away" if eta.state == "estimated" else f", {eta.state}"
 
 
 def _migration(view: DataMigrationView) -> Iterable[str]:
@@ -145,6 +153,8 @@ def _migration(view: DataMigrationView) -> Iterable[str]:
     for done in (view.rows_done, view.rows_verified):
         total = known_total(view.rows_total, done)
         yield f"{done:,}" if total is None else f"{done:,} of {total:,}"
+    is_running = view.progress is not None and view.state in ("running", "verifying")
+    yield joined(*_bar(view.progress or 0.0, view.rows_per_second, view.eta)) if is_running else ""
     yield tag("span", trouble, class_="bad")
 
 

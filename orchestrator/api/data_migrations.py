@@ -6,6 +6,7 @@ from typing import Any
 
 from orchestrator.api.exchange import Answer, Asked, Name, Nothing, Question, Reason, View
 from orchestrator.domain.intentions import Intention
+from orchestrator.domain.progress import Eta
 from orchestrator.domain.view import QuarantinedRow
 from orchestrator.services.data_migrations import MigrationStatus
 
@@ -30,6 +31,17 @@ class IntentionView(View, frozen=True, kw_only=True):
     since: float
 
 
+class EtaView(View, frozen=True, kw_only=True):
+    """How much work is left: `seconds` of it at the speed of the last minute where the state is estimated, else null.
+
+    State is measuring (too few samples yet, or nothing has moved in that minute), estimated, uncounted (nobody knows of
+    how many rows), held, throttled, failed or complete.
+    """
+
+    state: str
+    seconds: float | None = None
+
+
 class DataMigrationView(View, frozen=True, kw_only=True):
     """One data migration in one database, in our own counts.
 
@@ -39,6 +51,9 @@ class DataMigrationView(View, frozen=True, kw_only=True):
     `rows_quarantined` could not be moved; `quarantine` are these rows, at most 100, where one data migration is shown,
     and null elsewhere or while the database does not answer. `intention` is what somebody wants of it, null where it is
     to run: it is no state of it, and lies beside. The highest `priority` of several that may run has its turn first.
+    `progress` is 0 to 1, at most 0.99 before all rows are verified, null while they are not counted; it falls only
+    where a new run begins, as after a retry. `rows_per_second` are moved, or verified, over the last minute; null while
+    that is not known. `reverse`: it moves rows back, and runs on the way back only.
     """
 
     name: str
@@ -56,6 +71,10 @@ class DataMigrationView(View, frozen=True, kw_only=True):
     quarantine: tuple[QuarantinedRowView, ...] | None = None
     intention: IntentionView | None = None
     priority: int = 0
+    progress: float | None = None
+    rows_per_second: float | None = None
+    eta: EtaView | None = None
+    reverse: bool = False
 
 
 class DataMigrationList(View, frozen=True, kw_only=True):
@@ -170,12 +189,14 @@ def _nudged(asked: Asked[Any, Any]) -> Answer:
 
 def migration_view(status: MigrationStatus) -> DataMigrationView:
     """A data migration as it is shown."""
-    facts, throttled_by = status.facts, tuple(reason.sentence for reason in status.throttled_by)
+    facts, progress = status.facts, status.progress
+    throttled_by = tuple(reason.sentence for reason in status.throttled_by)
     intention = None if status.intention is None else _intention_view(status.intention)
     if facts is None:
         return DataMigrationView(
             name=status.name, release=status.release, database=status.database, state="absent",
             throttled_by=throttled_by, intention=intention, priority=status.priority,
+            progress=progress.share, eta=eta_view(progress.eta), reverse=status.is_reverse,
         )  # fmt: skip
     return DataMigrationView(
         name=status.name,
@@ -193,7 +214,16 @@ def migration_view(status: MigrationStatus) -> DataMigrationView:
         quarantine=None if status.quarantine is None else tuple(map(_row_view, status.quarantine)),
         intention=intention,
         priority=status.priority,
+        progress=progress.share,
+        rows_per_second=progress.rows_per_second,
+        eta=eta_view(progress.eta),
+        reverse=status.is_reverse,
     )
+
+
+def eta_view(eta: Eta) -> EtaView:
+    """How much work is left, as it is shown."""
+    return EtaView(state=eta.state.value, seconds=eta.seconds)
 
 
 def _intention_view(intention: Intention) -> IntentionView:

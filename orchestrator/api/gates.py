@@ -89,7 +89,7 @@ async def _read(asked: Asked[Any, Nothing], wait: float) -> GateView:
         seen, found = changed, answer(gate, changed.standing, changed.newest)
     newest = None
     if not found.is_open and seen.newest is not None:
-        document = await asked.watch.document(asked.schema, revision=seen.revision)
+        document = await asked.watch.newest(asked.schema, revision=seen.revision)
         newest = document.status.upgrade if document.revision == seen.revision else None
     return GateView(
         gate=asked.path["gate"],

@@ -15,6 +15,7 @@ from orchestrator.api import (
     inventories,
     leases,
     live,
+    metrics,
     openapi,
     pace,
     readiness,
@@ -225,6 +226,7 @@ ROUTES: tuple[Route, ...] = (
     *OPERATIONS,
     Route("GET", "/openapi.json", openapi.handler(OPERATIONS), None, "This API as an OpenAPI document", None),
     Route("GET", "/docs", reference.handler(OPERATIONS), None, "This API for people", None),
+    Route("GET", "/metrics", metrics.show, READER, "How upgrades and their rows stand, for Prometheus", None),
     Route("GET", "/", dashboard.show, None, "The status page", None, query=dashboard.StatusQuestion),
 )
 """Everything that is answered."""

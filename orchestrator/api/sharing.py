@@ -24,9 +24,13 @@ class _Reading(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class _Found(Generic[T]):
-    """`good_until` is when a request may come at the latest, to be answered with this."""
+    """`good_until` is when a request may come at the latest, to be answered with this.
+
+    `value` stays the same object as long as it is equal; `newest` is what was read.
+    """
 
     value: T
+    newest: T
     begun_at: float
     good_until: float
 
@@ -49,6 +53,10 @@ class Shared(Generic[T]):
         """What was read last, however long ago; None before the first time."""
         found = self._found.get(key)
         return None if found is None else found.value
+
+    def newest(self, key: str) -> T:
+        """As `latest`, of what was read at some time: with all in which equal values differ as it was read last."""
+        return self._found[key].newest
 
     def forget(self, key: str) -> None:
         """Something has changed by now: answer nobody any more with what was read before."""
@@ -76,13 +84,13 @@ class Shared(Generic[T]):
         return reading
 
     async def _keep(self, key: str, begun_at: float) -> T:
-        value = await run_in_threadpool(self._read, key)
+        value = newest = await run_in_threadpool(self._read, key)
         before = self._found.get(key)
         if before is not None and before.value == value:
             value = before.value
         took = time.monotonic() - begun_at
         lasts = max(self._fresh_seconds, REST * took) if self._fresh_seconds else 0.0
-        self._found[key] = _Found(value, begun_at, begun_at + lasts)
+        self._found[key] = _Found(value, newest, begun_at, begun_at + lasts)
         return value
 
     def _end(self, key: str, reading: _Reading[T]) -> None:

@@ -11,7 +11,7 @@ from msgspec import Meta
 from msgspec import field as named
 from msgspec.structs import asdict, replace
 
-from orchestrator.api.data_migrations import DataMigrationView, migration_view
+from orchestrator.api.data_migrations import DataMigrationView, EtaView, migration_view
 from orchestrator.api.databases import DatabaseView, database_view
 from orchestrator.api.exchange import Answer, ApiServices, Asked, Name, Nothing, Question, Reason, View, Wait
 from orchestrator.api.watch import Document
@@ -57,7 +57,11 @@ class UpgradeView(View, frozen=True, kw_only=True):
 
     `wave` is the newest open one while not everybody was told the phase, 0 for the canary; null once everybody was.
     `sentence` is the one line that matters most. Times are seconds since the epoch by the state database's clock;
-    `progress` is 0 to 1 while rows move.
+    `progress` is 0 to 1 while rows move, at most 0.99 before all are proven, and null while not all are counted: each
+    row counts the same, moved or verified. It never falls within one run; a data migration that is retried, or
+    cancelled and resumed, begins another one. `eta_seconds` is in how many seconds they are done, null where `eta` does
+    not estimate it; both count the time in which no maintenance window is open, and tell none further away than a year.
+    `rows_per_second` are moved or verified, all databases together.
     """
 
     schema: str
@@ -82,6 +86,8 @@ class UpgradeView(View, frozen=True, kw_only=True):
     data_migrations: tuple[DataMigrationView, ...] = ()
     progress: float | None = None
     eta_seconds: float | None = None
+    eta: EtaView | None = None
+    rows_per_second: float | None = None
     notes: tuple[str, ...] = ()
     approvals: tuple[ApprovalView, ...] = ()
     begun_at: float | None = None
@@ -161,7 +167,7 @@ async def show(asked: Asked[UpgradeQuestion, Nothing]) -> Answer:
     seen = await asked.watch.look(asked.schema)
     while True:
         if str(seen.revision) not in known:
-            found = await asked.watch.document(asked.schema, revision=seen.revision)
+            found = await asked.watch.newest(asked.schema, revision=seen.revision)
             return Answer(found.body, 200, _etag(found.revision))
         changed = await asked.watch.after(seen, give_up_at - loop.time(), gone=asked.gone)
         if changed is None:
@@ -299,7 +305,7 @@ def blocker_view(blocker: Blocker) -> BlockerView:
 
 
 def _view(services: ApiServices, status: UpgradeStatus) -> UpgradeView:
-    upgrade = status.upgrade
+    upgrade, progress = status.upgrade, status.progress
     migrations = services.data_migrations.list(upgrade.schema)
     return UpgradeView(
         schema=upgrade.schema,
@@ -322,8 +328,10 @@ def _view(services: ApiServices, status: UpgradeStatus) -> UpgradeView:
         ladder=_ladder(upgrade, status.next),
         databases=tuple(database_view(database) for database in status.databases),
         data_migrations=tuple(migration_view(each) for each in migrations if each.release == upgrade.to_release),
-        progress=status.progress,
+        progress=None if progress is None else progress.share,
         eta_seconds=status.eta_seconds,
+        eta=None if progress is None else EtaView(state=progress.eta.state.value, seconds=status.eta_seconds),
+        rows_per_second=None if progress is None else progress.rows_per_second,
         notes=status.notes,
         approvals=tuple(_approval_view(approval) for approval in status.approvals),
         begun_at=upgrade.begun_at,

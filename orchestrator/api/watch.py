@@ -149,6 +149,11 @@ class Watch:
             found = await self._documents.get(schema)
         return found
 
+    async def newest(self, schema: str, *, revision: int = 0) -> Document:
+        """As `document`, with seconds and counts as they were read last. Not to wait with: equal ones are several."""
+        await self.document(schema, revision=revision)
+        return self._documents.newest(schema)
+
     def forget(self, schema: str) -> None:
         """Somebody has just steered it: whoever asks from now on is answered with what stands there then."""
         self._looks.forget(schema)

@@ -76,6 +76,13 @@ class Intention(msgspec.Struct, frozen=True):
     since: float
 
 
+class Eta(msgspec.Struct, frozen=True):
+    """How much work is left: `seconds` where the state is estimated."""
+
+    state: str
+    seconds: float | None = None
+
+
 class DataMigration(msgspec.Struct, frozen=True):
     """One data migration in one database."""
 
@@ -94,6 +101,10 @@ class DataMigration(msgspec.Struct, frozen=True):
     quarantine: tuple[QuarantinedRow, ...] | None = None
     intention: Intention | None = None
     priority: int = 0
+    progress: float | None = None
+    rows_per_second: float | None = None
+    eta: Eta | None = None
+    reverse: bool = False
 
 
 class DataMigrations(msgspec.Struct, frozen=True):
@@ -172,6 +183,8 @@ class Upgrade(msgspec.Struct, frozen=True):
     data_migrations: tuple[DataMigration, ...] = ()
     progress: float | None = None
     eta_seconds: float | None = None
+    eta: Eta | None = None
+    rows_per_second: float | None = None
     notes: tuple[str, ...] = ()
     approvals: tuple[Approval, ...] = ()
     begun_at: float | None = None

@@ -8,8 +8,11 @@ from typing import Any
 
 from cliff.columns import FormattableColumn
 
-from orchestrator.cli.answers import plain
+from orchestrator.cli.answers import Eta, plain
 from orchestrator.domain.pacing import known_total
+
+ETA_WORDS = {"uncounted": "nobody counts them", "throttled": "waits", "complete": "", "estimated": "far away"}
+"""What people read of a state of an ETA, where that is not its own word."""
 
 
 class Cell(FormattableColumn[Any]):
@@ -46,6 +49,21 @@ def duration(seconds: float | None, unknown: str = "") -> Cell:
     hours, minutes = divmod(minutes, 60)
     words = f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
     return Cell(seconds, words)
+
+
+def rate(rows_per_second: float | None) -> Cell:
+    """A speed; empty for people where it is not known."""
+    if rows_per_second is None:
+        return Cell(None, "")
+    return Cell(rows_per_second, f"{rows_per_second:.{0 if rows_per_second >= 10 or not rows_per_second else 1}f}")
+
+
+def eta(found: Eta | None, seconds: float | None = None) -> Cell:
+    """How much is left, or why nobody can tell. `seconds` from now go before those of work."""
+    known = seconds if seconds is not None or found is None else found.seconds
+    if known is not None or found is None:
+        return duration(known)
+    return Cell(None, ETA_WORDS.get(found.state, found.state))
 
 
 def maybe(value: object) -> Cell:

@@ -13,9 +13,13 @@ from orchestrator.cli import authoring, cells
 from orchestrator.cli.answers import DataMigration, DataMigrations, Intention, Pace, PaceOption, QuarantinedRow
 from orchestrator.cli.command import Listing, Plain, with_schema
 from orchestrator.cli.connection import path_of
+from orchestrator.cli.data_migration_watch import Watch
 from orchestrator.cli.failures import UsageError
 
-COLUMNS = ("Name", "Release", "Database", "State", "Wanted", "Priority", "Moved", "Verified", "Differences", "Says")
+COLUMNS = (
+    "Name", "Release", "Database", "State", "Wanted", "Priority", "Moved", "Verified", "Differences", "Progress",
+    "Rows/s", "ETA", "Says",
+)  # fmt: skip
 QUARANTINE = "Quarantine"
 PACE = ("Database", "Option", "Configured", "In force", "Set", "Set at")
 
@@ -34,6 +38,9 @@ def _row(each: DataMigration) -> tuple[object, ...]:
         cells.rows(each.rows_done, each.rows_total),
         each.rows_verified,
         each.differences,
+        cells.share(each.progress),
+        cells.rate(each.rows_per_second),
+        cells.eta(each.eta),
         cells.maybe(says),
     )
 
@@ -310,6 +317,7 @@ class Assume(_OfOne):
 COMMANDS: dict[str, type[Plain]] = {
     "data-migration list": List,
     "data-migration show": Show,
+    "data-migration watch": Watch,
     "data-migration retry": Retry,
     "data-migration pause": Pause,
     "data-migration resume": Resume,

@@ -14,7 +14,7 @@ from orchestrator.cli.blockers import lines_of
 from orchestrator.cli.command import LIST_FORMATTERS, Listing
 from orchestrator.cli.connection import path_of
 
-COLUMNS = ("Schema", "Where", "Databases", "Says", "Blockers", "Release", "Status", "Phase", "Next", "Progress")
+COLUMNS = ("Schema", "Where", "Databases", "Says", "Blockers", "Release", "Status", "Phase", "Next", "Progress", "ETA")
 _PEOPLE = 4
 """How many of the columns are for people, before those that scripts want."""
 
@@ -98,6 +98,7 @@ def _row(schema: Schema) -> tuple[object, ...]:
         cells.maybe(upgrade.phase),
         cells.maybe(upgrade.next),
         cells.share(upgrade.progress),
+        cells.eta(upgrade.eta, upgrade.eta_seconds),
     )
 
 
@@ -108,7 +109,14 @@ def _says(upgrade: Upgrade) -> str:
     for each in upgrade.databases:
         if each.step is not None and each.step.error and upgrade.sentence.endswith(each.step.error):
             return f"{upgrade.sentence.removesuffix(each.step.error).removesuffix(f' in {each.database}: ')}:"
-    return upgrade.sentence
+    return upgrade.sentence + left(upgrade)
+
+
+def left(upgrade: Upgrade) -> str:
+    """How long its rows still take, to be put behind its sentence; why not is said in that one."""
+    if upgrade.eta is not None and upgrade.eta.state == "measuring":
+        return ", measuring how long it takes"
+    return "" if upgrade.eta_seconds is None else f", about {cells.duration(upgrade.eta_seconds)} left"
 
 
 def where(schema: Schema) -> str:

@@ -44,7 +44,8 @@ def fields_of(upgrade: Upgrade) -> tuple[tuple[str, ...], tuple[object, ...]]:
             ),
         ),
         "Progress": cells.share(upgrade.progress),
-        "ETA": cells.duration(upgrade.eta_seconds, unknown="measuring" if upgrade.progress is not None else ""),
+        "Rows/s": cells.rate(upgrade.rows_per_second),
+        "ETA": cells.eta(upgrade.eta, upgrade.eta_seconds),
         "Notes": cells.lines(upgrade.notes, upgrade.notes),
         "Approvals": cells.lines(
             upgrade.approvals,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from orchestrator.domain.progress import Track
 from orchestrator.domain.view import DatabaseFacts
 
 
@@ -25,12 +26,16 @@ class SchemaState:
 
 @dataclass(frozen=True, slots=True)
 class DatabaseReading:
-    """The latest facts of one managed database, as the leading daemon read them."""
+    """The latest facts of one managed database, as the leading daemon read them.
+
+    `tracks` is what is remembered of how far its data migrations came, and how fast.
+    """
 
     schema: str
     database: str
     facts: DatabaseFacts
     observed_at: float
+    tracks: tuple[Track, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

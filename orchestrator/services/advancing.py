@@ -20,6 +20,7 @@ from orchestrator.domain.fleets import Registration
 from orchestrator.domain.forgotten import ahead
 from orchestrator.domain.inventories import REMEMBERED_SECONDS, Inventory
 from orchestrator.domain.losses import is_kept
+from orchestrator.domain.progress import followed
 from orchestrator.domain.records import DatabaseReading, Event, SchemaState
 from orchestrator.domain.upgrades import Move, Status, Upgrade
 from orchestrator.domain.view import Copy, DatabaseFacts, StepRecord, StepState
@@ -145,10 +146,9 @@ class Advancing:
         Whoever joined there without a daemon is imported before anything is decided on these facts.
         """
         upgrade, copy = look.upgrade, look.copy
-        known = {
-            reading.database: reading.facts
-            for reading in self._context.store.read(lambda tx: tx.readings(managed.name))
-        }
+        readings = self._context.store.read(lambda tx: tx.readings(managed.name))
+        known = {reading.database: reading.facts for reading in readings}
+        tracks = {reading.database: reading.tracks for reading in readings}
 
         def read(database: str) -> DatabaseFacts:
             release = managed.releases[upgrade.to_release] if upgrade is not None and not look.at_rest else None
@@ -179,7 +179,8 @@ class Advancing:
         def keep(tx: Transaction) -> None:
             check_leader(tx, leader_epoch)
             for facts in news:
-                tx.save_reading(DatabaseReading(managed.name, facts.name, facts, tx.now))
+                further = followed(tracks.get(facts.name, ()), facts, tx.now)
+                tx.save_reading(DatabaseReading(managed.name, facts.name, facts, tx.now, further))
 
         if news:
             self._context.store.run(keep)

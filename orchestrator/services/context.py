@@ -9,7 +9,7 @@ from orchestrator.domain.admission import Standing
 from orchestrator.domain.errors import Conflict, NotFound
 from orchestrator.domain.fleets import InstanceState
 from orchestrator.domain.ladder import Phase, Side
-from orchestrator.domain.records import Event, SchemaState
+from orchestrator.domain.records import DatabaseReading, Event, SchemaState
 from orchestrator.domain.upgrades import Upgrade
 from orchestrator.domain.view import DatabaseFacts, Policy, View
 from orchestrator.ports import ManagedSchema, Store, Transaction
@@ -139,13 +139,20 @@ def view_of(
     )
 
 
-def latest_readings(tx: Transaction, managed: ManagedSchema) -> tuple[DatabaseFacts, ...]:
+def readings_of(tx: Transaction, managed: ManagedSchema) -> tuple[DatabaseReading, ...]:
     """The last reading of every configured database; one that was never read counts as unreachable."""
-    known = {reading.database: reading.facts for reading in tx.readings(managed.name)}
-    return tuple(
-        known.get(name, DatabaseFacts(name, error="it has not been read yet", remedy="The daemon reads it shortly."))
-        for name in managed.databases
-    )
+    known = {reading.database: reading for reading in tx.readings(managed.name)}
+    return tuple(known.get(name) or _unread(managed.name, name) for name in managed.databases)
+
+
+def latest_readings(tx: Transaction, managed: ManagedSchema) -> tuple[DatabaseFacts, ...]:
+    """The facts of `readings_of`."""
+    return tuple(reading.facts for reading in readings_of(tx, managed))
+
+
+def _unread(schema: str, database: str) -> DatabaseReading:
+    facts = DatabaseFacts(database, error="it has not been read yet", remedy="The daemon reads it shortly.")
+    return DatabaseReading(schema, database, facts, 0.0)
 
 
 def event(

@@ -16,11 +16,15 @@ from orchestrator.domain.intentions import Intention, Wish, intention_for
 from orchestrator.domain.ladder import Phase
 from orchestrator.domain.order import next_of
 from orchestrator.domain.overlay import Overlay, overlay_of, priorities_of
+from orchestrator.domain.progress import UNKNOWN, EtaState, Progress, progress_of
+from orchestrator.domain.records import DatabaseReading
+from orchestrator.domain.releases import Release
 from orchestrator.domain.throttling import Reason
 from orchestrator.domain.upgrades import Moving, Upgrade
-from orchestrator.domain.view import DatabaseFacts, MigrationFacts, MigrationState, QuarantinedRow
+from orchestrator.domain.view import MigrationFacts, MigrationState, QuarantinedRow
 from orchestrator.ports import Transaction
-from orchestrator.services.context import Context, event, latest_readings
+from orchestrator.services.context import Context, event, readings_of
+from orchestrator.services.progress import progress_in
 from orchestrator.services.throttling import Throttling, reasons_in
 from orchestrator.services.vouching import check_done
 from orchestrator.services.windows import MaintenanceWindows, WindowStatus
@@ -39,7 +43,8 @@ class MigrationStatus:
 
     `throttled_by` is why its next batch does not begin now, which is no state of it: it runs, and waits. `quarantine`
     are the rows that it could not move, None where nobody asked for them or the database does not answer. `intention`
-    is what somebody wants of it, beside what it does; None: it is to run.
+    is what somebody wants of it, beside what it does; None: it is to run. `is_reverse`: it moves rows back, on the way
+    back only.
     """
 
     name: str
@@ -50,6 +55,8 @@ class MigrationStatus:
     quarantine: tuple[QuarantinedRow, ...] | None = None
     intention: Intention | None = None
     priority: int = 0
+    progress: Progress = UNKNOWN
+    is_reverse: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,11 +220,12 @@ class DataMigrations:
             upgrade, throttles = _moving_upgrade(tx, schema), reasons_in(tx, schema)
             wanted = () if upgrade is None else self._names_of(schema, upgrade)
             intentions, priorities = tx.intentions(schema), priorities_of(tx.settings(schema))
-            readings = latest_readings(tx, managed)
+            readings = readings_of(tx, managed)
             return tuple(
                 _status(
-                    name, release.name, reading, throttles if name in wanted else {},
-                    intention_for(intentions, name, reading.name), priorities.get(name, 0),
+                    name, release, reading, throttles.get(reading.database, ()) if name in wanted else (),
+                    intention_for(intentions, name, reading.database), priorities.get(name, 0),
+                    now=tx.now, may_move=name in wanted,
                 )
                 for release in managed.releases.ordered
                 for name in release.all_data_migrations
@@ -293,7 +301,10 @@ class DataMigrations:
             found = self._context.managed(schema).progress(status.database)
         except OrchestratorError:
             return status
-        return replace(status, facts=next((facts for facts in found if facts.name == status.name), status.facts))
+        facts = next((facts for facts in found if facts.name == status.name), status.facts)
+        waits = None if status.intention is None else EtaState.HELD
+        begun_anew = progress_of(facts, None, now=0.0, waits=waits)  # no sample of this run was taken yet
+        return replace(status, facts=facts, progress=begun_anew)
 
     def assume(
         self, schema: str, name: str, database: str | None, *, attested_done: bool, actor: str, reason: str
@@ -353,13 +364,20 @@ def _moving_upgrade(tx: Transaction, schema: str) -> Upgrade | None:
 
 def _status(
     name: str,
-    release: str,
-    reading: DatabaseFacts,
-    throttles: Mapping[str, tuple[Reason, ...]],
+    release: Release,
+    reading: DatabaseReading,
+    throttles: tuple[Reason, ...],
     intention: Intention | None,
     priority: int,
+    *,
+    now: float,
+    may_move: bool,
 ) -> MigrationStatus:
-    facts = next((facts for facts in reading.migrations if facts.name == name), None)
+    facts = next((facts for facts in reading.facts.migrations if facts.name == name), None)
     is_over = intention is not None or (facts is not None and facts.state in _ENDED)
-    reasons = () if is_over else throttles.get(reading.name, ())
-    return MigrationStatus(name, release, reading.name, facts, reasons, intention=intention, priority=priority)
+    reasons = () if is_over else throttles
+    return MigrationStatus(
+        name, release.name, reading.database, facts, reasons, intention=intention, priority=priority,
+        progress=progress_in(reading, name, now=now, may_move=may_move, intention=intention, reasons=reasons),
+        is_reverse=name in release.reverse_data_migrations,
+    )  # fmt: skip

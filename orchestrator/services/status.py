@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from orchestrator.domain import pacing, planner
+from orchestrator.domain import planner
 from orchestrator.domain.admission import Admission, Standing, admit, taking_over
 from orchestrator.domain.errors import Conflict, Unavailable
 from orchestrator.domain.gates import GateAnswer, answer, parse
 from orchestrator.domain.guards.approved import unsealed_note
 from orchestrator.domain.ladder import POINT_OF_NO_RETURN, Phase, Step
-from orchestrator.domain.records import Event, SchemaState
+from orchestrator.domain.progress import Progress
+from orchestrator.domain.records import DatabaseReading, Event, SchemaState
 from orchestrator.domain.roles import first_locked
 from orchestrator.domain.throttling import Reason
 from orchestrator.domain.upgrades import Move, Status, Upgrade
-from orchestrator.domain.view import Approval, Blocker, DatabaseFacts, MigrationFacts, StepRecord, StepState, View
+from orchestrator.domain.view import Approval, Blocker, DatabaseFacts, StepRecord, StepState, View
 from orchestrator.ports import ManagedSchema, Transaction
-from orchestrator.services.context import Context, latest_readings, removed_by_hand, standing_of, view_of
+from orchestrator.services.context import Context, readings_of, removed_by_hand, standing_of, view_of
 from orchestrator.services.inventories import FleetInventory, inventories
+from orchestrator.services.progress import progress_of_upgrade
 from orchestrator.services.throttling import reasons_in
 from orchestrator.services.windows import in_windows
 
@@ -38,8 +40,9 @@ class DatabaseStatus:
 class UpgradeStatus:
     """One upgrade as people look at it. `next` is the phase that the next move enters, None at the goal.
 
-    `sentence` is the one line that matters most. `progress` is 0 to 1 while rows move, else None; `eta_seconds` is
-    None while it cannot be said yet. `notes` announce what cannot be undone, before it is crossed.
+    `sentence` is the one line that matters most. `progress` is that of all its rows while they move, else None;
+    `eta_seconds` is when they are done, in seconds from now, None where nobody can tell. `notes` announce what cannot
+    be undone, before it is crossed.
     """
 
     upgrade: Upgrade
@@ -48,7 +51,7 @@ class UpgradeStatus:
     sentence: str
     databases: tuple[DatabaseStatus, ...]
     approvals: tuple[Approval, ...]
-    progress: float | None
+    progress: Progress | None
     eta_seconds: float | None
     notes: tuple[str, ...]
 
@@ -112,14 +115,14 @@ class StatusBoard:
         def work(tx: Transaction) -> SchemaStatus:
             state = _state_of(tx, name)
             newest = tx.upgrades(name, limit=1)
-            readings = latest_readings(tx, managed)
+            readings = readings_of(tx, managed)
             blockers = tuple(_at_rest(state))
             return SchemaStatus(
                 name,
                 state.release,
                 tuple(release.name for release in managed.releases.ordered),
                 managed.databases,
-                readings,
+                tuple(reading.facts for reading in readings),
                 self._upgrade_status(tx, managed, newest[0], readings, blockers) if newest else None,
                 blockers,
             )
@@ -198,17 +201,17 @@ class StatusBoard:
         tx: Transaction,
         managed: ManagedSchema,
         upgrade: Upgrade,
-        databases: tuple[DatabaseFacts, ...],
+        readings: tuple[DatabaseReading, ...],
         at_rest: tuple[Blocker, ...],
     ) -> UpgradeStatus:
+        databases = tuple(reading.facts for reading in readings)
         view = view_of(tx, managed, upgrade, self._context.policy(managed.name), databases)
         running = upgrade.status is Status.RUNNING
         blockers = planner.explain(view) if running else at_rest
         steps = {record.database: record for record in view.steps} if running else {}
-        migrations = tuple(facts for database in databases for facts in _of_release(database, view))
-        moves_rows = running and upgrade.phase is Phase.BACKFILL
-        share = pacing.progress(migrations) if moves_rows else None
         throttles = reasons_in(tx, managed.name) if running else {}
+        progress = progress_of_upgrade(view, readings, throttles)
+        share = None if progress is None else progress.share
         return UpgradeStatus(
             upgrade=upgrade,
             next=upgrade.target if running else None,
@@ -216,10 +219,8 @@ class StatusBoard:
             sentence=_sentence(view, blockers, share, throttles),
             databases=tuple(DatabaseStatus(facts, steps.get(facts.name)) for facts in databases),
             approvals=view.approvals,
-            progress=share,
-            eta_seconds=in_windows(
-                managed, view, pacing.eta_seconds(share, view.now - upgrade.phase_since) if moves_rows else None
-            ),
+            progress=progress,
+            eta_seconds=in_windows(managed, view, None if progress is None else progress.eta.seconds),
             notes=_notes(view) if running else (),
         )
 
@@ -239,10 +240,6 @@ def _no_plan(schema: str) -> Plan:
         f"no upgrade of {schema} is under way",
         remedy=f"orchestrator upgrade begin {schema} --release RELEASE",
     )
-
-
-def _of_release(database: DatabaseFacts, view: View) -> tuple[MigrationFacts, ...]:
-    return tuple(facts for facts in database.migrations if facts.name in view.new.data_migrations)
 
 
 def _sentence(

@@ -27,6 +27,7 @@ from orchestrator.domain.daemons import DaemonState, OwnTree
 from orchestrator.domain.fleets import InstanceState, Sessions
 from orchestrator.domain.intentions import Wish
 from orchestrator.domain.ladder import InStepBy, Phase
+from orchestrator.domain.progress import Track
 from orchestrator.domain.throttling import Reason
 from orchestrator.domain.upgrades import Move, Status
 from orchestrator.domain.view import DatabaseFacts, StepState
@@ -79,6 +80,7 @@ class Word(TypeDecorator[StrEnum]):
 _FACTS = msgspec.json.Decoder(DatabaseFacts)
 _TELLING = msgspec.json.Decoder(Telling)
 _REASONS = msgspec.json.Decoder(tuple[Reason, ...])
+_TRACKS = msgspec.json.Decoder(tuple[Track, ...])
 
 
 class FactsText(TypeDecorator[DatabaseFacts]):
@@ -118,6 +120,19 @@ class ReasonsText(TypeDecorator[tuple[Reason, ...]]):
 
     def process_result_value(self, value: str | None, dialect: Any) -> tuple[Reason, ...] | None:
         return None if value is None else _REASONS.decode(value)
+
+
+class TracksText(TypeDecorator[tuple[Track, ...]]):
+    """How far data migrations came, as JSON; NULL, as daemons write that know of none, is none."""
+
+    impl = Text().with_variant(MEDIUMTEXT(), "mysql")
+    cache_ok = True
+
+    def process_bind_param(self, value: tuple[Track, ...] | None, dialect: Any) -> str | None:
+        return msgspec.json.encode(value).decode() if value else None
+
+    def process_result_value(self, value: str | None, dialect: Any) -> tuple[Track, ...]:
+        return () if value is None else _TRACKS.decode(value)
 
 
 class Words(TypeDecorator[tuple[str, ...]]):
@@ -294,6 +309,7 @@ readings = Table(
     _name("database", primary_key=True),
     Column("facts", FactsText, nullable=False),
     Column("observed_at", Double, nullable=False),
+    Column("tracks", TracksText, nullable=True),
     **IN_MYSQL,
 )
 

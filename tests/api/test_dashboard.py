@@ -75,6 +75,24 @@ def test_every_state_has_a_page(world: World) -> None:
     elements(done)
 
 
+def test_each_data_migration_has_a_bar_while_it_runs(world: World) -> None:
+    for database in world.managed.on.values():
+        database.rows, database.batch_rows = 1000, 100
+    world.begun().cycle()
+    assert world.client().get("/").text.count("<progress") == 1, "only that of the whole"
+    begun = world.board.schema("inventory").upgrade
+    assert begun is not None
+    for _ in range(7):
+        world.clock.advance(1)
+        world.managed.run_batch("main", "split_name", begun.upgrade.id, leads=True)
+        world.cycle()
+    text = world.client().get("/").text
+    assert text.count("35%</progress> 35%, 100 rows/s, about 13 s left") == 2
+    elements(text)
+    world.upgrades.pause("inventory", actor="alice", reason="later")
+    assert world.client().get("/").text.count("100 rows/s, held") == 2
+
+
 def test_what_others_name_is_escaped(world: World) -> None:
     world.at_rest()
     world.leases.join("inventory", "inventory-api", instance_id="web-1", nonce="n", release="1", host=NASTY)

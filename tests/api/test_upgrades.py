@@ -1,6 +1,7 @@
 """Upgrades over HTTP: begin, look, wait, plan, steer."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -193,3 +194,29 @@ def test_a_reason_is_required_where_it_is_audited(world: World) -> None:
 
 def test_an_unknown_verb_is_not_found(world: World) -> None:
     assert_problem(world.begun().client().post(f"{UPGRADE}/explode", {"reason": "x"}), 404, "path_unknown")
+
+
+def test_counts_and_time_left_are_those_of_now_also_where_nothing_else_changes(world: World) -> None:
+    """One client asks twice within one percent; its answers share whatever the daemon keeps of the first."""
+    database = world.managed.on["main"]
+    database.rows, database.batch_rows = 1_000_000, 100
+    world.begun().cycle()
+    begun = world.board.schema("inventory").upgrade
+    assert begun is not None
+    client = world.client()
+
+    def looked_at() -> Any:
+        world.clock.advance(1)
+        world.managed.run_batch("main", "split_name", begun.upgrade.id, leads=True)
+        world.cycle()
+        return client.get(UPGRADE).json()
+
+    seen = [looked_at() for _ in range(8)]
+    assert [each["data_migrations"][0]["rows_done"] for each in seen] == [100 * (number + 1) for number in range(8)]
+    first, last = seen[0], seen[-1]
+    assert (first["eta"], first["eta_seconds"]) == ({"state": "measuring", "seconds": None}, None)
+    assert (last["eta"]["state"], last["rows_per_second"]) == ("estimated", pytest.approx(100))
+    assert last["eta_seconds"] == last["eta"]["seconds"] == pytest.approx(1_999_200 / 100)
+    (found,) = last["data_migrations"]
+    assert (found["progress"], found["rows_per_second"]) == (pytest.approx(0.0004), pytest.approx(100))
+    assert found["eta"] == last["eta"] and not found["reverse"]

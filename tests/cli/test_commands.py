@@ -354,6 +354,29 @@ def test_data_migrations_are_listed_and_shown(run: Run, world: World) -> None:
     assert run("data-migration", "show", "inventory", "nothing").code == 1
 
 
+def test_rows_that_move_have_a_speed_and_a_time_left(run: Run, world: World) -> None:
+    database = world.managed.on["main"]
+    database.rows, database.batch_rows = 1000, 100
+    world.begun().cycle()
+    assert "moving rows: 0%, measuring how long it takes" in run("status").out
+    begun = world.board.schema("inventory").upgrade
+    assert begun is not None
+    for _ in range(7):
+        world.clock.advance(1)
+        world.managed.run_batch("main", "split_name", begun.upgrade.id, leads=True)
+        world.cycle()
+    (row,) = shown(run, "data-migration", "list", "inventory")
+    assert (row["Progress"], row["Rows/s"], row["ETA"]) == (0.35, pytest.approx(100), pytest.approx(13))
+    assert "| 35 %     | 100    | 13 s |" in run("data-migration", "list", "inventory").out
+    assert "moving rows: 35%, about 13 s left" in run("status").out
+    (line,) = shown(run, "status")
+    assert (line["Progress"], line["ETA"]) == (0.35, pytest.approx(13))
+    world.upgrades.pause("inventory", actor="alice", reason="later")
+    (row,) = shown(run, "data-migration", "list", "inventory")
+    assert (row["Progress"], row["ETA"]) == (0.35, None)
+    assert "held" in run("data-migration", "list", "inventory").out
+
+
 def test_rows_that_wait_say_why(run: Run, world: World) -> None:
     world.managed.on["main"].signals = (Reading("replica lag", 12.4, 5.0, "s", "replica db2"),)
     world.begun()

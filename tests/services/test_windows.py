@@ -10,6 +10,7 @@ from orchestrator.domain.errors import Conflict, Unavailable
 from orchestrator.domain.ladder import Phase
 from orchestrator.domain.overlay import Option
 from orchestrator.domain.pacing import LOCK_TIMEOUT_SECONDS
+from orchestrator.domain.progress import Eta, EtaState
 from orchestrator.domain.view import MigrationState
 from orchestrator.domain.windows import BATCH_MARGIN, Windows
 from orchestrator.services.data_migrations import DataMigrations
@@ -53,6 +54,15 @@ def open_at(site: Site, seconds_from_now: float, *, database: str = "main", seco
     window = Every(1000, seconds, first=site.clock.now + seconds_from_now)
     site.managed.on[database].windows = Windows((window,))
     return window
+
+
+def moves_half(site: Site, database: str) -> None:
+    """Of 100 rows 50 are moved, the last of them one each second."""
+    found, leads = site.managed.on[database].migrations, site.daemon("leads")
+    for done in (40, 50):
+        found["split_name"] = replace(found["split_name"], state=MigrationState.RUNNING, rows_done=done, rows_total=100)
+        leads.cycle()
+        site.clock.advance(10 if done < 50 else 0)
 
 
 def test_nothing_begins_outside_of_the_windows(make_stored_site: MakeSite) -> None:
@@ -266,12 +276,8 @@ def test_counting_the_rows_says_nothing_of_a_batch(make_site: MakeSite) -> None:
 
 def test_the_eta_knows_of_the_time_in_which_nothing_moves(make_site: MakeSite) -> None:
     site = in_backfill(make_site)
-    main = site.managed.on["main"]
     board = StatusBoard(site.context)
-    main.migrations["split_name"] = replace(
-        main.migrations["split_name"], state=MigrationState.RUNNING, rows_done=50, rows_total=100
-    )
-    site.daemon("leads").cycle()
+    moves_half(site, "main")
 
     def eta() -> float:
         upgrade = board.schema(SCHEMA).upgrade
@@ -280,17 +286,34 @@ def test_the_eta_knows_of_the_time_in_which_nothing_moves(make_site: MakeSite) -
         return upgrade.eta_seconds
 
     work_seconds = eta()
+    assert work_seconds == 50.0 + 100.0, "the rows that are left to move, and all to verify"
     open_at(site, 500.0, seconds=work_seconds)
     assert eta() == 500.0 + work_seconds
     open_at(site, 500.0, seconds=work_seconds - 1)
     assert eta() == 1500.0 + 1
 
 
+def test_the_eta_is_told_however_long_the_window_is_closed(make_site: MakeSite) -> None:
+    """At the speed that rows had before it closed."""
+    site = in_backfill(make_site)
+    window = open_at(site, 900.0, seconds=200.0)
+    moves_half(site, "main")
+    site.clock.now = window.first - 300.0
+    mover = Mover(site)
+    mover.run()
+    upgrade = StatusBoard(site.context).schema(SCHEMA).upgrade
+    assert upgrade is not None and "outside its maintenance windows" in upgrade.sentence
+    assert upgrade.eta_seconds == 300.0 + 150.0
+    assert upgrade.progress is not None and upgrade.progress.rows_per_second == 0.0
+    (found,) = mover.migrations.list(SCHEMA)
+    assert found.progress.eta == Eta(EtaState.THROTTLED), "its reason is beside it"
+
+
 def test_a_database_that_is_done_does_not_hold_the_eta_up(make_site: MakeSite) -> None:
     site = in_backfill(make_site, "one", "two")
     two = site.managed.on["two"]
     two.migrations["split_name"] = replace(two.migrations["split_name"], state=MigrationState.COMPLETE)
-    site.daemon("leads").cycle()
+    moves_half(site, "one")
     without = StatusBoard(site.context).schema(SCHEMA).upgrade
     open_at(site, 500.0, database="two")
     upgrade = StatusBoard(site.context).schema(SCHEMA).upgrade

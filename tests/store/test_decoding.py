@@ -10,14 +10,15 @@ PROGRAM = """
 import sys, threading
 
 sys.setswitchinterval(1e-6)
-from orchestrator.store.tables import FactsText, TellingText
+from orchestrator.store.tables import FactsText, TellingText, TracksText
 
 FACTS = '''{"name": "a", "copy": {"upgrade_id": 1, "phase": 1, "fence": 1, "revision": 1, "incarnation": "i",
     "admits": [{"release": "1", "joins": true,
                 "stance": {"upgrade_id": 1, "publication": 1, "phase": 1, "behaviour": 1}}]},
     "migrations": [{"name": "m", "state": "pending"}]}'''
 TELLING = '{"phase_before": 1, "publication_before": 1, "wave": 1, "since": 1.0}'
-facts, telling = FactsText(), TellingText()
+TRACKS = '[{"name": "m", "share": 0.5, "rows": 9, "samples": [{"at": 1.0, "moved": 1, "verified": 0}]}]'
+facts, telling, tracks = FactsText(), TellingText(), TracksText()
 ready = threading.Barrier(8)
 
 def read():
@@ -25,6 +26,7 @@ def read():
     for _ in range(20):
         assert facts.process_result_value(FACTS, None).copy.admits[0].joins
         assert telling.process_result_value(TELLING, None).wave == 1
+        assert tracks.process_result_value(TRACKS, None)[0].samples[0].moved == 1
 
 threads = [threading.Thread(target=read) for _ in range(8)]
 for thread in threads:

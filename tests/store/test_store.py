@@ -11,6 +11,7 @@ from orchestrator.dialects import open_database
 from orchestrator.domain.errors import StaleRevision
 from orchestrator.domain.fleets import Instance, InstanceState
 from orchestrator.domain.ladder import InStepBy, Phase, Profile
+from orchestrator.domain.progress import Sample, Track
 from orchestrator.domain.records import DatabaseReading, Event, Leadership, SchemaState
 from orchestrator.domain.upgrades import Upgrade, begin
 from orchestrator.domain.view import Copy, DatabaseFacts, MigrationFacts, MigrationState
@@ -119,10 +120,17 @@ def test_a_reading_keeps_every_fact(inventory: Store) -> None:
         expanded=True,
         migrations=(MigrationFacts("split_name", MigrationState.RUNNING, rows_done=5, rows_total=10),),
     )
+    tracks = (
+        Track("split_name", 0.25, 10, (Sample(NOW - 5, 3, 0), Sample(NOW, 5, 0))),
+        Track("a_function", None, None, ()),
+    )
     for current in (facts, replace(facts, error="gone")):
-        reading = DatabaseReading("inventory", "main", current, NOW)
+        reading = DatabaseReading("inventory", "main", current, NOW, tracks)
         inventory.run(partial(_save_reading, reading=reading))
         assert inventory.read(lambda tx: tx.readings("inventory")) == (reading,)
+    bare = DatabaseReading("inventory", "main", facts, NOW)
+    inventory.run(partial(_save_reading, reading=bare))
+    assert inventory.read(lambda tx: tx.readings("inventory")) == (bare,)
 
 
 def test_the_audit_log_pages_in_order(inventory: Store) -> None:
