@@ -39,6 +39,7 @@ class DataMigrationView(View, frozen=True, kw_only=True):
     `rows_quarantined` could not be moved; `quarantine` are these rows, at most 100, where one data migration is shown,
     and null elsewhere or while the database does not answer. `intention` is what somebody wants of it, null where it is
     to run: it is no state of it, and lies beside. The highest `priority` of several that may run has its turn first.
+    `rows_to_repair` are those that a retry with the same file moves again where rows differ; null: all of them.
     """
 
     name: str
@@ -56,6 +57,7 @@ class DataMigrationView(View, frozen=True, kw_only=True):
     quarantine: tuple[QuarantinedRowView, ...] | None = None
     intention: IntentionView | None = None
     priority: int = 0
+    rows_to_repair: int | None = None
 
 
 class DataMigrationList(View, frozen=True, kw_only=True):
@@ -72,7 +74,8 @@ class DataMigrationList(View, frozen=True, kw_only=True):
 class RetryMigrationRequest(Question, frozen=True, kw_only=True):
     """Let it be tried again in this database, or without one in all in which it failed.
 
-    It goes back to its start; where only rows in quarantine are left, those alone are tried.
+    It goes back to its start. With the same file, where only rows in quarantine are left, those alone are tried; where
+    rows differ, the parts of the table in which they do are moved again, if these are known, and all rows compared.
     """
 
     database: Name | None = None
@@ -187,6 +190,7 @@ def migration_view(status: MigrationStatus) -> DataMigrationView:
         rows_verified=facts.rows_verified,
         differences=facts.differences,
         first_differences=facts.first_differences,
+        rows_to_repair=facts.rows_to_repair,
         error=facts.error,
         throttled_by=throttled_by,
         rows_quarantined=facts.rows_quarantined,

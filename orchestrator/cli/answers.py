@@ -94,6 +94,7 @@ class DataMigration(msgspec.Struct, frozen=True):
     quarantine: tuple[QuarantinedRow, ...] | None = None
     intention: Intention | None = None
     priority: int = 0
+    rows_to_repair: int | None = None
 
 
 class DataMigrations(msgspec.Struct, frozen=True):

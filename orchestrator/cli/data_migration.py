@@ -22,6 +22,8 @@ PACE = ("Database", "Option", "Configured", "In force", "Set", "Set at")
 
 def _row(each: DataMigration) -> tuple[object, ...]:
     says = each.error or (f"differs at {each.first_differences}" if each.first_differences else None)
+    if each.rows_to_repair is not None:
+        says = f"{says}. A retry moves {each.rows_to_repair} rows again, and compares all."
     if each.throttled_by:
         says = f"waits: {'; '.join(each.throttled_by)}"
     return (
@@ -108,8 +110,9 @@ class Show(_OfOne):
 class Retry(_OfOne):
     """Let a failed data migration be tried again.
 
-    In one database, or in all in which it failed. It goes back to its start; where only rows in quarantine are left and
-    its file is the same, those alone are tried.
+    In one database, or in all in which it failed. With another file it goes back to its start. With the same one:
+    where only rows in quarantine are left, those alone are tried; where rows differ, only the parts of the table in
+    which they do are moved again, and then all rows are compared. Where more than 100 parts differ, all rows are moved.
     """
 
     EXAMPLE = "orchestrator data-migration retry inventory split_name"

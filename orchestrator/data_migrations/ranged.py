@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 from orchestrator.bookkeeping import ledger, quarantine, ranges
 from orchestrator.bookkeeping.ledger import LedgerEntry
 from orchestrator.bookkeeping.ranges import RangeEntry
-from orchestrator.data_migrations import splitting
+from orchestrator.data_migrations import repairing, splitting
 from orchestrator.data_migrations.batches import compare, move
 from orchestrator.data_migrations.claims import Claims
 from orchestrator.data_migrations.endings import ended
@@ -173,8 +173,12 @@ class RangeWorkers:
     def _cut(self, connection: Connection, entry: LedgerEntry, work: Work) -> tuple[LedgerEntry, RangeEntry]:
         cursor = entry.cursor if entry.state is MigrationState.RUNNING else entry.verify_cursor
         rows = splitting.RANGE_BATCHES * work.sizes.within(entry.batch_rows)
-        high = work.target.keyset.next_range(connection, None if cursor is None else decode(cursor), rows).last
-        moved, new = splitting.cut(entry, None if high is None else encode(high))
+        after, up_to = None if cursor is None else decode(cursor), repairing.up_to(entry)
+        last = work.target.keyset.next_range(connection, after, rows, up_to).last
+        high = None if last is None else encode(last)
+        moved, new = splitting.cut(entry, high)
+        if entry.state is MigrationState.RUNNING:
+            moved = repairing.passed(connection, moved, work.target, high)
         ranges.add(connection, new)
         self._be_at(entry.name, replace(self._place(entry.name), number=new.number))
         return moved, new
@@ -241,6 +245,7 @@ class RangeWorkers:
                 rows_done=mine.rows_done + compared.rows,
                 differences=mine.differences + compared.differences,
                 first_differences=ledger.first_differences(mine.first_differences, "; ".join(compared.first)),
+                repairs=repairing.noted(mine.repairs, mine.run_at, mine.differences, compared),
             )
         return replace(counted, cursor=mine.cursor if last is None else last, is_done=last == mine.high)
 

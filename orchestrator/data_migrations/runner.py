@@ -22,7 +22,7 @@ from orchestrator.bookkeeping import ledger, quarantine
 from orchestrator.bookkeeping.ledger import LedgerEntry
 from orchestrator.bookkeeping.quarantine import Waiting
 from orchestrator.bookkeeping.ranges import RangeEntry
-from orchestrator.data_migrations import enrolling
+from orchestrator.data_migrations import enrolling, repairing
 from orchestrator.data_migrations.batches import Compared, compare, move
 from orchestrator.data_migrations.claims import Claims
 from orchestrator.data_migrations.endings import ended
@@ -197,9 +197,10 @@ class DataMigrationRunner:
     def retry(self, name: str, *, followers: Sequence[str] = ()) -> MigrationFacts:
         """Send a data migration that failed, or whose proof is of another incarnation, back to its start.
 
-        At read_new rows are not moved any more, and only proven: there it is proven anew, also one that a restored
-        database holds as under way. With rows in quarantine, and the file
-        that moved the others, it goes on from where it stopped: those rows first, under the same claims as any batch.
+        Where rows differed, and its file is the same, only those parts of the table are moved again in which they did,
+        where these are known; then every row is proven. With rows in quarantine, and the file that moved the others, it
+        goes on from where it stopped: those rows first, under the same claims as any batch. At read_new rows are not
+        moved any more, and only proven: there it is proven anew, also one that a restored database holds as under way.
         Those of `followers` that belong to the same upgrade go with it: they may have read what it wrote.
         Raises `NotFound`, and `Conflict` for one that is under way, was assumed, or was proven and backfill is over:
         by then the old shape may be stale.
@@ -406,7 +407,7 @@ class DataMigrationRunner:
         self, connection: Connection, mine: LedgerEntry, definition: Definition, target: Target, rows: int
     ) -> LedgerEntry:
         after = None if mine.cursor is None else decode(mine.cursor)
-        range_ = target.keyset.next_range(connection, after, rows)
+        range_ = target.keyset.next_range(connection, after, rows, repairing.up_to(mine))
         if rows == 1:
             range_ = range_.its_last()  # its neighbours may be what keeps it from getting through
         with self.database.dialect.triggers.bypassing(connection):
@@ -414,7 +415,7 @@ class DataMigrationRunner:
         counted = replace(mine, rows_done=mine.rows_done + moved.rows)
         if moved.range.last is None:
             return ended(self.database, connection, counted, definition, target)
-        return replace(counted, cursor=encode(moved.range.last))
+        return repairing.passed(connection, counted, target, encode(moved.range.last))
 
     def _verify(
         self, connection: Connection, mine: LedgerEntry, definition: Definition, target: Target, rows: int
@@ -468,4 +469,5 @@ def _counted(entry: LedgerEntry, compared: Compared) -> LedgerEntry:
         rows_verified=entry.rows_verified + compared.rows,
         differences=entry.differences + compared.differences,
         first_differences=ledger.first_differences(entry.first_differences, "; ".join(compared.first)),
+        repairs=repairing.noted(entry.repairs, entry.started_at, entry.differences, compared),
     )

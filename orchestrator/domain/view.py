@@ -87,6 +87,7 @@ class MigrationFacts:
 
     It is counted once, when the data migration begins: `rows_done` and `rows_verified` may pass it.
     `rows_quarantined` could not be moved: they were passed, and it does not end before they are moved.
+    `rows_to_repair` are those that a retry with the same file moves again where rows differ; None: all of them.
     """
 
     name: str
@@ -99,6 +100,7 @@ class MigrationFacts:
     witness: str | None = None
     error: str | None = None
     rows_quarantined: int = 0
+    rows_to_repair: int | None = None
 
     @property
     def has_moved_all(self) -> bool:
