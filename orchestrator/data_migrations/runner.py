@@ -34,6 +34,7 @@ from orchestrator.data_migrations.loading import Definition, file_of, hash_of, l
 from orchestrator.data_migrations.pauses import Pauses
 from orchestrator.data_migrations.ranged import RangeWorkers, Work
 from orchestrator.data_migrations.retrying import retry
+from orchestrator.data_migrations.sizing import next_batch
 from orchestrator.data_migrations.target import Target, find_target, refuse_early
 from orchestrator.data_migrations.turns import Beside, Links, Turns
 from orchestrator.dialects import Database
@@ -312,9 +313,9 @@ class DataMigrationRunner:
                 rows = sizes.next_rows(mine.batch_rows, mine.suspect_rows)
                 advance = self._move if mine.state is MigrationState.RUNNING else self._verify
                 began = self._clock()
-                advanced = advance(connection, mine, definition, target, rows)
+                advanced, taken = advance(connection, mine, definition, target, rows, sizes.most_bytes)
                 seconds = self._clock() - began
-                paced = _paced(mine, advanced, rows, sizes, seconds)
+                paced = _paced(mine, advanced, taken, sizes, seconds)
                 return ledger.save(connection, self._timed(connection, paced, seconds))
         except RowFault as fault:
             if mine.state is not MigrationState.RUNNING:
@@ -404,29 +405,44 @@ class DataMigrationRunner:
         return Pauses(self.pause_seconds, self.nice_ratio)
 
     def _move(
-        self, connection: Connection, mine: LedgerEntry, definition: Definition, target: Target, rows: int
-    ) -> LedgerEntry:
+        self,
+        connection: Connection,
+        mine: LedgerEntry,
+        definition: Definition,
+        target: Target,
+        rows: int,
+        most_bytes: int | None,
+    ) -> tuple[LedgerEntry, int]:
+        """The entry after its next rows, and how many it was to be."""
         after = None if mine.cursor is None else decode(mine.cursor)
-        range_ = target.keyset.next_range(connection, after, rows, repairing.up_to(mine))
+        batch = next_batch(connection, definition, target, after, rows, most_bytes, repairing.up_to(mine))
+        range_ = batch.range
         if rows == 1:
             range_ = range_.its_last()  # its neighbours may be what keeps it from getting through
         with self.database.dialect.triggers.bypassing(connection):
             moved = move(self.database, connection, definition, target, range_)
         counted = replace(mine, rows_done=mine.rows_done + moved.rows)
         if moved.range.last is None:
-            return ended(self.database, connection, counted, definition, target)
-        return repairing.passed(connection, counted, target, encode(moved.range.last))
+            return ended(self.database, connection, counted, definition, target), batch.rows
+        return repairing.passed(connection, counted, target, encode(moved.range.last)), batch.rows
 
     def _verify(
-        self, connection: Connection, mine: LedgerEntry, definition: Definition, target: Target, rows: int
-    ) -> LedgerEntry:
+        self,
+        connection: Connection,
+        mine: LedgerEntry,
+        definition: Definition,
+        target: Target,
+        rows: int,
+        most_bytes: int | None,
+    ) -> tuple[LedgerEntry, int]:
+        """As `_move`, for rows that are compared."""
         after = None if mine.verify_cursor is None else decode(mine.verify_cursor)
-        range_ = target.keyset.next_range(connection, after, rows)
-        compared = compare(self.database, connection, definition, target, range_)
+        batch = next_batch(connection, definition, target, after, rows, most_bytes)
+        compared = compare(self.database, connection, definition, target, batch.range)
         counted = _counted(mine, compared)
         if compared.range.last is None:
-            return ended(self.database, connection, counted, definition, target)
-        return replace(counted, verify_cursor=encode(compared.range.last))
+            return ended(self.database, connection, counted, definition, target), batch.rows
+        return replace(counted, verify_cursor=encode(compared.range.last)), batch.rows
 
     def _prepare(self, entry: LedgerEntry) -> tuple[Definition, Target]:
         """Definition and target, the same ones as long as the file stays the same."""
