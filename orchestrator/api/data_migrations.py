@@ -6,6 +6,7 @@ from typing import Any
 
 from orchestrator.api.exchange import Answer, Asked, Name, Nothing, Question, Reason, View
 from orchestrator.domain.intentions import Intention
+from orchestrator.domain.verifications import Verification
 from orchestrator.domain.view import QuarantinedRow
 from orchestrator.services.data_migrations import MigrationStatus
 
@@ -30,6 +31,26 @@ class IntentionView(View, frozen=True, kw_only=True):
     since: float
 
 
+class VerificationView(View, frozen=True, kw_only=True):
+    """A comparison of all rows that somebody asked for: what it came to so far, and in words.
+
+    State is running, done, stopped or failed. `expected` is why differences are no alarm, null where they are one.
+    Times are by the clock of the managed database.
+    """
+
+    state: str
+    sentence: str
+    rows: int
+    differences: int
+    by: str
+    started_at: float
+    first_differences: str | None = None
+    expected: str | None = None
+    error: str | None = None
+    reason: str | None = None
+    finished_at: float | None = None
+
+
 class DataMigrationView(View, frozen=True, kw_only=True):
     """One data migration in one database, in our own counts.
 
@@ -40,6 +61,8 @@ class DataMigrationView(View, frozen=True, kw_only=True):
     and null elsewhere or while the database does not answer. `intention` is what somebody wants of it, null where it is
     to run: it is no state of it, and lies beside. The highest `priority` of several that may run has its turn first.
     `rows_to_repair` are those that a retry with the same file moves again where rows differ; null: all of them.
+    `verification` is the newest comparison that somebody asked for, where one data migration is shown; it proves
+    nothing, and changes nothing of the others.
     """
 
     name: str
@@ -58,6 +81,7 @@ class DataMigrationView(View, frozen=True, kw_only=True):
     intention: IntentionView | None = None
     priority: int = 0
     rows_to_repair: int | None = None
+    verification: VerificationView | None = None
 
 
 class DataMigrationList(View, frozen=True, kw_only=True):
@@ -100,6 +124,17 @@ class SetMigrationRequest(Question, frozen=True, kw_only=True):
     """Its priority among those that may run: the highest has its turn first. Null: 0 again, as without one."""
 
     priority: int | None
+    reason: Reason | None = None
+
+
+class VerifyMigrationRequest(Question, frozen=True, kw_only=True):
+    """Let all its rows be compared with what it computes in this database, or without one in all.
+
+    With `stop`, no longer.
+    """
+
+    database: Name | None = None
+    stop: bool = False
     reason: Reason | None = None
 
 
@@ -160,6 +195,14 @@ def resume(asked: Asked[Nothing, ResumeMigrationRequest]) -> Answer:
     return _nudged(asked)
 
 
+def verify(asked: Asked[Nothing, VerifyMigrationRequest]) -> Answer:
+    name, body = asked.path["name"], asked.body
+    asked.services.data_migrations.verify(
+        asked.schema, name, body.database, stop=body.stop, actor=asked.who, reason=body.reason
+    )
+    return _nudged(asked)
+
+
 def set_(asked: Asked[Nothing, SetMigrationRequest]) -> Answer:
     name, body = asked.path["name"], asked.body
     asked.services.rows_control.prioritise(asked.schema, name, body.priority, actor=asked.who, reason=body.reason)
@@ -175,10 +218,11 @@ def migration_view(status: MigrationStatus) -> DataMigrationView:
     """A data migration as it is shown."""
     facts, throttled_by = status.facts, tuple(reason.sentence for reason in status.throttled_by)
     intention = None if status.intention is None else _intention_view(status.intention)
+    verification = None if status.verification is None else _verification_view(status.verification)
     if facts is None:
         return DataMigrationView(
             name=status.name, release=status.release, database=status.database, state="absent",
-            throttled_by=throttled_by, intention=intention, priority=status.priority,
+            throttled_by=throttled_by, intention=intention, priority=status.priority, verification=verification,
         )  # fmt: skip
     return DataMigrationView(
         name=status.name,
@@ -197,7 +241,16 @@ def migration_view(status: MigrationStatus) -> DataMigrationView:
         quarantine=None if status.quarantine is None else tuple(map(_row_view, status.quarantine)),
         intention=intention,
         priority=status.priority,
+        verification=verification,
     )
+
+
+def _verification_view(found: Verification) -> VerificationView:
+    return VerificationView(
+        state=found.state.value, sentence=found.sentence, rows=found.rows, differences=found.differences,
+        by=found.actor, started_at=found.started_at, first_differences=found.first_differences,
+        expected=found.expected, error=found.error, reason=found.reason, finished_at=found.finished_at,
+    )  # fmt: skip
 
 
 def _intention_view(intention: Intention) -> IntentionView:

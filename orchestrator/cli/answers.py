@@ -76,6 +76,22 @@ class Intention(msgspec.Struct, frozen=True):
     since: float
 
 
+class Verification(msgspec.Struct, frozen=True):
+    """A comparison of all rows that somebody asked for."""
+
+    state: str
+    sentence: str
+    rows: int
+    differences: int
+    by: str
+    started_at: float
+    first_differences: str | None = None
+    expected: str | None = None
+    error: str | None = None
+    reason: str | None = None
+    finished_at: float | None = None
+
+
 class DataMigration(msgspec.Struct, frozen=True):
     """One data migration in one database."""
 
@@ -95,6 +111,7 @@ class DataMigration(msgspec.Struct, frozen=True):
     intention: Intention | None = None
     priority: int = 0
     rows_to_repair: int | None = None
+    verification: Verification | None = None
 
 
 class DataMigrations(msgspec.Struct, frozen=True):

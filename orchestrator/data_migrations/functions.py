@@ -174,7 +174,7 @@ class FunctionRunner(DataMigrationRunner):
             if (mine.state, mine.file_hash) != (seen.state, seen.file_hash):
                 return mine
             self._turns.require(connection, mine)
-            self._pauses.require(self._claims, connection, mine.name, mine.batch_at)
+            self.pauses.require(self._claims, connection, mine.name, mine.batch_at)
         rows = sizes.within(mine.batch_rows)
         began = self._clock()
         try:

@@ -37,6 +37,7 @@ from orchestrator.data_migrations.retrying import retry
 from orchestrator.data_migrations.sizing import next_batch
 from orchestrator.data_migrations.target import Target, find_target, refuse_early
 from orchestrator.data_migrations.turns import Beside, Links, Turns
+from orchestrator.data_migrations.verifying import Verifications
 from orchestrator.dialects import Database
 from orchestrator.domain.errors import (
     Invalid,
@@ -93,6 +94,10 @@ class DataMigrationRunner:
         self._claims = Claims(database, schema)
         self._turns = Turns(database, schema, self.links, beside)
         self._ranged = RangeWorkers(database, schema, transaction=self._transaction, turns=self._turns, clock=clock)
+        self.verifications = Verifications(
+            database, schema, directory, prepare=self._prepare, look=self._load, transaction=self._transaction,
+            clock=clock,
+        )  # fmt: skip
         self._starting = threading.Lock()  # one thread counts rows, not all of them
         self._prepared: dict[str, tuple[Definition, Target]] = {}
 
@@ -281,7 +286,7 @@ class DataMigrationRunner:
             return self._stop(seen, fault)
         work = Work(
             upgrade_id=upgrade_id, definition=definition, target=target, sizes=sizes, workers=self.workers,
-            may_cut=may_cut, pauses=self._pauses, is_repeated=is_repeated,
+            may_cut=may_cut, pauses=self.pauses, is_repeated=is_repeated,
         )  # fmt: skip
         return self._ranged.run(seen, ranges, work)
 
@@ -302,7 +307,7 @@ class DataMigrationRunner:
                 if (mine.state, mine.file_hash, mine.is_split) != (seen.state, seen.file_hash, seen.is_split):
                     return mine
                 self._turns.require(connection, mine)
-                self._pauses.require(self._claims, connection, mine.name, mine.batch_at)
+                self.pauses.require(self._claims, connection, mine.name, mine.batch_at)
                 waiting = self._waiting(connection, mine)
                 if waiting is not None:
                     rows = 1
@@ -397,11 +402,12 @@ class DataMigrationRunner:
 
     def _timed(self, connection: Connection, entry: LedgerEntry, seconds: float = 0.0) -> LedgerEntry:
         """The entry after a batch that took so long and ended now, where there is to be a pause after it."""
-        ended_at = self._pauses.ended_at(self.database, connection, seconds)
+        ended_at = self.pauses.ended_at(self.database, connection, seconds)
         return entry if ended_at is None else replace(entry, batch_at=ended_at)
 
     @property
-    def _pauses(self) -> Pauses:
+    def pauses(self) -> Pauses:
+        """How long a worker rests after a batch, as things are set now."""
         return Pauses(self.pause_seconds, self.nice_ratio)
 
     def _move(

@@ -59,7 +59,7 @@ ELSEWHERE = {
     ),
     ASKED: (
         "catalog_differs", "data_migration_not_stopped", "data_migration_unknown", "database_not_empty",
-        "not_at_release", "too_many_connections",
+        "not_at_release", "too_many_connections", "verification_refused",
     ),
     SENTENCE: (
         "accounts_hidden", "data_migration_statement", "function_ended", "function_no_progress", "function_not_started",

@@ -1,0 +1,116 @@
+"""Verifying: rows compared because somebody asked, by any daemon, in any phase, beside the rows that move.
+
+The request is on record in the managed database. Whether there is one is known from the latest reading of it, and to
+the daemon that was asked: no database is asked for more than that while nobody wants anything of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from orchestrator.domain.errors import Conflict, LostCursor, NotFound, OrchestratorError
+from orchestrator.domain.overlay import Overlay, overlay_of
+from orchestrator.domain.verifications import Verification
+from orchestrator.ports import Transaction
+from orchestrator.services.context import Context, event, latest_readings
+from orchestrator.services.recording import DAEMON
+from orchestrator.services.throttling import Throttling
+
+
+class Verifying:
+    """`actor` is who asks. Nothing of what it does is seen by the upgrade."""
+
+    def __init__(self, context: Context, throttling: Throttling) -> None:
+        self._context = context
+        self._throttling = throttling
+        self._asked: set[tuple[str, str]] = set()
+
+    def verify(
+        self, schema: str, name: str, databases: Sequence[str], *, actor: str, reason: str | None
+    ) -> tuple[str, ...]:
+        """Let its rows be compared in these databases. Repeatable: one that is under way goes on.
+
+        Returns where it began. One that refuses keeps no other from it; then its refusal is raised.
+        """
+        managed, begun, refusals = self._context.managed(schema), [], []
+        for each in databases:
+            try:
+                if managed.verify_migration(each, name, actor=actor, reason=reason):
+                    begun.append(each)
+                self._asked.add((schema, each))
+            except OrchestratorError as error:
+                refusals.append(error)
+        if begun:
+            sentence = f"{actor} asked for the rows of {name} to be compared in {', '.join(begun)}"
+            self._record("data_migration.verify", sentence, schema, name, actor, reason)
+        if refusals:
+            raise refusals[0]
+        return tuple(begun)
+
+    def stop(self, schema: str, name: str, databases: Sequence[str], *, actor: str, reason: str | None) -> None:
+        """Let comparisons of it be; what they found stays. Raises `NotFound` where none is under way."""
+        managed = self._context.managed(schema)
+        stopped = [each for each in databases if managed.stop_verifying(each, name)]
+        if not stopped:
+            raise NotFound(
+                "nothing_to_stop",
+                f"the rows of {name} are not being compared in {', '.join(databases)}",
+                remedy=f"orchestrator data-migration show {schema} {name}",
+            )
+        sentence = f"{actor} stopped the comparison of {name} in {', '.join(stopped)}"
+        self._record("data_migration.verify", sentence, schema, name, actor, reason)
+
+    def run_batch(self, schema: str, database: str, *, leads: bool, rest: Callable[[float], object]) -> bool:
+        """Compare the next rows of one data migration there. Returns whether there may be more to do.
+
+        Waits for the same throttles as rows that move. Raises as `ManagedSchema.verify_batch` does.
+        """
+        over = self._context.store.read(lambda tx: self._wanted(tx, schema, database))
+        if over is None:
+            return False
+        managed = self._context.managed(schema)
+        names = [each.name for each in managed.verifications(database) if each.is_running]
+        if not names:
+            self._asked.discard((schema, database))
+            return False
+        if self._throttling.reasons(schema, database, over):
+            return False
+        for name in names:
+            try:
+                found = managed.verify_batch(database, name, leads=leads, over=over)
+            except LostCursor:
+                continue
+            except Conflict as conflict:
+                if conflict.code == "batch_too_soon":
+                    rest(conflict.fields.get("wait_seconds", 0.0))
+                    return True
+                continue  # another daemon is at it
+            if found is not None and not found.is_running:
+                sentence = f"the rows of {name} in {database}: {found.sentence}"
+                self._record("data_migration.verified", sentence, schema, name, DAEMON, None)
+            return True
+        return False
+
+    def in_database(self, schema: str, database: str) -> tuple[Verification, ...]:
+        """The newest of each data migration as its database tells now, or else as it was last read."""
+        with suppress(OrchestratorError):
+            return self._context.managed(schema).verifications(database)
+        return self._context.store.read(lambda tx: self._read(tx, schema, database))
+
+    def _wanted(self, tx: Transaction, schema: str, database: str) -> Overlay | None:
+        """What is set of the pace there, None where nobody is known to have asked for anything."""
+        is_asked = (schema, database) in self._asked
+        if is_asked or any(each.is_running for each in self._read(tx, schema, database)):
+            return overlay_of(tx.settings(schema), database)
+        return None
+
+    def _read(self, tx: Transaction, schema: str, database: str) -> tuple[Verification, ...]:
+        readings = latest_readings(tx, self._context.managed(schema))
+        return next((reading.verifications for reading in readings if reading.name == database), ())
+
+    def _record(self, action: str, sentence: str, schema: str, name: str, actor: str, reason: str | None) -> None:
+        def work(tx: Transaction) -> None:
+            event(tx, action, sentence, actor=actor, schema=schema, subject=name, reason=reason)
+
+        self._context.store.run(work)
