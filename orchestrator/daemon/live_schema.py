@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 import sqlalchemy as sa
@@ -57,6 +58,8 @@ class Driver(Protocol):
     def check(self, release: str) -> object: ...
 
     def check_database(self, database: Database, release: str) -> None: ...
+
+    def may_add(self, database: Database, release: str, table: str, column: str) -> bool: ...
 
     def plan(self, database: Database, release: str, step: Step) -> tuple[PlannedRevision, ...]: ...
 
@@ -153,7 +156,7 @@ class LiveSchema:
                 with self._working_on(database) as handle:
                     with self._naming_others(database, release), read_at_start():
                         self._driver.check_database(handle, release.name)
-                    runner.check(release)
+                    runner.check(release, may_add=partial(self._driver.may_add, handle, release.name))
             except Unavailable:
                 continue  # it is checked there before any row moves
 

@@ -59,5 +59,6 @@ def _concluded(database: Database, connection: Connection, entry: LedgerEntry, d
         entry,
         state=MigrationState.FAILED,
         error=f"{entry.differences} of {entry.rows_verified} rows of {definition.table} do not hold what "
-        f"{definition.path} computes; the first: {entry.first_differences}",
+        f"{definition.path} computes, which has to be the same whenever it is asked; the first: "
+        f"{entry.first_differences}",
     )

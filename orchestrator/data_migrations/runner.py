@@ -35,7 +35,7 @@ from orchestrator.data_migrations.pauses import Pauses
 from orchestrator.data_migrations.ranged import RangeWorkers, Work
 from orchestrator.data_migrations.retrying import retry
 from orchestrator.data_migrations.sizing import next_batch
-from orchestrator.data_migrations.target import Target, find_target, refuse_early
+from orchestrator.data_migrations.target import MayAdd, Target, find_target, refuse_early
 from orchestrator.data_migrations.turns import Beside, Links, Turns
 from orchestrator.data_migrations.verifying import Verifications
 from orchestrator.dialects import Database
@@ -101,11 +101,11 @@ class DataMigrationRunner:
         self._starting = threading.Lock()  # one thread counts rows, not all of them
         self._prepared: dict[str, tuple[Definition, Target]] = {}
 
-    def check(self, release: Release, *, expanded: bool = False) -> None:
+    def check(self, release: Release, *, expanded: bool = False, may_add: MayAdd = lambda table, column: True) -> None:
         """Refuse data migrations that cannot run, before any of them does.
 
-        With `expanded` the expand revisions have run, so columns and expressions are checked too. Raises
-        `MigrationRefused` naming file, table and remedy.
+        With `expanded` the expand revisions have run, so columns and expressions are checked too; before, columns that
+        they may not add. Raises `MigrationRefused` naming file, table and remedy.
         """
         for names in (release.data_migrations, release.reverse_data_migrations):
             self.links.refuse_faulty(names)
@@ -115,7 +115,8 @@ class DataMigrationRunner:
                 continue
             definition = load(file_of(self.directory, name), name)
             with self.database.reading() as connection:
-                refuse_early(self.database, connection, definition)
+                is_known = ledger.find(connection, self.schema, name) is not None  # contract may be over, too
+                refuse_early(self.database, connection, definition, None if is_known else may_add)
 
     def enrol(self, release: Release, upgrade_id: int) -> None:
         """As `enrolling.enrol`."""
