@@ -1,30 +1,48 @@
 """Verifying: rows compared because somebody asked, by any daemon, in any phase, beside the rows that move.
 
-The request is on record in the managed database. Whether there is one is known from the latest reading of it, and to
-the daemon that was asked: no database is asked for more than that while nobody wants anything of it.
+The request is on record in the managed database. Whether there is one is known from the latest readings, which are
+looked at now and then, and at once to the daemon that was asked: no database is asked while nobody wants anything.
 """
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, replace
 
 from orchestrator.domain.errors import Conflict, LostCursor, NotFound, OrchestratorError
-from orchestrator.domain.overlay import Overlay, overlay_of
+from orchestrator.domain.overlay import overlay_of
 from orchestrator.domain.verifications import Verification
 from orchestrator.ports import Transaction
 from orchestrator.services.context import Context, event, latest_readings
 from orchestrator.services.recording import DAEMON
 from orchestrator.services.throttling import Throttling
 
+LOOK_SECONDS = 10.0
+"""How often the readings of a schema are looked at: each of them holds all that is known of a database."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """In which databases of a schema something was under way, when the readings were looked at."""
+
+    databases: frozenset[str]
+    at: float
+
 
 class Verifying:
-    """`actor` is who asks. Nothing of what it does is seen by the upgrade."""
+    """`actor` is who asks. Nothing of what it does is seen by the upgrade. `clock` is monotonic."""
 
-    def __init__(self, context: Context, throttling: Throttling) -> None:
+    def __init__(
+        self, context: Context, throttling: Throttling, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._context = context
         self._throttling = throttling
-        self._asked: set[tuple[str, str]] = set()
+        self._clock = clock
+        self._seen: dict[str, _Seen] = {}
+        self._looking = threading.Lock()
 
     def verify(
         self, schema: str, name: str, databases: Sequence[str], *, actor: str, reason: str | None
@@ -38,7 +56,7 @@ class Verifying:
             try:
                 if managed.verify_migration(each, name, actor=actor, reason=reason):
                     begun.append(each)
-                self._asked.add((schema, each))
+                self._note(schema, each, is_wanted=True)
             except OrchestratorError as error:
                 refusals.append(error)
         if begun:
@@ -66,14 +84,14 @@ class Verifying:
 
         Waits for the same throttles as rows that move. Raises as `ManagedSchema.verify_batch` does.
         """
-        over = self._context.store.read(lambda tx: self._wanted(tx, schema, database))
-        if over is None:
+        if not self._is_wanted(schema, database):
             return False
         managed = self._context.managed(schema)
         names = [each.name for each in managed.verifications(database) if each.is_running]
         if not names:
-            self._asked.discard((schema, database))
+            self._note(schema, database, is_wanted=False)
             return False
+        over = self._context.store.read(lambda tx: overlay_of(tx.settings(schema), database))
         if self._throttling.reasons(schema, database, over):
             return False
         for name in names:
@@ -98,12 +116,24 @@ class Verifying:
             return self._context.managed(schema).verifications(database)
         return self._context.store.read(lambda tx: self._read(tx, schema, database))
 
-    def _wanted(self, tx: Transaction, schema: str, database: str) -> Overlay | None:
-        """What is set of the pace there, None where nobody is known to have asked for anything."""
-        is_asked = (schema, database) in self._asked
-        if is_asked or any(each.is_running for each in self._read(tx, schema, database)):
-            return overlay_of(tx.settings(schema), database)
-        return None
+    def _is_wanted(self, schema: str, database: str) -> bool:
+        """Whether somebody is known to have asked for something there."""
+        with self._looking:
+            seen = self._seen.get(schema)
+            if seen is None or self._clock() - seen.at >= LOOK_SECONDS:
+                found = self._context.store.read(lambda tx: self._under_way(tx, schema))
+                seen = self._seen[schema] = _Seen(found, self._clock())
+        return database in seen.databases
+
+    def _note(self, schema: str, database: str, *, is_wanted: bool) -> None:
+        with self._looking:
+            seen = self._seen.get(schema, _Seen(frozenset(), self._clock()))
+            databases = seen.databases | {database} if is_wanted else seen.databases - {database}
+            self._seen[schema] = replace(seen, databases=databases)
+
+    def _under_way(self, tx: Transaction, schema: str) -> frozenset[str]:
+        readings = latest_readings(tx, self._context.managed(schema))
+        return frozenset(each.name for each in readings if any(found.is_running for found in each.verifications))
 
     def _read(self, tx: Transaction, schema: str, database: str) -> tuple[Verification, ...]:
         readings = latest_readings(tx, self._context.managed(schema))

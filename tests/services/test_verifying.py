@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from orchestrator.domain.errors import Conflict, NotFound, Unavailable
@@ -10,6 +12,9 @@ from orchestrator.domain.throttling import Reading
 from orchestrator.domain.verifications import VerificationState
 from orchestrator.domain.view import MigrationFacts, MigrationState
 from orchestrator.services.data_migrations import DataMigrations
+from orchestrator.services.throttling import Throttling
+from orchestrator.services.verifying import LOOK_SECONDS, Verifying
+from tests.fakes import Clock
 from tests.services.conftest import MakeSite
 from tests.services.site import SCHEMA, Site
 
@@ -63,13 +68,21 @@ def test_nothing_is_asked_of_a_database_of_which_nobody_wants_anything(site: Sit
 
 
 def test_another_daemon_goes_on_from_what_was_last_read(site: Site) -> None:
-    asked, other = DataMigrations(site.context), DataMigrations(site.context)
-    verify(asked)
+    other = DataMigrations(site.context)
+    clock = Clock()
+    other.verifying = Verifying(site.context, Throttling(site.context), clock=clock)
+    verify(DataMigrations(site.context))
+    site.daemon("first").cycle()
+    found = site.managed.on["main"].verifications
     run(site, other)
-    assert site.managed.on["main"].verifications[NAME].is_running, "it does not know of it yet"
-    site.daemon("reader").cycle()
+    assert not found[NAME].is_running
+    found[NAME] = replace(found[NAME], state=VerificationState.RUNNING, rows=0)
+    site.daemon("second").cycle()
     run(site, other)
-    assert not site.managed.on["main"].verifications[NAME].is_running
+    assert found[NAME].is_running, "it looks at the readings now and then"
+    clock.advance(LOOK_SECONDS)
+    run(site, other)
+    assert not found[NAME].is_running
 
 
 def test_throttles_hold_it_as_they_hold_rows_that_move(site: Site) -> None:
