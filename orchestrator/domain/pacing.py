@@ -75,6 +75,9 @@ USUAL_SIZES = BatchSizes(10, 20_000, 0.2, 16 * 1024 * 1024)
 them lets a table whose rows are slow come to its end. 20,000 rows of 800 bytes are within the bound of bytes."""
 
 
+LOCK_TIMEOUT_SECONDS = 2.0
+"""No statement of a batch waits longer for a lock: who waits in a queue for one stops everybody behind it."""
+
 LONGEST_REST_SECONDS = 600.0
 """Rows rest no longer after a batch, however long it took and however nice it is meant to be."""
 

@@ -19,6 +19,7 @@ from orchestrator.ports import Transaction
 from orchestrator.services.context import Context, event, latest_readings
 from orchestrator.services.recording import DAEMON
 from orchestrator.services.throttling import Throttling
+from orchestrator.services.windows import MaintenanceWindows
 
 LOOK_SECONDS = 10.0
 """How often the readings of a schema are looked at: each of them holds all that is known of a database."""
@@ -36,10 +37,16 @@ class Verifying:
     """`actor` is who asks. Nothing of what it does is seen by the upgrade. `clock` is monotonic."""
 
     def __init__(
-        self, context: Context, throttling: Throttling, *, clock: Callable[[], float] = time.monotonic
+        self,
+        context: Context,
+        throttling: Throttling,
+        windows: MaintenanceWindows,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._context = context
         self._throttling = throttling
+        self._windows = windows
         self._clock = clock
         self._seen: dict[str, _Seen] = {}
         self._looking = threading.Lock()
@@ -82,7 +89,7 @@ class Verifying:
     def run_batch(self, schema: str, database: str, *, leads: bool, rest: Callable[[float], object]) -> bool:
         """Compare the next rows of one data migration there. Returns whether there may be more to do.
 
-        Waits for the same throttles as rows that move. Raises as `ManagedSchema.verify_batch` does.
+        Waits for the same throttles and windows as rows that move. Raises as `ManagedSchema.verify_batch` does.
         """
         if not self._is_wanted(schema, database):
             return False
@@ -95,8 +102,11 @@ class Verifying:
         if self._throttling.reasons(schema, database, over):
             return False
         for name in names:
+            if self._windows.reasons(schema, database, name, over):
+                continue
             try:
-                found = managed.verify_batch(database, name, leads=leads, over=over)
+                with self._windows.timed(schema, database, name):
+                    found = managed.verify_batch(database, name, leads=leads, over=over)
             except LostCursor:
                 continue
             except Conflict as conflict:

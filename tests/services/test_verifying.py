@@ -11,12 +11,15 @@ from orchestrator.domain.ladder import Phase
 from orchestrator.domain.throttling import Reading
 from orchestrator.domain.verifications import VerificationState
 from orchestrator.domain.view import MigrationFacts, MigrationState
+from orchestrator.domain.windows import Windows
 from orchestrator.services.data_migrations import DataMigrations
 from orchestrator.services.throttling import Throttling
 from orchestrator.services.verifying import LOOK_SECONDS, Verifying
+from orchestrator.services.windows import MaintenanceWindows
 from tests.fakes import Clock
 from tests.services.conftest import MakeSite
 from tests.services.site import SCHEMA, Site
+from tests.windows import Every
 
 NAME = "split_name"
 
@@ -70,7 +73,7 @@ def test_nothing_is_asked_of_a_database_of_which_nobody_wants_anything(site: Sit
 def test_another_daemon_goes_on_from_what_was_last_read(site: Site) -> None:
     other = DataMigrations(site.context)
     clock = Clock()
-    other.verifying = Verifying(site.context, Throttling(site.context), clock=clock)
+    other.verifying = Verifying(site.context, Throttling(site.context), MaintenanceWindows(site.context), clock=clock)
     verify(DataMigrations(site.context))
     site.daemon("first").cycle()
     found = site.managed.on["main"].verifications
@@ -146,3 +149,15 @@ def test_rows_that_are_to_be_moved_go_first(make_site: MakeSite) -> None:
     run(site, migrations)
     batches = [call[0] for call in site.managed.calls if call[0] in ("run_batch", "verify_batch")]
     assert batches == ["run_batch", "run_batch", "verify_batch"]
+
+
+def test_windows_hold_it_as_they_hold_rows_that_move(site: Site) -> None:
+    migrations = DataMigrations(site.context)
+    verify(migrations)
+    found = site.managed.on["main"]
+    found.windows = Windows((Every(1000, 100.0, first=site.clock.now + 1.0),))
+    run(site, migrations)
+    assert found.verifications[NAME].rows == 0
+    site.clock.advance(1.0)
+    run(site, migrations)
+    assert found.verifications[NAME].rows == 300
