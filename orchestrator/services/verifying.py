@@ -75,16 +75,24 @@ class Verifying:
 
     def stop(self, schema: str, name: str, databases: Sequence[str], *, actor: str, reason: str | None) -> None:
         """Let comparisons of it be; what they found stays. Raises `NotFound` where none is under way."""
-        managed = self._context.managed(schema)
-        stopped = [each for each in databases if managed.stop_verifying(each, name)]
+        managed, stopped, refusals = self._context.managed(schema), [], []
+        for each in databases:
+            try:
+                if managed.stop_verifying(each, name):
+                    stopped.append(each)
+            except OrchestratorError as error:
+                refusals.append(error)
+        if stopped:
+            sentence = f"{actor} stopped the comparison of {name} in {', '.join(stopped)}"
+            self._record("data_migration.verify", sentence, schema, name, actor, reason)
+        if refusals:
+            raise refusals[0]
         if not stopped:
             raise NotFound(
                 "nothing_to_stop",
                 f"the rows of {name} are not being compared in {', '.join(databases)}",
                 remedy=f"orchestrator data-migration show {schema} {name}",
             )
-        sentence = f"{actor} stopped the comparison of {name} in {', '.join(stopped)}"
-        self._record("data_migration.verify", sentence, schema, name, actor, reason)
 
     def run_batch(self, schema: str, database: str, *, leads: bool, rest: Callable[[float], object]) -> bool:
         """Compare the next rows of one data migration there. Returns whether there may be more to do.

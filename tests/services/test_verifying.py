@@ -161,3 +161,13 @@ def test_windows_hold_it_as_they_hold_rows_that_move(site: Site) -> None:
     site.clock.advance(1.0)
     run(site, migrations)
     assert found.verifications[NAME].rows == 300
+
+
+def test_stop_that_one_database_does_not_answer_is_on_record_for_the_others(make_site: MakeSite) -> None:
+    site = make_site(databases=("main", "other"))
+    migrations = DataMigrations(site.context)
+    verify(migrations)
+    site.managed.on["main"].error = "connection refused"
+    with pytest.raises(Unavailable):
+        verify(migrations, stop=True)
+    assert said(site)[-1][2] == "alice stopped the comparison of split_name in other"
