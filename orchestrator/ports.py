@@ -16,6 +16,7 @@ from orchestrator.domain.records import DatabaseReading, Event, Leadership, Sche
 from orchestrator.domain.releases import Link, Release, Releases
 from orchestrator.domain.throttling import Reading, RowsWait
 from orchestrator.domain.upgrades import Upgrade
+from orchestrator.domain.verifications import Verification
 from orchestrator.domain.view import Approval, Copy, DatabaseFacts, MigrationFacts, QuarantinedRow, StepRecord
 from orchestrator.domain.waves import FleetPause
 from orchestrator.domain.windows import Windows
@@ -389,6 +390,31 @@ class ManagedSchema(Protocol):
 
         One that only lacks rows in quarantine tries those, and goes on.
         """
+        ...
+
+    def verify_migration(self, database: str, migration: str, *, actor: str, reason: str | None) -> bool:
+        """Let all rows of a data migration be compared with what it computes, beside whatever it does. Repeatable.
+
+        Returns whether a comparison began; one that is under way is it. Raises `Conflict` (code
+        `verification_refused`) where that cannot be done there now, `NotFound`, `Unavailable`.
+        """
+        ...
+
+    def stop_verifying(self, database: str, migration: str) -> bool:
+        """End a comparison that is under way. Repeatable. Returns whether there was one. Raises `Unavailable`."""
+        ...
+
+    def verify_batch(
+        self, database: str, migration: str, *, leads: bool, over: Overlay = NOTHING_SET
+    ) -> Verification | None:
+        """Compare one batch of rows; any number of daemons may try. Returns where it stands, None where none is.
+
+        Raises as `run_batch` does.
+        """
+        ...
+
+    def verifications(self, database: str) -> tuple[Verification, ...]:
+        """The newest comparison of each data migration, as its database tells now. Raises `Unavailable`."""
         ...
 
     def give_up_migration(self, database: str, migration: str) -> MigrationFacts:

@@ -17,6 +17,7 @@ from orchestrator.domain.removals import Removal
 from orchestrator.domain.roles import Role
 from orchestrator.domain.throttling import Reading
 from orchestrator.domain.upgrades import Moving
+from orchestrator.domain.verifications import Verification, VerificationState
 from orchestrator.domain.view import Copy, DatabaseFacts, MigrationFacts, MigrationState, QuarantinedRow
 from orchestrator.domain.windows import ALWAYS, Windows
 from orchestrator.ports import ManagedSchema, StepWatch
@@ -93,6 +94,8 @@ class FakeDatabase:
     sealed: bool = False
     denials: int = 0
     removal: Removal | None = None
+    verifications: dict[str, Verification] = field(default_factory=dict)
+    verify_fails: OrchestratorError | None = None
 
 
 class FakeSchema:
@@ -157,6 +160,7 @@ class FakeSchema:
                 migrations=tuple(found.migrations.values()),
                 roles=tuple(found.roles.values()),
                 registrations=tuple(found.registrations[each] for each in sorted(found.news)),
+                verifications=tuple(found.verifications.values()),
             )
             if release is None:
                 return facts
@@ -328,6 +332,46 @@ class FakeSchema:
             is_only_proven = found.copy is not None and found.copy.phase is Phase.READ_NEW
             state = MigrationState.VERIFYING if is_only_proven else MigrationState.PENDING
             found.migrations[migration] = MigrationFacts(migration, state, rows_total=found.rows)
+
+    def verify_migration(self, database: str, migration: str, *, actor: str, reason: str | None) -> bool:
+        with self._lock:
+            found = self._reachable(database)
+            if found.verify_fails is not None:
+                raise found.verify_fails
+            known = found.verifications.get(migration)
+            if known is not None and known.is_running:
+                return False
+            running = VerificationState.RUNNING
+            begun = Verification(migration, running, 0, 0, None, None, None, actor, reason, 0.0, None)
+            found.verifications[migration] = begun
+            return True
+
+    def stop_verifying(self, database: str, migration: str) -> bool:
+        with self._lock:
+            found = self._reachable(database).verifications
+            if migration not in found or not found[migration].is_running:
+                return False
+            found[migration] = replace(found[migration], state=VerificationState.STOPPED)
+            return True
+
+    def verify_batch(
+        self, database: str, migration: str, *, leads: bool, over: Overlay = NOTHING_SET
+    ) -> Verification | None:
+        with self._lock:
+            found = self._reachable(database)
+            self.calls.append(("verify_batch", database, migration))
+            if found.batch_fails is not None:
+                raise found.batch_fails
+            known = found.verifications[migration]
+            rows = min(known.rows + found.batch_rows, found.rows)
+            state = VerificationState.DONE if rows == found.rows else VerificationState.RUNNING
+            found.verifications[migration] = replace(known, rows=rows, state=state)
+            return found.verifications[migration]
+
+    def verifications(self, database: str) -> tuple[Verification, ...]:
+        with self._lock:
+            self.calls.append(("verifications", database))
+            return tuple(self._reachable(database).verifications.values())
 
     def give_up_migration(self, database: str, migration: str) -> MigrationFacts:
         with self._lock:

@@ -7,6 +7,7 @@ from typing import Any
 from orchestrator.api.exchange import Answer, Asked, Name, Nothing, Question, Reason, View
 from orchestrator.domain.intentions import Intention
 from orchestrator.domain.progress import Eta
+from orchestrator.domain.verifications import Verification
 from orchestrator.domain.view import QuarantinedRow
 from orchestrator.services.data_migrations import MigrationStatus
 
@@ -42,6 +43,26 @@ class EtaView(View, frozen=True, kw_only=True):
     seconds: float | None = None
 
 
+class VerificationView(View, frozen=True, kw_only=True):
+    """A comparison of all rows that somebody asked for: what it came to so far, and in words.
+
+    State is running, done, stopped or failed. `expected` is why differences are no alarm, null where they are one.
+    Times are by the clock of the managed database.
+    """
+
+    state: str
+    sentence: str
+    rows: int
+    differences: int
+    by: str
+    started_at: float
+    first_differences: str | None = None
+    expected: str | None = None
+    error: str | None = None
+    reason: str | None = None
+    finished_at: float | None = None
+
+
 class DataMigrationView(View, frozen=True, kw_only=True):
     """One data migration in one database, in our own counts.
 
@@ -54,6 +75,9 @@ class DataMigrationView(View, frozen=True, kw_only=True):
     `progress` is 0 to 1, at most 0.99 before all rows are verified, null while they are not counted; it falls only
     where a new run begins, as after a retry. `rows_per_second` are moved, or verified, over the last minute; null while
     that is not known. `reverse`: it moves rows back, and runs on the way back only.
+    `rows_to_repair` are those that a retry with the same file moves again where rows differ; null: all of them.
+    `verification` is the newest comparison that somebody asked for, where one data migration is shown; it proves
+    nothing, and changes nothing of the others.
     """
 
     name: str
@@ -75,6 +99,8 @@ class DataMigrationView(View, frozen=True, kw_only=True):
     rows_per_second: float | None = None
     eta: EtaView | None = None
     reverse: bool = False
+    rows_to_repair: int | None = None
+    verification: VerificationView | None = None
 
 
 class DataMigrationList(View, frozen=True, kw_only=True):
@@ -91,7 +117,8 @@ class DataMigrationList(View, frozen=True, kw_only=True):
 class RetryMigrationRequest(Question, frozen=True, kw_only=True):
     """Let it be tried again in this database, or without one in all in which it failed.
 
-    It goes back to its start; where only rows in quarantine are left, those alone are tried.
+    It goes back to its start. With the same file, where only rows in quarantine are left, those alone are tried; where
+    rows differ, the parts of the table in which they do are moved again, if these are known, and all rows compared.
     """
 
     database: Name | None = None
@@ -116,6 +143,17 @@ class SetMigrationRequest(Question, frozen=True, kw_only=True):
     """Its priority among those that may run: the highest has its turn first. Null: 0 again, as without one."""
 
     priority: int | None
+    reason: Reason | None = None
+
+
+class VerifyMigrationRequest(Question, frozen=True, kw_only=True):
+    """Let all its rows be compared with what it computes in this database, or without one in all.
+
+    With `stop`, no longer.
+    """
+
+    database: Name | None = None
+    stop: bool = False
     reason: Reason | None = None
 
 
@@ -176,6 +214,14 @@ def resume(asked: Asked[Nothing, ResumeMigrationRequest]) -> Answer:
     return _nudged(asked)
 
 
+def verify(asked: Asked[Nothing, VerifyMigrationRequest]) -> Answer:
+    name, body = asked.path["name"], asked.body
+    asked.services.data_migrations.verify(
+        asked.schema, name, body.database, stop=body.stop, actor=asked.who, reason=body.reason
+    )
+    return _nudged(asked)
+
+
 def set_(asked: Asked[Nothing, SetMigrationRequest]) -> Answer:
     name, body = asked.path["name"], asked.body
     asked.services.rows_control.prioritise(asked.schema, name, body.priority, actor=asked.who, reason=body.reason)
@@ -192,11 +238,12 @@ def migration_view(status: MigrationStatus) -> DataMigrationView:
     facts, progress = status.facts, status.progress
     throttled_by = tuple(reason.sentence for reason in status.throttled_by)
     intention = None if status.intention is None else _intention_view(status.intention)
+    verification = None if status.verification is None else _verification_view(status.verification)
     if facts is None:
         return DataMigrationView(
             name=status.name, release=status.release, database=status.database, state="absent",
             throttled_by=throttled_by, intention=intention, priority=status.priority,
-            progress=progress.share, eta=eta_view(progress.eta), reverse=status.is_reverse,
+            progress=progress.share, eta=eta_view(progress.eta), reverse=status.is_reverse, verification=verification,
         )  # fmt: skip
     return DataMigrationView(
         name=status.name,
@@ -208,6 +255,7 @@ def migration_view(status: MigrationStatus) -> DataMigrationView:
         rows_verified=facts.rows_verified,
         differences=facts.differences,
         first_differences=facts.first_differences,
+        rows_to_repair=facts.rows_to_repair,
         error=facts.error,
         throttled_by=throttled_by,
         rows_quarantined=facts.rows_quarantined,
@@ -218,12 +266,21 @@ def migration_view(status: MigrationStatus) -> DataMigrationView:
         rows_per_second=progress.rows_per_second,
         eta=eta_view(progress.eta),
         reverse=status.is_reverse,
+        verification=verification,
     )
 
 
 def eta_view(eta: Eta) -> EtaView:
     """How much work is left, as it is shown."""
     return EtaView(state=eta.state.value, seconds=eta.seconds)
+
+
+def _verification_view(found: Verification) -> VerificationView:
+    return VerificationView(
+        state=found.state.value, sentence=found.sentence, rows=found.rows, differences=found.differences,
+        by=found.actor, started_at=found.started_at, first_differences=found.first_differences,
+        expected=found.expected, error=found.error, reason=found.reason, finished_at=found.finished_at,
+    )  # fmt: skip
 
 
 def _intention_view(intention: Intention) -> IntentionView:

@@ -184,6 +184,11 @@ OPERATIONS: tuple[Route, ...] = (
         data_migrations.DataMigrationList, data_migrations.HoldMigrationRequest, asks_databases=True,
     ),
     Route(
+        "POST", f"{_MIGRATION}/verify", data_migrations.verify, OPERATOR,
+        "Compare all rows of a data migration with what it computes, in the background; nothing else changes",
+        data_migrations.DataMigrationList, data_migrations.VerifyMigrationRequest, asks_databases=True,
+    ),
+    Route(
         "POST", f"{_MIGRATION}/set", data_migrations.set_, OPERATOR,
         "Set which of several data migrations that may run has its turn first",
         data_migrations.DataMigrationList, data_migrations.SetMigrationRequest, asks_databases=True,

@@ -12,8 +12,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, insert, select, update
 
-from orchestrator.bookkeeping import ranges
+from orchestrator.bookkeeping import ranges, repairs
 from orchestrator.bookkeeping.ranges import RangeEntry
+from orchestrator.bookkeeping.repairs import Part
 from orchestrator.bookkeeping.tables import data_migrations as table
 from orchestrator.bookkeeping.tables import ranges as ranges_table
 from orchestrator.domain.errors import LostCursor
@@ -30,6 +31,7 @@ _UNPROVEN: dict[str, Any] = {
     "finished_at": None,
     "suspect_rows": 0,
     "is_split": False,
+    "repairs": None,
 }
 """An entry whose rows are moved, and none of them proven."""
 
@@ -49,6 +51,8 @@ class LedgerEntry:
     `rows_quarantined` could not be moved: the cursor is past them, they are in the quarantine, and not in `rows_done`.
     `is_split`: its rows are moved, or verified, in ranges. Each has its own cursor and counters, and the cursor here is
     how far they have been cut off.
+    `repairs`: the parts in which rows were found to differ; while they are moved again, those that are left, with the
+    cursor in the first of them (see `bookkeeping.repairs`).
     """
 
     schema_name: str
@@ -75,6 +79,7 @@ class LedgerEntry:
     suspect_rows: int = 0
     rows_quarantined: int = 0
     is_split: bool = False
+    repairs: str | None = None
 
     def facts(self) -> MigrationFacts:
         """What guards and people are told of it.
@@ -93,7 +98,27 @@ class LedgerEntry:
             witness=self.witness_incarnation,
             error=self.error,
             rows_quarantined=0 if is_settled else self.rows_quarantined,
+            rows_to_repair=self.rows_to_repair,
         )
+
+    @property
+    def parts_to_repair(self) -> tuple[Part, ...]:
+        """The parts that hold all rows that differ, if it failed for these; none where any row may."""
+        if self.state is not MigrationState.FAILED or not self.differences or self.rows_quarantined:
+            return ()
+        parts = repairs.found(self.repairs, self.started_at, self.differences)
+        return () if any(part.is_everything for part in parts) else parts
+
+    @property
+    def rows_to_repair(self) -> int | None:
+        """How many rows a retry with the same file moves again; None: all of them."""
+        parts = self.parts_to_repair
+        return sum(part.rows for part in parts) if parts else None
+
+    @property
+    def parts_left(self) -> tuple[Part, ...]:
+        """The parts that are moved again, as far as they are left; none where it goes on to the end of the table."""
+        return repairs.left(self.repairs, self.started_at) if self.state is MigrationState.RUNNING else ()
 
     def at_start(self, *, upgrade_id: int | None, file_hash: str) -> LedgerEntry:
         """The same entry before its first batch, nothing counted and nothing proven. Its revision stays."""
@@ -124,6 +149,7 @@ class LedgerEntry:
             rows_verified=self.rows_verified + range_.rows_done,
             differences=self.differences + range_.differences,
             first_differences=first_differences(self.first_differences, range_.first_differences),
+            repairs=repairs.joined(self.repairs, self.started_at, self.differences, range_.repairs),
         )
 
 
@@ -212,7 +238,9 @@ def begin_anew(connection: Connection, entry: LedgerEntry) -> LedgerEntry:
 
 def stop(connection: Connection, entry: LedgerEntry, error: str) -> LedgerEntry:
     """As `save`, for an entry that is failed now. Its ranges stay as far as they are, and nobody goes on with them."""
-    saved = save(connection, replace(entry, state=MigrationState.FAILED, error=storable(error)))
+    is_proof = entry.state is MigrationState.VERIFYING  # which has not seen all rows
+    failed = replace(entry, state=MigrationState.FAILED, error=storable(error))
+    saved = save(connection, replace(failed, repairs=None) if is_proof else failed)
     if entry.is_split:
         ranges.take(connection, entry.schema_name, entry.name)
     return saved

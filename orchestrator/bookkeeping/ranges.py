@@ -29,6 +29,7 @@ class RangeEntry:
     `number` grows with the keys, and none is given out twice. `state` is that of the ledger in which it was cut off:
     its rows are moved, or verified. `run_at` is when that run of the data migration began. `cursor` is the last key
     done. The others are as in the ledger, for this range alone; `rows_done` are rows moved or verified.
+    `repairs` only says what was found to differ.
     """
 
     schema_name: str
@@ -47,6 +48,7 @@ class RangeEntry:
     batch_at: float | None = None
     batch_rows: int | None = None
     suspect_rows: int = 0
+    repairs: str | None = None
 
 
 COLUMNS = tuple(table.c[field.name] for field in fields(RangeEntry))

@@ -169,6 +169,7 @@ data_migrations = Table(
     Column("suspect_rows", Integer, nullable=False, server_default="0"),
     Column("rows_quarantined", Integer, nullable=False, server_default="0"),
     Column("is_split", Boolean, nullable=False, server_default=false()),
+    Column("repairs", Text),
     **IN_MYSQL,
 )
 """The ledger: which data migrations ran, and the cursor of each. Only the holder of `revision` may move it.
@@ -196,6 +197,7 @@ ranges = Table(
     Column("batch_at", Double),
     Column("batch_rows", Integer),
     Column("suspect_rows", Integer, nullable=False),
+    Column("repairs", Text),
     **IN_MYSQL,
 )
 """Parts of a data migration's rows that several workers move, or verify, at once: keys after `low`, up to `high`.
@@ -221,6 +223,32 @@ quarantine = Table(
 
 They mean something only while the ledger's `rows_quarantined` is not 0: what sends a data migration back to its start
 leaves them, and its first batch takes them away.
+"""
+
+verifications = Table(
+    "orchestrator_verifications",
+    metadata,
+    Column("schema_name", String(64), primary_key=True),
+    Column("name", String(128), primary_key=True),
+    Column("file_hash", String(64), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("cursor", Text),
+    Column("rows_done", BigInteger, nullable=False),
+    Column("differences", BigInteger, nullable=False),
+    Column("first_differences", Text),
+    Column("expected", Text),
+    Column("error", Text),
+    Column("actor", String(255), nullable=False),
+    Column("reason", Text),
+    Column("batch_at", Double),
+    Column("batch_rows", Integer),
+    Column("started_at", Double, nullable=False),
+    Column("finished_at", Double),
+    **IN_MYSQL,
+)
+"""Comparisons of a data migration's rows that somebody asked for: the newest of each. State: running, done, stopped,
+failed. They say nothing to guards, and the ledger nothing of them. `expected` is why differences are no alarm.
 """
 
 incarnation = Table(

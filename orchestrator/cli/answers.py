@@ -83,6 +83,22 @@ class Eta(msgspec.Struct, frozen=True):
     seconds: float | None = None
 
 
+class Verification(msgspec.Struct, frozen=True):
+    """A comparison of all rows that somebody asked for."""
+
+    state: str
+    sentence: str
+    rows: int
+    differences: int
+    by: str
+    started_at: float
+    first_differences: str | None = None
+    expected: str | None = None
+    error: str | None = None
+    reason: str | None = None
+    finished_at: float | None = None
+
+
 class DataMigration(msgspec.Struct, frozen=True):
     """One data migration in one database."""
 
@@ -105,6 +121,8 @@ class DataMigration(msgspec.Struct, frozen=True):
     rows_per_second: float | None = None
     eta: Eta | None = None
     reverse: bool = False
+    rows_to_repair: int | None = None
+    verification: Verification | None = None
 
 
 class DataMigrations(msgspec.Struct, frozen=True):

@@ -10,7 +10,15 @@ from textwrap import indent
 from typing import Any
 
 from orchestrator.cli import authoring, cells
-from orchestrator.cli.answers import DataMigration, DataMigrations, Intention, Pace, PaceOption, QuarantinedRow
+from orchestrator.cli.answers import (
+    DataMigration,
+    DataMigrations,
+    Intention,
+    Pace,
+    PaceOption,
+    QuarantinedRow,
+    Verification,
+)
 from orchestrator.cli.command import Listing, Plain, with_schema
 from orchestrator.cli.connection import path_of
 from orchestrator.cli.data_migration_watch import Watch
@@ -21,11 +29,15 @@ COLUMNS = (
     "Rows/s", "ETA", "Says",
 )  # fmt: skip
 QUARANTINE = "Quarantine"
+VERIFICATION = "Verification"
+VERIFIED = ("Name", "Database", "State", VERIFICATION)
 PACE = ("Database", "Option", "Configured", "In force", "Set", "Set at")
 
 
 def _row(each: DataMigration) -> tuple[object, ...]:
     says = each.error or (f"differs at {each.first_differences}" if each.first_differences else None)
+    if each.rows_to_repair is not None:
+        says = f"{says}. A retry moves {each.rows_to_repair} rows again, and compares all."
     if each.throttled_by:
         says = f"waits: {'; '.join(each.throttled_by)}"
     return (
@@ -57,7 +69,16 @@ def _with_quarantine(each: DataMigration) -> tuple[object, ...]:
         words = f"{each.rows_quarantined} in all; their database, which knows them, does not answer now"
     else:
         words = "\n".join(_words(row) for row in each.quarantine or ())
-    return (*_row(each), cells.Cell(each.quarantine, words))
+    return (*_row(each), cells.Cell(each.quarantine, words), _compared(each.verification))
+
+
+def _compared(found: Verification | None) -> cells.Cell:
+    """What the newest comparison came to that somebody asked for; empty where nobody ever did."""
+    if found is None:
+        return cells.maybe(None)
+    reason = "" if found.reason is None else f" ({found.reason})"
+    begun = cells.moment(found.started_at).human_readable()
+    return cells.Cell(found, f"{found.state}, asked for by {found.by}{reason} at {begun}: {found.sentence}")
 
 
 def _words(row: QuarantinedRow) -> str:
@@ -88,7 +109,8 @@ class _OfOne(Listing):
 class Show(_OfOne):
     """Show one data migration in every database.
 
-    With the rows that could not be moved: when each was tried, its key and why.
+    With the rows that could not be moved: when each was tried, its key and why. And with what the newest comparison
+    came to that somebody asked for with `verify`.
     """
 
     EXAMPLE = "orchestrator data-migration show inventory split_name"
@@ -96,7 +118,7 @@ class Show(_OfOne):
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Iterable[Any]]:
         path = path_of("schemas", parsed_args.schema, "data-migrations", parsed_args.name)
         found = self.api.get(path, DataMigrations).data_migrations
-        return (*COLUMNS, QUARANTINE), [_with_quarantine(each) for each in found]
+        return (*COLUMNS, QUARANTINE, VERIFICATION), [_with_quarantine(each) for each in found]
 
     def produce_output(
         self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Iterable[Sequence[Any]]
@@ -105,18 +127,20 @@ class Show(_OfOne):
         rows = list(data)
         if parsed_args.formatter != "table" or parsed_args.columns:
             return super().produce_output(parsed_args, column_names, rows)
-        done = super().produce_output(parsed_args, COLUMNS, [row[:-1] for row in rows])
+        done = super().produce_output(parsed_args, COLUMNS, [row[: len(COLUMNS)] for row in rows])
         for row in rows:
-            if lines := row[-1].human_readable():
-                self.app.stdout.write(f"\nNot moved in {row[COLUMNS.index('Database')]}:\n{indent(lines, '  ')}\n")
+            for title, cell in zip(("Not moved", "Compared"), row[len(COLUMNS) :], strict=True):
+                if lines := cell.human_readable():
+                    self.app.stdout.write(f"\n{title} in {row[COLUMNS.index('Database')]}:\n{indent(lines, '  ')}\n")
         return done
 
 
 class Retry(_OfOne):
     """Let a failed data migration be tried again.
 
-    In one database, or in all in which it failed. It goes back to its start; where only rows in quarantine are left and
-    its file is the same, those alone are tried.
+    In one database, or in all in which it failed. With another file it goes back to its start. With the same one:
+    where only rows in quarantine are left, those alone are tried; where rows differ, only the parts of the table in
+    which they do are moved again, and then all rows are compared. Where more than 100 parts differ, all rows are moved.
     """
 
     EXAMPLE = "orchestrator data-migration retry inventory split_name"
@@ -191,6 +215,34 @@ class Resume(_OfOne):
         path = path_of("schemas", parsed_args.schema, "data-migrations", parsed_args.name, "resume")
         found = self.api.post(path, DataMigrations, database=parsed_args.database, reason=parsed_args.reason)
         return COLUMNS, [_row(each) for each in found.data_migrations]
+
+
+class Verify(_OfOne):
+    """Compare all rows of a data migration with what it computes.
+
+    At any time between expand and contract, in one database or in all. In the background, in batches as small and as
+    patient as those that move rows, and after these: `data-migration show` tells how far it is. Nothing changes by it,
+    neither rows nor the upgrade; it proves nothing to the upgrade either. Asked again while it is under way it goes on.
+    Where one shape goes stale, from write_new on, differences are to be expected, and it says so.
+    """
+
+    EXAMPLE = 'orchestrator data-migration verify inventory split_name --reason "after the failover"'
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("--database", help="only in this one")
+        parser.add_argument("--reason", help="why, for whoever reads the audit log")
+        parser.add_argument("--stop", action="store_true", help="end it; what it found so far is kept")
+
+    def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Iterable[Any]]:
+        path = path_of("schemas", parsed_args.schema, "data-migrations", parsed_args.name, "verify")
+        given = {"database": parsed_args.database, "reason": parsed_args.reason, "stop": parsed_args.stop or None}
+        found = self.api.post(path, DataMigrations, **given).data_migrations
+        return VERIFIED, [
+            (each.name, each.database, each.state, _compared(each.verification))
+            for each in found
+            if parsed_args.database in (None, each.database)
+        ]
 
 
 class Set(Listing):
@@ -322,6 +374,7 @@ COMMANDS: dict[str, type[Plain]] = {
     "data-migration pause": Pause,
     "data-migration resume": Resume,
     "data-migration cancel": Cancel,
+    "data-migration verify": Verify,
     "data-migration set": Set,
     "data-migration pace": ShowPace,
     "data-migration assume": Assume,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -96,8 +97,9 @@ class TakeOver(Showing):
 class Check(Plain):
     """Check a migration tree against the rules of expand and contract.
 
-    Needs no daemon. Nothing runs and no database is asked, so what a data migration names there is not looked for. The
-    first thing that breaks a rule is refused with file and line; what is allowed and may hurt is listed.
+    Needs no daemon. Nothing runs and no database is asked: of the columns that a data migration names, those are looked
+    for whose tables the tree makes. The first thing that breaks a rule is refused with file and line; what is allowed
+    and may hurt is listed.
     """
 
     EXAMPLE = "orchestrator schema check examples/inventory/migrations"
@@ -109,6 +111,7 @@ class Check(Plain):
 
     def take_action(self, parsed_args: argparse.Namespace) -> int:
         from orchestrator.data_migrations.loading import file_of, load
+        from orchestrator.data_migrations.target import refuse_lacking
         from orchestrator.data_migrations.turns import Links
         from orchestrator.schema_migrations.alembic_driver import AlembicDriver
 
@@ -122,7 +125,7 @@ class Check(Plain):
                 self.say(f"{warning.place}: {warning.sentence}")
                 self.say(f"  {warning.remedy}")
             for migration in driver.releases[name].all_data_migrations:
-                load(file_of(directory, migration), migration)
+                refuse_lacking(load(file_of(directory, migration), migration), partial(driver.lacks, name))
             for names in (driver.releases[name].data_migrations, driver.releases[name].reverse_data_migrations):
                 Links(directory).refuse_faulty(names)
             self.say(f"release {name}: nothing breaks a rule")

@@ -20,7 +20,8 @@ def batches_of(schema: SectionReader, site: SectionReader) -> BatchSizes:
                 remedy=f"Give {most} or fewer, or a larger batch_rows.",
             )
         least = most
-    return BatchSizes(least, most, _first("batch_seconds", schema, site).value("batch_seconds"))
+    seconds, most_bytes = (_first(name, schema, site).value(name) for name in ("batch_seconds", "batch_bytes"))
+    return BatchSizes(least, most, seconds, most_bytes)
 
 
 def _first(option: str, *sections: SectionReader) -> SectionReader:

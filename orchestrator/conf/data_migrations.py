@@ -23,6 +23,15 @@ OPTIONS: tuple[cfg.Opt, ...] = (
         help="Rows that are moved in one transaction at the most; a Python transform has them all in memory.",
     ),
     cfg.IntOpt(
+        "batch_bytes",
+        default=USUAL_SIZES.most_bytes,
+        min=1,
+        max=1024**3,
+        help="Bytes that a Python transform reads in one transaction at the most: a batch ends with the row that "
+        "takes it beyond that, so it may have fewer rows than min_batch_rows, and one at the least. What is computed "
+        "in SQL is not read, and has its bound in batch_seconds alone.",
+    ),
+    cfg.IntOpt(
         "min_batch_rows",
         default=USUAL_SIZES.least,
         min=1,

@@ -93,6 +93,9 @@ OPTIONS: tuple[cfg.Opt, ...] = (
         "batch_rows", min=1, max=1_000_000, help="As in [data_migrations], for this schema.", sample_default=5000
     ),
     cfg.IntOpt(
+        "batch_bytes", min=1, max=1024**3, help="As in [data_migrations], for this schema.", sample_default=4194304
+    ),
+    cfg.IntOpt(
         "min_batch_rows", min=1, max=1_000_000, help="As in [data_migrations], for this schema.", sample_default=100
     ),
     cfg.IntOpt("workers", min=1, max=32, help="As in [data_migrations], for this schema.", sample_default=4),

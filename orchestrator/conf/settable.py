@@ -24,6 +24,7 @@ def _of_pace(schema: SchemaSettings, pause_seconds: float) -> Iterator[Option]:
     configured = {
         "batch_seconds": schema.batches.seconds,
         "batch_rows": float(schema.batches.most),
+        "batch_bytes": float(schema.batches.most_bytes or 0),
         "pause_seconds": pause_seconds,
         "nice_ratio": schema.nice_ratio,
     }

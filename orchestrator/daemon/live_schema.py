@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 import sqlalchemy as sa
@@ -15,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.bookkeeping import ledger, registrations
 from orchestrator.bookkeeping import roles as role_rows
+from orchestrator.bookkeeping import verifications as verification_rows
 from orchestrator.bookkeeping.copies import read_copy, write_copy
 from orchestrator.daemon.refusals import explained, read_at_start
 from orchestrator.data_migrations.functions import FunctionRunner
@@ -34,6 +36,7 @@ from orchestrator.domain.releases import Link, Release, Releases
 from orchestrator.domain.roles import MOST_SESSIONS, Role
 from orchestrator.domain.throttling import Reading
 from orchestrator.domain.upgrades import Moving
+from orchestrator.domain.verifications import Verification
 from orchestrator.domain.view import Copy, DatabaseFacts, MigrationFacts, QuarantinedRow
 from orchestrator.domain.windows import ALWAYS, Windows
 from orchestrator.inventory_sources import InventorySource
@@ -56,6 +59,8 @@ class Driver(Protocol):
     def check(self, release: str) -> object: ...
 
     def check_database(self, database: Database, release: str) -> None: ...
+
+    def may_add(self, database: Database, release: str, table: str, column: str) -> bool: ...
 
     def plan(self, database: Database, release: str, step: Step) -> tuple[PlannedRevision, ...]: ...
 
@@ -154,7 +159,7 @@ class LiveSchema:
                 with self._working_on(database) as handle:
                     with self._naming_others(database, release), read_at_start():
                         self._driver.check_database(handle, release.name)
-                    runner.check(release)
+                    runner.check(release, may_add=partial(self._driver.may_add, handle, release.name))
             except Unavailable:
                 continue  # it is checked there before any row moves
 
@@ -187,12 +192,14 @@ class LiveSchema:
                     copy = read_copy(connection, self.name)
                     migrations = ledger.facts(connection, self.name)
                     news = registrations.news(connection, self.name)
+                    verifications = verification_rows.all_of(connection, self.name)
                 facts = DatabaseFacts(
                     database,
                     incarnation=incarnation,
                     copy=copy,
                     migrations=migrations,
                     registrations=news,
+                    verifications=verifications,
                     roles=self._roles_in(handle),
                 )
                 if release is None:
@@ -286,14 +293,40 @@ class LiveSchema:
     def run_batch(
         self, database: str, migration: str, upgrade_id: int, *, leads: bool, over: Overlay = NOTHING_SET
     ) -> MigrationFacts:
+        runner, sizes = self._paced(database, over)
+        with self._working_on(database):
+            return runner.run_batch(migration, upgrade_id, sizes, leads=leads)
+
+    def _paced(self, database: str, over: Overlay) -> tuple[DataMigrationRunner, BatchSizes]:
+        """The runner of that database, at the pace that is set, and the sizes of its batches."""
         runner = self._runners[database]
         configured = {option.name: option.configured for option in self.options(database)}
         if configured:
             runner.pause_seconds = over.value("pause_seconds", configured["pause_seconds"])
             runner.nice_ratio = over.value("nice_ratio", configured["nice_ratio"])
         sizes = BatchSizes.fixed(self._batches) if isinstance(self._batches, int) else self._batches
+        return runner, sizes.under(over)
+
+    def verify_migration(self, database: str, migration: str, *, actor: str, reason: str | None) -> bool:
         with self._working_on(database):
-            return runner.run_batch(migration, upgrade_id, sizes.under(over), leads=leads)
+            return self._runners[database].verifications.ask(migration, actor=actor, reason=reason)
+
+    def stop_verifying(self, database: str, migration: str) -> bool:
+        with self._working_on(database):
+            return self._runners[database].verifications.stop(migration)
+
+    def verify_batch(
+        self, database: str, migration: str, *, leads: bool, over: Overlay = NOTHING_SET
+    ) -> Verification | None:
+        runner, sizes = self._paced(database, over)
+        with self._working_on(database):
+            return runner.verifications.run_batch(migration, sizes, runner.pauses, leads=leads)
+
+    def verifications(self, database: str) -> tuple[Verification, ...]:
+        if database not in self._runners:
+            return ()
+        with self._working_on(database):
+            return self._runners[database].verifications.all()
 
     def signals(self, database: str, over: Overlay = NOTHING_SET) -> tuple[Reading, ...]:
         return self._watches[database].readings(over) if database in self._watches else ()

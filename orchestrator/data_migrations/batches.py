@@ -16,7 +16,7 @@ from orchestrator.data_migrations.faults import CutOff, RowFault
 from orchestrator.data_migrations.keyset import Range
 from orchestrator.data_migrations.loading import Definition
 from orchestrator.data_migrations.target import Target
-from orchestrator.data_migrations.transforming import read_and_transform
+from orchestrator.data_migrations.transforming import read_and_transform, refuse_unsteady
 from orchestrator.dialects import Database, reason
 from orchestrator.dialects.driver_errors import layers
 from orchestrator.domain.errors import StepFailed
@@ -76,6 +76,8 @@ def compare(
         key, within = target.keyset.names, target.keyset.within(range_)
         found = read_and_transform(connection, definition, target, range_, lock=False)
         keys = database.dialect.differing_keys(connection, target.table, key, definition.writes, found, within)
+        if keys:
+            refuse_unsteady(connection, definition, target, found, keys[:FIRST_DIFFERENCES])
     return Compared(
         range_, len(found), len(keys), tuple(target.keyset.describe(key) for key in keys[:FIRST_DIFFERENCES])
     )

@@ -28,7 +28,7 @@ def _walked(connection: Connection, entry: LedgerEntry, definition: Definition, 
     """The entry at the end of the table: to be proven, unless rows are left in quarantine."""
     found = quarantine.rows(connection, entry.schema_name, entry.name) if entry.rows_quarantined else ()
     if not found:
-        return replace(entry, state=MigrationState.VERIFYING, rows_quarantined=0)
+        return replace(entry, state=MigrationState.VERIFYING, rows_quarantined=0, repairs=None)
     last = target.keyset.last(connection)
     count = "1 row" if len(found) == 1 else f"{len(found)} rows"
     more = ", ..." if len(found) > FIRST_DIFFERENCES else ""
@@ -37,6 +37,7 @@ def _walked(connection: Connection, entry: LedgerEntry, definition: Definition, 
         entry,
         state=MigrationState.FAILED,
         rows_quarantined=len(found),
+        repairs=None,
         cursor=entry.cursor if last is None else encode(last),
         error=f"{count} of {definition.table} could not be moved ({keys}), all others are. {found[0].error}",
     )
@@ -49,6 +50,7 @@ def _concluded(database: Database, connection: Connection, entry: LedgerEntry, d
         return replace(
             entry,
             rows_quarantined=0,
+            repairs=None,
             state=MigrationState.COMPLETE,
             witness_incarnation=database.dialect.incarnation(connection),
             finished_at=database.dialect.now(connection),
@@ -57,5 +59,6 @@ def _concluded(database: Database, connection: Connection, entry: LedgerEntry, d
         entry,
         state=MigrationState.FAILED,
         error=f"{entry.differences} of {entry.rows_verified} rows of {definition.table} do not hold what "
-        f"{definition.path} computes; the first: {entry.first_differences}",
+        f"{definition.path} computes, which has to be the same whenever it is asked; the first: "
+        f"{entry.first_differences}",
     )

@@ -24,6 +24,7 @@ from orchestrator.data_migrations.enrolling import UNDER_WAY, changed
 from orchestrator.data_migrations.loading import Definition, file_of, hash_of, load
 from orchestrator.data_migrations.runner import DataMigrationRunner
 from orchestrator.data_migrations.service_process import Answer, ServiceEnvironment, ServiceProcess
+from orchestrator.data_migrations.target import MayAdd
 from orchestrator.data_migrations.turns import Beside
 from orchestrator.dialects import Database
 from orchestrator.domain.errors import Conflict, Invalid, MigrationRefused, OrchestratorError, StepFailed, Unavailable
@@ -71,7 +72,7 @@ class FunctionRunner(DataMigrationRunner):
         self._processes: dict[str, ServiceProcess] = {}
         self._in_vain: Counter[str] = Counter()
 
-    def check(self, release: Release, *, expanded: bool = False) -> None:
+    def check(self, release: Release, *, expanded: bool = False, may_add: MayAdd = lambda table, column: True) -> None:
         """As `DataMigrationRunner.check`; a function is refused where a release claims that values are kept in step."""
         rest = []
         for name in release.data_migrations:
@@ -87,7 +88,7 @@ class FunctionRunner(DataMigrationRunner):
                     file=str(definition.path),
                     data_migration=name,
                 )
-        super().check(replace(release, data_migrations=tuple(rest)), expanded=expanded)
+        super().check(replace(release, data_migrations=tuple(rest)), expanded=expanded, may_add=may_add)
 
     def run_batch(self, name: str, upgrade_id: int, batch: BatchSizes | int, *, leads: bool = True) -> MigrationFacts:
         """As `DataMigrationRunner.run_batch`; of a function one call. Finished is one that finds nothing, twice.
@@ -174,7 +175,7 @@ class FunctionRunner(DataMigrationRunner):
             if (mine.state, mine.file_hash) != (seen.state, seen.file_hash):
                 return mine
             self._turns.require(connection, mine)
-            self._pauses.require(self._claims, connection, mine.name, mine.batch_at)
+            self.pauses.require(self._claims, connection, mine.name, mine.batch_at)
         rows = sizes.within(mine.batch_rows)
         began = self._clock()
         try:

@@ -44,7 +44,7 @@ class Keyset:
 
     def __init__(self, table: Table, names: tuple[str, ...], dialect: Dialect) -> None:
         self.table = table
-        self._dialect = dialect
+        self.dialect = dialect
         self.names = names
         # Keys travel as the driver has them: what SQLAlchemy makes of a type need not come back as the same value.
         self.columns: tuple[ColumnElement[Any], ...] = tuple(sa.type_coerce(table.c[name], NULLTYPE) for name in names)
@@ -71,7 +71,7 @@ class Keyset:
         """The conditions of being in a range."""
         if range_.is_one and range_.last is not None:
             return tuple(column == value for column, value in zip(self.columns, _given(range_.last), strict=True))
-        upper = () if range_.last is None else (self._dialect.row_up_to(self.columns, _given(range_.last)),)
+        upper = () if range_.last is None else (self.dialect.row_up_to(self.columns, _given(range_.last)),)
         return (*self._after(range_.after), *upper)
 
     def describe(self, key: Key) -> str:
@@ -91,14 +91,14 @@ class Keyset:
             row = connection.execute(query).first()
         except (SQLAlchemyError, DBError, ValueError) as error:
             words = f"of {self.table.name}, {self.describe_range(range_)}: {reason(error, connection.engine.url)}"
-            if self._dialect.is_cut_off(error):
+            if self.dialect.is_cut_off(error):
                 raise CutOff(
                     "batch_cut_off",
                     f"the next rows were not found in time {words}",
                     remedy="Give the user a longer time for its statements.",
                     table=self.table.name,
                 ) from error
-            if self._dialect.refuses_value(error) or isinstance(error, ValueError):
+            if self.dialect.refuses_value(error) or isinstance(error, ValueError):
                 raise StepFailed(
                     "row_unreadable",
                     f"cannot read a key {words}",
@@ -109,7 +109,7 @@ class Keyset:
         return None if row is None else tuple(row)
 
     def _after(self, key: Key | None) -> tuple[ColumnElement[bool], ...]:
-        return () if key is None else (self._dialect.row_after(self.columns, _given(key)),)
+        return () if key is None else (self.dialect.row_after(self.columns, _given(key)),)
 
 
 def _given(key: Key) -> tuple[ColumnElement[Any], ...]:

@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 from orchestrator.bookkeeping import ledger, quarantine, ranges
 from orchestrator.bookkeeping.ledger import LedgerEntry
 from orchestrator.bookkeeping.ranges import RangeEntry
-from orchestrator.data_migrations import splitting
+from orchestrator.data_migrations import repairing, splitting
 from orchestrator.data_migrations.batches import compare, move
 from orchestrator.data_migrations.claims import Claims
 from orchestrator.data_migrations.endings import ended
@@ -25,6 +25,7 @@ from orchestrator.data_migrations.faults import CutOff, RowFault
 from orchestrator.data_migrations.keyset import decode, encode
 from orchestrator.data_migrations.loading import Definition
 from orchestrator.data_migrations.pauses import Pauses
+from orchestrator.data_migrations.sizing import next_batch
 from orchestrator.data_migrations.target import Target
 from orchestrator.data_migrations.turns import Turns
 from orchestrator.dialects import Database
@@ -191,8 +192,12 @@ class RangeWorkers:
     def _cut(self, connection: Connection, entry: LedgerEntry, work: Work) -> tuple[LedgerEntry, RangeEntry]:
         cursor = entry.cursor if entry.state is MigrationState.RUNNING else entry.verify_cursor
         rows = splitting.RANGE_BATCHES * work.sizes.within(entry.batch_rows)
-        high = work.target.keyset.next_range(connection, None if cursor is None else decode(cursor), rows).last
-        moved, new = splitting.cut(entry, None if high is None else encode(high))
+        after, up_to = None if cursor is None else decode(cursor), repairing.up_to(entry)
+        last = work.target.keyset.next_range(connection, after, rows, up_to).last
+        high = None if last is None else encode(last)
+        moved, new = splitting.cut(entry, high)
+        if entry.state is MigrationState.RUNNING:
+            moved = repairing.passed(connection, moved, work.target, high)
         ranges.add(connection, new)
         self._be_at(entry.name, replace(self._place(entry.name), number=new.number))
         return moved, new
@@ -217,9 +222,9 @@ class RangeWorkers:
                 work.pauses.require(self._claims, connection, seen.name, rested)
                 rows = work.sizes.next_rows(mine.batch_rows, mine.suspect_rows)
                 began = self._clock()
-                advanced = self._advance(connection, mine, work, rows)
+                advanced, taken = self._advance(connection, mine, work, rows)
                 seconds = self._clock() - began
-                paced = _paced(mine, advanced, rows, work.sizes, seconds)
+                paced = _paced(mine, advanced, taken, work.sizes, seconds)
                 saved = ranges.save(connection, self._timed(connection, paced, work, seconds))
         except RowFault as fault:
             if seen.state is not MigrationState.RUNNING:
@@ -241,10 +246,14 @@ class RangeWorkers:
         self._goes_on(saved)
         return seen, saved
 
-    def _advance(self, connection: Connection, mine: RangeEntry, work: Work, rows: int) -> RangeEntry:
-        """The range after its next rows. Between its ends no row is in any other range, whatever is inserted."""
+    def _advance(self, connection: Connection, mine: RangeEntry, work: Work, rows: int) -> tuple[RangeEntry, int]:
+        """The range after its next rows, and how many it was to be.
+
+        Between its ends no row is in any other range, whatever is inserted.
+        """
         after, up_to = (None if key is None else decode(key) for key in (mine.cursor, mine.high))
-        batch = work.target.keyset.next_range(connection, after, rows, up_to)
+        found = next_batch(connection, work.definition, work.target, after, rows, work.sizes.most_bytes, up_to)
+        batch = found.range
         last = None if batch.last is None else encode(batch.last)
         if mine.state is MigrationState.RUNNING:
             if rows == 1:
@@ -259,8 +268,9 @@ class RangeWorkers:
                 rows_done=mine.rows_done + compared.rows,
                 differences=mine.differences + compared.differences,
                 first_differences=ledger.first_differences(mine.first_differences, "; ".join(compared.first)),
+                repairs=repairing.noted(mine.repairs, mine.run_at, mine.differences, compared),
             )
-        return replace(counted, cursor=mine.cursor if last is None else last, is_done=last == mine.high)
+        return replace(counted, cursor=mine.cursor if last is None else last, is_done=last == mine.high), found.rows
 
     def _narrow(self, seen: RangeEntry, work: Work, rows: int, batch_rows: int | None) -> RangeEntry:
         """Let so many rows, which did not get through in one batch, be tried in smaller ones, if nobody moved it on."""

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from orchestrator.bookkeeping import ledger, quarantine
 from orchestrator.bookkeeping.copies import read_copy
 from orchestrator.bookkeeping.ledger import LedgerEntry
+from orchestrator.data_migrations import repairing
 from orchestrator.data_migrations.claims import Claims
 from orchestrator.data_migrations.enrolling import UNDER_WAY
 from orchestrator.data_migrations.loading import file_of, hash_of
@@ -56,8 +57,12 @@ def retry(
     if _may_go_on(entry, file_hash):
         quarantine.try_again(connection, schema, name)
         turns.reclaim(connection, name)
-        going_on = replace(entry.before_its_proof(), state=MigrationState.RUNNING, is_split=entry.is_split)
+        unproven = entry.before_its_proof()
+        going_on = replace(unproven, state=MigrationState.RUNNING, is_split=entry.is_split, repairs=entry.repairs)
         return ledger.save(connection, going_on)
+    if entry.parts_to_repair and file_hash == entry.file_hash:
+        turns.reclaim(connection, name)
+        return ledger.begin_anew(connection, repairing.begun(entry))
     return ledger.begin_anew(connection, entry.at_start(upgrade_id=entry.upgrade_id, file_hash=file_hash))
 
 

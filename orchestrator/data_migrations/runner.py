@@ -22,7 +22,7 @@ from orchestrator.bookkeeping import ledger, quarantine
 from orchestrator.bookkeeping.ledger import LedgerEntry
 from orchestrator.bookkeeping.quarantine import Waiting
 from orchestrator.bookkeeping.ranges import RangeEntry
-from orchestrator.data_migrations import enrolling
+from orchestrator.data_migrations import enrolling, repairing
 from orchestrator.data_migrations.batches import Compared, compare, move
 from orchestrator.data_migrations.claims import Claims
 from orchestrator.data_migrations.endings import ended
@@ -34,8 +34,10 @@ from orchestrator.data_migrations.loading import Definition, file_of, hash_of, l
 from orchestrator.data_migrations.pauses import Pauses
 from orchestrator.data_migrations.ranged import RangeWorkers, Work
 from orchestrator.data_migrations.retrying import retry
-from orchestrator.data_migrations.target import Target, find_target, refuse_early
+from orchestrator.data_migrations.sizing import next_batch
+from orchestrator.data_migrations.target import MayAdd, Target, find_target, refuse_early
 from orchestrator.data_migrations.turns import Beside, Links, Turns
+from orchestrator.data_migrations.verifying import Verifications
 from orchestrator.dialects import Database
 from orchestrator.domain.errors import (
     Invalid,
@@ -89,14 +91,18 @@ class DataMigrationRunner:
         self._claims = Claims(database, schema)
         self._turns = Turns(database, schema, self.links, beside)
         self._ranged = RangeWorkers(database, schema, transaction=self._transaction, turns=self._turns, clock=clock)
+        self.verifications = Verifications(
+            database, schema, directory, prepare=self._prepare, look=self._load, transaction=self._transaction,
+            clock=clock,
+        )  # fmt: skip
         self._starting = threading.Lock()  # one thread counts rows, not all of them
         self._prepared: dict[str, tuple[Definition, Target]] = {}
 
-    def check(self, release: Release, *, expanded: bool = False) -> None:
+    def check(self, release: Release, *, expanded: bool = False, may_add: MayAdd = lambda table, column: True) -> None:
         """Refuse data migrations that cannot run, before any of them does.
 
-        With `expanded` the expand revisions have run, so columns and expressions are checked too. Raises
-        `MigrationRefused` naming file, table and remedy.
+        With `expanded` the expand revisions have run, so columns and expressions are checked too; before, columns that
+        they may not add. Raises `MigrationRefused` naming file, table and remedy.
         """
         for names in (release.data_migrations, release.reverse_data_migrations):
             self.links.refuse_faulty(names)
@@ -106,7 +112,8 @@ class DataMigrationRunner:
                 continue
             definition = load(file_of(self.directory, name), name)
             with self.database.reading() as connection:
-                refuse_early(self.database, connection, definition)
+                is_known = ledger.find(connection, self.schema, name) is not None  # contract may be over, too
+                refuse_early(self.database, connection, definition, None if is_known else may_add)
 
     def enrol(self, release: Release, upgrade_id: int) -> None:
         """As `enrolling.enrol`."""
@@ -194,9 +201,10 @@ class DataMigrationRunner:
     def retry(self, name: str, *, followers: Sequence[str] = ()) -> MigrationFacts:
         """Send a data migration that failed, or whose proof is of another incarnation, back to its start.
 
-        At read_new rows are not moved any more, and only proven: there it is proven anew, also one that a restored
-        database holds as under way. With rows in quarantine, and the file
-        that moved the others, it goes on from where it stopped: those rows first, under the same claims as any batch.
+        Where rows differed, and its file is the same, only those parts of the table are moved again in which they did,
+        where these are known; then every row is proven. With rows in quarantine, and the file that moved the others, it
+        goes on from where it stopped: those rows first, under the same claims as any batch. At read_new rows are not
+        moved any more, and only proven: there it is proven anew, also one that a restored database holds as under way.
         Those of `followers` that belong to the same upgrade go with it: they may have read what it wrote.
         Raises `NotFound`, and `Conflict` for one that is under way, was assumed, or was proven and backfill is over:
         by then the old shape may be stale.
@@ -276,7 +284,7 @@ class DataMigrationRunner:
             return self._stop(seen, fault)
         work = Work(
             upgrade_id=upgrade_id, definition=definition, target=target, sizes=sizes, workers=self.workers,
-            may_cut=may_cut, pauses=self._pauses, is_repeated=is_repeated,
+            may_cut=may_cut, pauses=self.pauses, is_repeated=is_repeated,
         )  # fmt: skip
         return self._ranged.run(seen, ranges, work)
 
@@ -297,7 +305,7 @@ class DataMigrationRunner:
                 if (mine.state, mine.file_hash, mine.is_split) != (seen.state, seen.file_hash, seen.is_split):
                     return mine
                 self._turns.require(connection, mine)
-                self._pauses.require(self._claims, connection, mine.name, mine.batch_at)
+                self.pauses.require(self._claims, connection, mine.name, mine.batch_at)
                 waiting = self._waiting(connection, mine)
                 if waiting is not None:
                     rows = 1
@@ -308,9 +316,9 @@ class DataMigrationRunner:
                 rows = sizes.next_rows(mine.batch_rows, mine.suspect_rows)
                 advance = self._move if mine.state is MigrationState.RUNNING else self._verify
                 began = self._clock()
-                advanced = advance(connection, mine, definition, target, rows)
+                advanced, taken = advance(connection, mine, definition, target, rows, sizes.most_bytes)
                 seconds = self._clock() - began
-                paced = _paced(mine, advanced, rows, sizes, seconds)
+                paced = _paced(mine, advanced, taken, sizes, seconds)
                 return ledger.save(connection, self._timed(connection, paced, seconds))
         except RowFault as fault:
             if mine.state is not MigrationState.RUNNING:
@@ -392,37 +400,53 @@ class DataMigrationRunner:
 
     def _timed(self, connection: Connection, entry: LedgerEntry, seconds: float = 0.0) -> LedgerEntry:
         """The entry after a batch that took so long and ended now, where there is to be a pause after it."""
-        ended_at = self._pauses.ended_at(self.database, connection, seconds)
+        ended_at = self.pauses.ended_at(self.database, connection, seconds)
         return entry if ended_at is None else replace(entry, batch_at=ended_at)
 
     @property
-    def _pauses(self) -> Pauses:
+    def pauses(self) -> Pauses:
+        """How long a worker rests after a batch, as things are set now."""
         return Pauses(self.pause_seconds, self.nice_ratio)
 
     def _move(
-        self, connection: Connection, mine: LedgerEntry, definition: Definition, target: Target, rows: int
-    ) -> LedgerEntry:
+        self,
+        connection: Connection,
+        mine: LedgerEntry,
+        definition: Definition,
+        target: Target,
+        rows: int,
+        most_bytes: int | None,
+    ) -> tuple[LedgerEntry, int]:
+        """The entry after its next rows, and how many it was to be."""
         after = None if mine.cursor is None else decode(mine.cursor)
-        range_ = target.keyset.next_range(connection, after, rows)
+        batch = next_batch(connection, definition, target, after, rows, most_bytes, repairing.up_to(mine))
+        range_ = batch.range
         if rows == 1:
             range_ = range_.its_last()  # its neighbours may be what keeps it from getting through
         with self.database.dialect.triggers.bypassing(connection):
             moved = move(self.database, connection, definition, target, range_)
         counted = replace(mine, rows_done=mine.rows_done + moved.rows)
         if moved.range.last is None:
-            return ended(self.database, connection, counted, definition, target)
-        return replace(counted, cursor=encode(moved.range.last))
+            return ended(self.database, connection, counted, definition, target), batch.rows
+        return repairing.passed(connection, counted, target, encode(moved.range.last)), batch.rows
 
     def _verify(
-        self, connection: Connection, mine: LedgerEntry, definition: Definition, target: Target, rows: int
-    ) -> LedgerEntry:
+        self,
+        connection: Connection,
+        mine: LedgerEntry,
+        definition: Definition,
+        target: Target,
+        rows: int,
+        most_bytes: int | None,
+    ) -> tuple[LedgerEntry, int]:
+        """As `_move`, for rows that are compared."""
         after = None if mine.verify_cursor is None else decode(mine.verify_cursor)
-        range_ = target.keyset.next_range(connection, after, rows)
-        compared = compare(self.database, connection, definition, target, range_)
+        batch = next_batch(connection, definition, target, after, rows, most_bytes)
+        compared = compare(self.database, connection, definition, target, batch.range)
         counted = _counted(mine, compared)
         if compared.range.last is None:
-            return ended(self.database, connection, counted, definition, target)
-        return replace(counted, verify_cursor=encode(compared.range.last))
+            return ended(self.database, connection, counted, definition, target), batch.rows
+        return replace(counted, verify_cursor=encode(compared.range.last)), batch.rows
 
     def _prepare(self, entry: LedgerEntry) -> tuple[Definition, Target]:
         """Definition and target, the same ones as long as the file stays the same."""
@@ -465,4 +489,5 @@ def _counted(entry: LedgerEntry, compared: Compared) -> LedgerEntry:
         rows_verified=entry.rows_verified + compared.rows,
         differences=entry.differences + compared.differences,
         first_differences=ledger.first_differences(entry.first_differences, "; ".join(compared.first)),
+        repairs=repairing.noted(entry.repairs, entry.started_at, entry.differences, compared),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -13,6 +14,9 @@ from orchestrator.data_migrations.keyset import Keyset, encode
 from orchestrator.data_migrations.loading import Definition
 from orchestrator.dialects import Database, reason
 from orchestrator.domain.errors import MigrationRefused, StepFailed
+
+MayAdd = Callable[[str, str], bool]
+"""Whether the expand revisions that are still to run may give a table this column."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +46,37 @@ def find_target(database: Database, connection: Connection, definition: Definiti
     return target
 
 
-def refuse_early(database: Database, connection: Connection, definition: Definition) -> None:
-    """Refuse what can be known before the expand revisions have run: a missing column may still come, a key will not.
+def refuse_early(database: Database, connection: Connection, definition: Definition, may_add: MayAdd | None) -> None:
+    """Refuse what can be known before the expand revisions have run: a key will not come, a column only if they add it.
 
-    Raises `MigrationRefused`.
+    Without `may_add` columns are not looked for. Raises `MigrationRefused`.
     """
     _refuse_function(definition)
     table = _described(database, connection, definition)
     if table is not None:
         _usable_key(database, connection, table, definition, expanded=False)
+        missing = [name for name in (*definition.reads, *definition.writes) if name not in table.c]
+        if never := [name for name in missing if may_add is not None and not may_add(table.name, name)]:
+            raise _refused(
+                "column_missing",
+                definition,
+                f"names columns that table {definition.table} does not have, and that no expand revision of its "
+                f"release adds: {', '.join(never)}",
+                "Mend the names, or add the columns in an expand revision.",
+            )
+
+
+def refuse_lacking(definition: Definition, lacks: Callable[[str, str], bool]) -> None:
+    """Refuse columns that the tree itself says its tables will not have. Raises `MigrationRefused`."""
+    table = definition.table.rpartition(".")[2]
+    if missing := [name for name in (*definition.reads, *definition.writes) if lacks(table, name)]:
+        raise _refused(
+            "column_missing",
+            definition,
+            f"names columns that table {definition.table} does not have when its release is expanded: "
+            f"{', '.join(missing)}",
+            "Mend the names, or add the columns in an expand revision.",
+        )
 
 
 def _refuse_function(definition: Definition) -> None:

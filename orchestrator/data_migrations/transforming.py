@@ -50,6 +50,28 @@ def read_and_transform(
     return [_transformed(definition, target, range_, tuple(row[:width]), tuple(row[width:])) for row in rows]
 
 
+def refuse_unsteady(
+    connection: Connection, definition: Definition, target: Target, found: Sequence[Row], keys: Sequence[Row]
+) -> None:
+    """Ask once more about rows that were found to differ, `keys`: what it made of each, `found`, it has to make again.
+
+    Raises `StepFailed` (code `transform_unsteady`), which names the first row for which it gave two answers.
+    """
+    width = len(target.keyset.names)
+    before = {row[:width]: row for row in found}
+    for key in keys:
+        known = before.get(key)
+        for again in read_and_transform(connection, definition, target, Range(None, key, is_one=True), lock=False):
+            if known is not None and known != again and repr(known) != repr(again):
+                raise _failed(
+                    "transform_unsteady",
+                    definition,
+                    f"gave two answers for {_row(definition, target, key)} when it was asked twice",
+                    "It may look at nothing but the row: at no clock, no random number, nothing that it keeps between "
+                    "two calls.",
+                )
+
+
 def _transformed(definition: Definition, target: Target, range_: Range, key: Row, values: Row) -> Row:
     assert definition.transform is not None
     try:

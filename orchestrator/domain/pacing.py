@@ -16,11 +16,16 @@ _AIM = 0.75
 
 @dataclass(frozen=True, slots=True)
 class BatchSizes:
-    """A batch takes `least` to `most` rows: as many as it can hold locked for no longer than `seconds`."""
+    """A batch takes `least` to `most` rows: as many as it can hold locked for no longer than `seconds`.
+
+    One that a transform reads ends, however few rows it has, with the row that takes it beyond `most_bytes`, where
+    there is such a bound.
+    """
 
     least: int
     most: int
     seconds: float
+    most_bytes: int | None = None
 
     @classmethod
     def fixed(cls, rows: int) -> BatchSizes:
@@ -30,7 +35,10 @@ class BatchSizes:
     def under(self, over: Overlay) -> BatchSizes:
         """These sizes, with what was set over them. What is the most goes before what is the least."""
         most = int(over.value("batch_rows", self.most))
-        return BatchSizes(min(self.least, most), most, over.value("batch_seconds", self.seconds))
+        seconds, most_bytes = over.value("batch_seconds", self.seconds), self.most_bytes
+        if most_bytes is not None:
+            most_bytes = int(over.value("batch_bytes", most_bytes))
+        return BatchSizes(min(self.least, most), most, seconds, most_bytes)
 
     def within(self, rows: int | None) -> int:
         """That many rows, or what comes nearest to it; of the first batch, where None was taken before."""
@@ -58,9 +66,9 @@ class BatchSizes:
         return self.within(int(rows * factor))
 
 
-USUAL_SIZES = BatchSizes(10, 20_000, 0.2)
+USUAL_SIZES = BatchSizes(10, 20_000, 0.2, 16 * 1024 * 1024)
 """Where nobody says otherwise. What a batch costs besides its rows is nothing any more at 20,000, and the least of
-them lets a table whose rows are slow come to its end."""
+them lets a table whose rows are slow come to its end. 20,000 rows of 800 bytes are within the bound of bytes."""
 
 
 LOCK_TIMEOUT_SECONDS = 2.0

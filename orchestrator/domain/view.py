@@ -15,6 +15,7 @@ from orchestrator.domain.releases import Link, Release
 from orchestrator.domain.removals import Removal
 from orchestrator.domain.roles import Role
 from orchestrator.domain.upgrades import Move, Moving, Upgrade, moving, past_return
+from orchestrator.domain.verifications import Verification
 from orchestrator.domain.waves import EVERYBODY_AT_ONCE, FleetPause, Waves
 
 
@@ -87,6 +88,7 @@ class MigrationFacts:
 
     It is counted once, when the data migration begins: `rows_done` and `rows_verified` may pass it.
     `rows_quarantined` could not be moved: they were passed, and it does not end before they are moved.
+    `rows_to_repair` are those that a retry with the same file moves again where rows differ; None: all of them.
     """
 
     name: str
@@ -99,6 +101,7 @@ class MigrationFacts:
     witness: str | None = None
     error: str | None = None
     rows_quarantined: int = 0
+    rows_to_repair: int | None = None
 
     @property
     def has_moved_all(self) -> bool:
@@ -125,7 +128,7 @@ class DatabaseFacts:
     `knew` is the highest revision that its copy was ever seen to hold, also while it cannot be read. `strays` are the
     revisions in its version table that the journal does not know, `lacks` what is missing of what expand makes, and
     `removal` what was taken away of the old shape by hand. `verified_at` is when the last look began that was to see
-    the effect of a step, by the state's clock.
+    the effect of a step, by the state's clock. `verifications` are comparisons of rows that somebody asked for.
     """
 
     name: str
@@ -150,6 +153,7 @@ class DatabaseFacts:
     lacks: tuple[str, ...] = ()
     removal: Removal | None = None
     verified_at: float | None = None
+    verifications: tuple[Verification, ...] = ()
 
     def has_moved_all(self, data_migrations: Sequence[str]) -> bool:
         """Whether its ledger says of each of these that every row was moved once."""

@@ -29,6 +29,7 @@ from orchestrator.schema_migrations.mending import gone, losses
 from orchestrator.schema_migrations.old_shape import OldThing, refuse_missing_rights, refuse_unsealable
 from orchestrator.schema_migrations.online_context import commits_alone
 from orchestrator.schema_migrations.phase_guard import Novelty, Warning_
+from orchestrator.schema_migrations.promises import Promises, of_expand, of_whole_tree
 from orchestrator.schema_migrations.recording import Recordings, untold
 from orchestrator.schema_migrations.release_guard import judge_release
 from orchestrator.schema_migrations.runner import PlannedRevision, Position, Runner
@@ -78,6 +79,7 @@ class AlembicDriver:
         self._judged: dict[str, tuple[Warning_, ...]] = {}
         self._expected: dict[tuple[str, frozenset[str], str], tuple[Expectation, ...]] = {}
         self._newest_tables: dict[str, tuple[tuple[str | None, str], ...]] = {}
+        self._promises: dict[tuple[str, str], Promises] = {}
         self._ran: dict[str, Mapping[str, str]] = {}  # in each database, as last read: revisions and their files
 
     def check(self, release: str) -> tuple[Warning_, ...]:
@@ -88,6 +90,18 @@ class AlembicDriver:
         if release not in self._judged:
             self._judged[release] = tuple(judge_release(self.tree, self._recordings, self.releases[release]))
         return self._judged[release]
+
+    def may_add(self, database: Database, release: str, table: str, column: str) -> bool:
+        """Whether the release's expand revisions may give that table a column, as far as can be told without running
+        them."""
+        key = release, database.dialect.name
+        if key not in self._promises:
+            self._promises[key] = of_expand(self.tree, self._recordings, self.releases[release], key[1])
+        return self._promises[key].may_add(table, column)
+
+    def lacks(self, release: str, table: str, column: str) -> bool:
+        """Whether the tree makes that table, and leaves it without the column when the release is expanded."""
+        return of_whole_tree(self.tree, self._recordings, self.releases[release]).lacks(table, column)
 
     def check_database(self, database: Database, release: str) -> None:
         """Refuse what that database could not be sealed for, before anything of the release runs there.

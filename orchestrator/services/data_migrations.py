@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from orchestrator.domain.errors import Conflict, Invalid, LostCursor, NotFound, OrchestratorError, Unavailable
 from orchestrator.domain.intentions import Intention, Wish, intention_for
@@ -21,11 +22,13 @@ from orchestrator.domain.records import DatabaseReading
 from orchestrator.domain.releases import Release
 from orchestrator.domain.throttling import Reason
 from orchestrator.domain.upgrades import Moving, Upgrade
+from orchestrator.domain.verifications import Verification
 from orchestrator.domain.view import MigrationFacts, MigrationState, QuarantinedRow
 from orchestrator.ports import Transaction
 from orchestrator.services.context import Context, event, readings_of
 from orchestrator.services.progress import progress_in
 from orchestrator.services.throttling import Throttling, reasons_in
+from orchestrator.services.verifying import Verifying
 from orchestrator.services.vouching import check_done
 from orchestrator.services.windows import MaintenanceWindows, WindowStatus
 
@@ -44,7 +47,7 @@ class MigrationStatus:
     `throttled_by` is why its next batch does not begin now, which is no state of it: it runs, and waits. `quarantine`
     are the rows that it could not move, None where nobody asked for them or the database does not answer. `intention`
     is what somebody wants of it, beside what it does; None: it is to run. `is_reverse`: it moves rows back, on the way
-    back only.
+    back only. `verification` is the newest comparison that somebody asked for, where one data migration is shown.
     """
 
     name: str
@@ -57,6 +60,7 @@ class MigrationStatus:
     priority: int = 0
     progress: Progress = UNKNOWN
     is_reverse: bool = False
+    verification: Verification | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,7 @@ class DataMigrations:
         self._context = context
         self._throttling = Throttling(context) if throttling is None else throttling
         self._windows = MaintenanceWindows(context) if windows is None else windows
+        self.verifying = Verifying(context, self._throttling, self._windows)
 
     def run(
         self,
@@ -109,12 +114,17 @@ class DataMigrations:
         Only the daemon that `leads` judges the files of data migrations: where another one has others, that is said.
         Each batch is one transaction there, which a fence takes away: it is safe to call this from anywhere. None
         begins while a throttle or a window gives a reason to wait, which is then on record: the next call asks again.
-        What operators want of a data migration, and set of the pace, is read before each batch. Returns whether there
-        was something to do. Raises `Unavailable` when the database does not answer.
+        What operators want of a data migration, and set of the pace, is read before each batch. While there is nothing
+        to be moved, rows are compared where somebody asked for that, in any phase. Returns whether rows were moved.
+        Raises `Unavailable` when the database does not answer.
         """
-        has_moved, held = self._run(schema, database, may_go_on, leads, rest)
-        self._throttling.note(schema, database, held)
-        return has_moved
+        while True:
+            has_moved, held = self._run(schema, database, may_go_on, leads, rest)
+            self._throttling.note(schema, database, held)
+            if has_moved or held or not may_go_on():
+                return has_moved
+            if not self.verifying.run_batch(schema, database, leads=leads(), rest=partial(_rest_a_while, rest)):
+                return False
 
     def throttled_by(self, schema: str, database: str) -> tuple[Reason, ...]:
         """Why this daemon began no batch in that database when it was last its turn; none when it might have."""
@@ -236,7 +246,31 @@ class DataMigrations:
 
     def show(self, schema: str, name: str) -> tuple[MigrationStatus, ...]:
         """One data migration in all databases, with the rows that it could not move. Raises `NotFound`."""
-        return tuple(self._with_quarantine(schema, status) for status in self._find(schema, name))
+        found = tuple(self._with_quarantine(schema, status) for status in self._find(schema, name))
+        return tuple(self._with_verification(schema, status) for status in found)
+
+    def _with_verification(self, schema: str, status: MigrationStatus) -> MigrationStatus:
+        found = self.verifying.in_database(schema, status.database)
+        return replace(status, verification=next((each for each in found if each.name == status.name), None))
+
+    def verify(
+        self, schema: str, name: str, database: str | None, *, stop: bool, actor: str, reason: str | None
+    ) -> None:
+        """Let its rows be compared with what it computes, in one database or in all; with `stop`, no longer.
+
+        At any time, and in the background: nothing of the upgrade, of the data migration and of its rows changes.
+        Repeatable. Raises `NotFound`, and `Conflict` (code `verification_refused`) where there is nothing to compare.
+        """
+        known = [status.database for status in self._find(schema, name)]
+        databases = [each for each in known if database in (None, each)]
+        if not databases:
+            raise NotFound(
+                "database_unknown",
+                f"{schema} has no database {database!r}",
+                remedy=f"Its databases: {', '.join(known)}.",
+            )
+        act = self.verifying.stop if stop else self.verifying.verify
+        act(schema, name, databases, actor=actor, reason=reason)
 
     def _with_quarantine(self, schema: str, status: MigrationStatus) -> MigrationStatus:
         if status.facts is None or not status.facts.rows_quarantined:
@@ -347,6 +381,10 @@ class DataMigrations:
         self._context.store.run(work)
         for each in names:
             managed.assume_migration(each, name)
+
+
+def _rest_a_while(rest: Callable[[float], object], seconds: float) -> None:
+    rest(min(seconds, LONGEST_LOOK_AWAY_SECONDS))
 
 
 def _running_upgrade(tx: Transaction, schema: str) -> Upgrade | None:

@@ -9,12 +9,13 @@ import pytest
 import yaml
 
 from orchestrator.api.auth import Role
-from orchestrator.domain.errors import StepFailed, Unavailable
+from orchestrator.domain.errors import Conflict, StepFailed, Unavailable
 from orchestrator.domain.fleets import Sessions
 from orchestrator.domain.inventories import Inventory, Sighting
 from orchestrator.domain.ladder import Step
 from orchestrator.domain.overlay import Option
 from orchestrator.domain.throttling import Reading
+from orchestrator.domain.verifications import VerificationState
 from orchestrator.domain.view import MigrationFacts, MigrationState, QuarantinedRow
 from orchestrator.domain.windows import Windows
 from orchestrator.services.advancing import REST_SECONDS
@@ -433,6 +434,36 @@ def test_a_data_migration_is_held_and_let_go(run: Run, world: World) -> None:
         (row,) = shown(run, "data-migration", "resume", *migration, "--database", "main")
         assert row["Wanted"] is None
     assert run("data-migration", "pause", *migration).code == 2
+
+
+def test_rows_are_compared_when_somebody_asks(run: Run, world: World) -> None:
+    migration = ("inventory", "split_name")
+    assert run("data-migration", "verify", *migration, "--stop").code == 1
+    (row,) = shown(run, "data-migration", "verify", *migration, "--reason", "after the failover")
+    assert (row["Verification"]["state"], row["Verification"]["by"]) == ("running", "local")
+    (row,) = shown(run, "data-migration", "verify", *migration, "--database", "main", "--stop")
+    assert row["Verification"]["state"] == "stopped"
+    main = world.managed.on["main"]
+    found = replace(main.verifications["split_name"], state=VerificationState.DONE, rows=25, differences=1)
+    main.verifications["split_name"] = replace(found, first_differences="id=3")
+    said = run("data-migration", "show", *migration).out
+    assert "Compared in main:\n  done, asked for by local (after the failover) at 1970-01-01 00:00:00: " in said
+    assert "25 rows were compared, 1 differs; the first: id=3\n" in said
+    assert "Verification" not in said
+    main.verify_fails = Conflict("verification_refused", "its columns are not there", remedy="Wait for them.")
+    refused = run("data-migration", "verify", *migration)
+    assert (refused.code, "its columns are not there" in refused.err) == (3, True)
+
+
+def test_a_retry_that_moves_few_rows_says_so(run: Run, world: World) -> None:
+    world.begun().cycle()
+    main = world.managed.on["main"]
+    facts = replace(main.migrations["split_name"], state=MigrationState.FAILED, error="1 differs", differences=1)
+    main.migrations["split_name"] = replace(facts, rows_to_repair=100)
+    world.cycle()
+    assert shown(run, "data-migration", "list", "inventory")[0]["Says"].endswith(
+        "A retry moves 100 rows again, and compares all."
+    )
 
 
 def test_a_priority_is_set_and_cleared(run: Run) -> None:

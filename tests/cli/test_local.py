@@ -146,6 +146,17 @@ def test_an_order_of_data_migrations_that_is_none_is_refused_by_the_check(run: R
     assert "data_migration_order" in said.err
 
 
+def test_a_column_that_the_tree_does_not_make_is_refused_by_the_check(run: Run, tmp_path: Path) -> None:
+    tree = tmp_path / "migrations"
+    shutil.copytree(INVENTORY, tree, ignore=shutil.ignore_patterns("__pycache__"))
+    file = tree / "data" / "split_name.py"
+    file.write_text(file.read_text().replace('"first_name"', '"forename"'))
+    said = run("schema", "check", str(tree))
+    assert said.code == 1
+    assert str(file) in said.err
+    assert "customers does not have when its release is expanded: forename" in said.err
+
+
 def test_checking_a_release_that_does_not_exist_is_an_error(run: Run) -> None:
     said = run("schema", "check", str(INVENTORY), "--release", "99")
     assert said.code == 1

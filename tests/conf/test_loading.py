@@ -56,7 +56,7 @@ def test_a_minimal_configuration_has_every_default(write: Write, tmp_path: Path)
     assert settings.batch_pause_seconds == 0.0
     (schema,) = settings.schemas
     assert schema.name == "inventory"
-    assert schema.batches == BatchSizes(least=10, most=20_000, seconds=0.2)
+    assert schema.batches == BatchSizes(least=10, most=20_000, seconds=0.2, most_bytes=16 * 2**20)
     assert [(each.name, each.connection) for each in schema.databases] == [
         ("inventory", "sqlite:////tmp/inventory.sqlite")
     ]
@@ -108,14 +108,14 @@ def test_a_schema_overrides_the_sites_policy(write: Write) -> None:
 
 def test_sizes_of_batches_are_the_schemas_or_else_the_sites(write: Write) -> None:
     site = "[data_migrations]\nbatch_seconds = 0.5\nbatch_rows = 400\nmin_batch_rows = 40\n"
-    assert load([write(MINIMAL + site)]).schemas[0].batches == BatchSizes(40, 400, 0.5)
+    assert load([write(MINIMAL + site)]).schemas[0].batches == BatchSizes(40, 400, 0.5, 16 * 2**20)
     own = MINIMAL + "batch_seconds = 0.1\nbatch_rows = 40\n" + site
-    assert load([write(own)]).schemas[0].batches == BatchSizes(40, 40, 0.1)
+    assert load([write(own)]).schemas[0].batches == BatchSizes(40, 40, 0.1, 16 * 2**20)
 
 
 def test_few_rows_at_the_most_need_no_word_on_the_least(write: Write) -> None:
     settings = load([write(MINIMAL + "batch_rows = 3\n")])
-    assert settings.schemas[0].batches == BatchSizes(3, 3, 0.2)
+    assert settings.schemas[0].batches == BatchSizes(3, 3, 0.2, 16 * 2**20)
 
 
 @pytest.mark.parametrize("least_in", ["", "[data_migrations]\n"])

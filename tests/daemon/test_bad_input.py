@@ -219,6 +219,18 @@ def test_data_migration_without_a_usable_key_is_refused_before_the_upgrade_begin
     assert [each["action"] for each in daemon.ask("GET", "/v1/events").body["events"]] == ["schema.initialise"]
 
 
+def test_data_migration_of_a_column_that_nothing_adds_is_refused_before_the_upgrade_begins(any_site: Site) -> None:
+    site = any_site
+    directory = own_migrations(site)
+    replace(directory / "data" / "split_name.py", '"first_name"', '"forename"')
+    daemon = site.ready()
+    daemon.orchestrator("schema", "init", SCHEMA, "--release", "1")
+    said = daemon.orchestrator("upgrade", "begin", SCHEMA, "--release", "2", code=1)
+    assert f"{directory}/data/split_name.py" in said
+    assert "that no expand revision of its release adds: forename (column_missing)" in said
+    assert "no upgrade of it has begun" in daemon.orchestrator("status")
+
+
 def test_wrong_requests(site: Site) -> None:
     daemon = site.ready()
     daemon.orchestrator("schema", "init", SCHEMA, "--release", "1")

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.data_migrations import DataMigrationRunner
 from orchestrator.data_migrations.loading import load
 from orchestrator.domain.errors import MigrationRefused
 from orchestrator.domain.view import MigrationState
 
-from .conftest import UPGRADE, Site
+from .conftest import SCHEMA, UPGRADE, Site
 from .test_moving import SPLIT
 
 HEAD = "from orchestrator.data_migrations import DataMigration\n"
@@ -332,3 +333,122 @@ def test_name_that_an_earlier_release_used_is_refused(customers: Site) -> None:
     with pytest.raises(MigrationRefused) as caught:
         customers.runner.enrol(replace(customers.release("split_name"), name="3"), UPGRADE + 1)
     assert caught.value.code == "data_migration_name_taken"
+
+
+def test_column_that_nothing_adds_is_refused_before_expand(site: Site) -> None:
+    site.execute("CREATE TABLE things (id INTEGER PRIMARY KEY, old INTEGER)")
+    path = site.write("walk", ADD_ONE)
+    asked: list[tuple[str, str]] = []
+
+    def never(table: str, column: str) -> bool:
+        asked.append((table, column))
+        return False
+
+    with pytest.raises(MigrationRefused) as caught:
+        site.runner.check(site.release("walk"), may_add=never)
+    assert caught.value.code == "column_missing"
+    assert str(path) in caught.value.message
+    assert caught.value.message.endswith("that no expand revision of its release adds: new")
+    assert asked == [("things", "new")], "columns that are there are not asked about"
+    site.runner.check(site.release("walk"), may_add=lambda table, column: column == "new")
+
+
+def test_column_that_contract_took_away_is_no_fault_of_one_that_ran(site: Site) -> None:
+    """Whoever repeats the beginning of an upgrade has its files judged once more."""
+    site.execute(TABLE, "INSERT INTO things VALUES (1, 1, NULL)")
+    site.start(
+        "walk",
+        """
+        table = "things"
+        reads = ("old",)
+        writes = ("new",)
+
+        def transform(self, row):
+            return {"new": 1}
+        """,
+    )
+    assert site.run("walk").state is MigrationState.COMPLETE
+    site.execute("ALTER TABLE things DROP COLUMN old")
+    site.runner.check(site.release("walk"), may_add=lambda table, column: False)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_transform_that_gives_another_answer_each_time_is_named_by_the_proof(site: Site, workers: int) -> None:
+    site.execute(TABLE, "INSERT INTO things VALUES " + ", ".join(f"({n}, {n}, NULL)" for n in range(1, 26)))
+    site.runner = DataMigrationRunner(site.database, SCHEMA, site.directory, workers=workers)
+    site.start(
+        "walk",
+        """
+        table = "things"
+        reads = ("old",)
+        writes = ("new",)
+        asked = 0
+
+        def transform(self, row):
+            self.asked += 1
+            return {"new": self.asked if row["old"] == 15 else row["old"]}
+        """,
+    )
+    facts = site.run("walk")
+    assert facts.state is MigrationState.FAILED
+    assert facts.error is not None
+    assert "gave two answers for the row id=15 of things when it was asked twice" in facts.error
+    assert str(site.file("walk")) in facts.error
+    assert site.runner.retry("walk").state is MigrationState.PENDING
+
+
+def test_expression_that_gives_another_answer_each_time_is_told_what_it_has_to_be(site: Site) -> None:
+    now = "random() * 1000000" if site.database.dialect.name != "mysql" else "rand() * 1000000"
+    site.execute(
+        "CREATE TABLE things (id INTEGER PRIMARY KEY, old INTEGER, new DOUBLE PRECISION)",
+        "INSERT INTO things (id, old) VALUES " + ", ".join(f"({n}, {n})" for n in range(1, 26)),
+    )
+    site.start("walk", f'table = "things"\nexpressions = {{"new": "{now}"}}')
+    facts = site.run("walk")
+    assert facts.state is MigrationState.FAILED
+    assert facts.error is not None
+    assert "which has to be the same whenever it is asked" in facts.error
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        'table = "things"\nexpressions = {"new": "CASE WHEN old = 15 THEN \'far too long\' ELSE \'short\' END"}',
+        """
+        table = "things"
+        reads = ("old",)
+        writes = ("new",)
+
+        def transform(self, row):
+            return {"new": "far too long" if row["old"] == 15 else "short"}
+        """,
+    ],
+    ids=["expression", "transform"],
+)
+def test_value_that_is_too_long_for_its_column_puts_its_row_into_quarantine(served_site: Site, body: str) -> None:
+    """SQLite knows no lengths: it keeps what it is given."""
+    site = served_site
+    site.execute("CREATE TABLE things (id INTEGER PRIMARY KEY, old INTEGER, new VARCHAR(5))")
+    site.execute("INSERT INTO things (id, old) VALUES " + ", ".join(f"({n}, {n})" for n in range(1, 26)))
+    site.start("walk", body)
+    facts = site.run("walk")
+    assert (facts.state, facts.rows_quarantined, facts.rows_done) == (MigrationState.FAILED, 1, 24)
+    (row,) = site.runner.quarantined("walk")
+    assert row.key == "id=15"
+    assert str(site.file("walk")) in row.error
+
+
+def test_expression_of_the_wrong_type_is_refused_where_types_are_known_and_else_its_rows_are(site: Site) -> None:
+    site.execute(TABLE, "INSERT INTO things VALUES (1, 1, NULL)")
+    site.write("walk", 'table = "things"\nexpressions = {"new": "concat(\'no\', \' number\')"}')
+    if site.database.dialect.name == "sqlite":
+        return  # there, every column keeps every value
+    if site.database.dialect.name == "postgresql":
+        with pytest.raises(MigrationRefused) as caught:
+            site.runner.check(site.release("walk"), expanded=True)
+        assert caught.value.code == "data_migration_expression"
+        assert "things.new" in caught.value.message
+        return
+    site.runner.enrol(site.release("walk"), UPGRADE)
+    facts = site.run("walk")
+    assert (facts.state, facts.rows_quarantined) == (MigrationState.FAILED, 1)

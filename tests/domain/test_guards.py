@@ -432,3 +432,11 @@ def test_the_way_back_names_who_paused_the_rows_that_it_waits_for() -> None:
     paused, _ = asked("old_shape_valid", view, Phase.BACKFILL)
     assert (paused.code, paused.culprits) == ("data_migration_paused", ("main/join_name",))
     assert "orchestrator data-migration resume inventory join_name --database main" in paused.remedy
+
+
+def test_a_retry_that_moves_less_than_all_rows_says_so_where_rows_move() -> None:
+    for phase, rows, is_said in ((Phase.BACKFILL, 5, True), (Phase.BACKFILL, None, False), (Phase.READ_NEW, 5, False)):
+        view = a_migration(MigrationState.FAILED, error="1 of 9 rows differs", differences=1, rows_to_repair=rows)
+        view = replace(view, upgrade=replace(view.upgrade, phase=phase))
+        said = next(each.sentence for each in asked("data_migrated", view, Phase.READ_NEW))
+        assert ("a retry moves 5 rows again, and compares all" in said) == is_said

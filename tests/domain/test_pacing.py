@@ -125,3 +125,6 @@ def test_what_is_set_goes_before_what_is_configured_and_the_most_before_the_leas
     over = Overlay({each.option: each for each in (set_to("batch_rows", 5.0), set_to("batch_seconds", 0.05))})
     assert BatchSizes(10, 20_000, 0.2).under(over) == BatchSizes(5, 5, 0.05)
     assert BatchSizes(10, 20_000, 0.2).under(Overlay()) == BatchSizes(10, 20_000, 0.2)
+    over = Overlay({"batch_bytes": set_to("batch_bytes", 1000.0)})
+    assert BatchSizes(10, 20_000, 0.2, 4000).under(over).most_bytes == 1000
+    assert BatchSizes(10, 20_000, 0.2).under(over).most_bytes is None

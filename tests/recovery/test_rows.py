@@ -117,3 +117,17 @@ def test_data_migration_that_the_ledger_lost(place: Place, entry: Entry) -> None
     place.type_one(resume)
     place.work()
     assert place.phase() == "sealed"
+
+
+def test_rows_are_compared_at_any_time_and_nothing_changes_by_it(place: Place) -> None:
+    """By the program as it runs, from the request to what is shown."""
+    at_backfill(place).work()
+    phase = place.phase()
+    place.execute("UPDATE customers SET first_name = 'Eve' WHERE id = 1")
+    place.orchestrator("data-migration", "verify", SCHEMA, "split_name", "--reason", "somebody wrote by hand")
+    place.work()
+    said = " ".join(place.orchestrator("data-migration", "show", SCHEMA, "split_name").split())
+    assert "2 rows were compared, 1 differs; the first: id=1. That is to be expected" in said
+    assert place.execute("SELECT first_name FROM customers WHERE id = 1") == [("Eve",)]
+    assert "data_migration.verified" in place.orchestrator("events")
+    assert place.phase() == phase

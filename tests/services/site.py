@@ -13,6 +13,7 @@ from orchestrator.domain.overlay import NOTHING_SET, Option, Overlay
 from orchestrator.domain.releases import Link, Release, Releases
 from orchestrator.domain.throttling import Reading
 from orchestrator.domain.upgrades import Status, Upgrade
+from orchestrator.domain.verifications import Verification
 from orchestrator.domain.view import Copy, DatabaseFacts, MigrationFacts, Policy, QuarantinedRow
 from orchestrator.domain.windows import Windows
 from orchestrator.ports import ManagedSchema, StepWatch, Store, Transaction
@@ -115,6 +116,20 @@ class PausingSchema:
 
     def options(self, database: str) -> tuple[Option, ...]:
         return self._schema.options(database)
+
+    def verify_migration(self, database: str, migration: str, *, actor: str, reason: str | None) -> bool:
+        return self._schema.verify_migration(database, migration, actor=actor, reason=reason)
+
+    def stop_verifying(self, database: str, migration: str) -> bool:
+        return self._schema.stop_verifying(database, migration)
+
+    def verify_batch(
+        self, database: str, migration: str, *, leads: bool, over: Overlay = NOTHING_SET
+    ) -> Verification | None:
+        return self._schema.verify_batch(database, migration, leads=leads, over=over)
+
+    def verifications(self, database: str) -> tuple[Verification, ...]:
+        return self._schema.verifications(database)
 
     def give_up_migration(self, database: str, migration: str) -> MigrationFacts:
         self._pauses.cross(f"give up in {database}")

@@ -104,7 +104,8 @@ def _blocker(
         mend = "Stop whatever writes only the old shape, and mend" if found.differences else "Mend"
         return Blocker(
             "data_migration_failed",
-            f"data migration {name} stopped in {database.name}: {found.error or 'no error was recorded'}",
+            f"data migration {name} stopped in {database.name}: {found.error or 'no error was recorded'}"
+            f"{_of_a_retry(view, found)}",
             f"{mend} what it names, then: orchestrator data-migration retry {schema} {name}",
             place,
         )
@@ -125,6 +126,13 @@ def _blocker(
         _how_it_goes_on(view, name, database.name),
         place,
     )
+
+
+def _of_a_retry(view: View, found: MigrationFacts) -> str:
+    """What a retry would do, where that is less than to move all rows again."""
+    if found.rows_to_repair is None or view.upgrade.phase is not Phase.BACKFILL:
+        return ""
+    return f". With the same file a retry moves {found.rows_to_repair} rows again, and compares all"
 
 
 def _how_it_goes_on(view: View, name: str, database: str) -> str:
