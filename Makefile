@@ -13,6 +13,7 @@ SEED ?=
 export PYTHONDONTWRITEBYTECODE :=
 
 RUN := $(VENV)/.installed-demo
+MEASURE := $(VENV)/.installed-bench
 DEVELOP := $(VENV)/.installed-all
 BIN := $(VENV)/bin
 
@@ -26,7 +27,7 @@ help:
 	@echo "make test-kill  a whole upgrade on each database under 30 SIGKILLs; SEED=... repeats one"
 	@echo "make test-galera  a cluster of two nodes: races, certification, nodes that are killed"
 	@echo "make lint       ruff, mypy strict, import-linter"
-	@echo "make bench      measure; writes build/bench.json"
+	@echo "make bench      measure; writes build/bench.json and build/charts"
 	@echo "make clean      remove the virtual environment and what builds leave"
 
 demo: $(RUN)
@@ -63,7 +64,8 @@ lint: $(DEVELOP)
 	$(BIN)/lint-imports --no-logo || failed="$$failed import-linter"; \
 	if [ -n "$$failed" ]; then echo "not clean:$$failed" >&2; exit 1; fi
 
-bench: $(RUN)
+bench: $(MEASURE)
+	@bash .ci/servers
 	@$(BIN)/python -m bench $(ARGS)
 
 clean:
@@ -73,6 +75,10 @@ clean:
 $(RUN): pyproject.toml setup.py .ci/environment
 	@PYTHON="$(PYTHON)" bash .ci/environment $(VENV) demo
 	@touch $@
+
+$(MEASURE): pyproject.toml setup.py .ci/environment
+	@PYTHON="$(PYTHON)" bash .ci/environment $(VENV) bench
+	@touch $(RUN) $@
 
 $(DEVELOP): pyproject.toml setup.py .ci/environment
 	@PYTHON="$(PYTHON)" bash .ci/environment $(VENV) demo,test,lint

@@ -18,6 +18,7 @@ from orchestrator.domain.throttling import Reading, RowsWait
 from orchestrator.domain.upgrades import Upgrade
 from orchestrator.domain.view import Approval, Copy, DatabaseFacts, MigrationFacts, QuarantinedRow, StepRecord
 from orchestrator.domain.waves import FleetPause
+from orchestrator.domain.windows import Windows
 
 T = TypeVar("T")
 
@@ -345,6 +346,10 @@ class ManagedSchema(Protocol):
         Beside the limits that `over` sets. Holds no lock, and is quick: one that does not answer is a reading too, not
         an exception.
         """
+        ...
+
+    def windows(self, database: str) -> Windows:
+        """When rows may be moved in this database, as its configuration says."""
         ...
 
     def links(self, data_migrations: Sequence[str]) -> tuple[Link, ...]:

@@ -18,6 +18,7 @@ from orchestrator.domain.roles import Role
 from orchestrator.domain.throttling import Reading
 from orchestrator.domain.upgrades import Moving
 from orchestrator.domain.view import Copy, DatabaseFacts, MigrationFacts, MigrationState, QuarantinedRow
+from orchestrator.domain.windows import ALWAYS, Windows
 from orchestrator.ports import ManagedSchema, StepWatch
 
 FLEETS = ("inventory-api", "inventory-worker")
@@ -86,6 +87,7 @@ class FakeDatabase:
     quarantine: tuple[QuarantinedRow, ...] = ()
     inventories: tuple[Inventory, ...] = ()
     signals: tuple[Reading, ...] = ()
+    windows: Windows = ALWAYS
     options: tuple[Option, ...] = ()
     over: Overlay = NOTHING_SET
     sealed: bool = False
@@ -277,6 +279,9 @@ class FakeSchema:
 
     def signals(self, database: str, over: Overlay = NOTHING_SET) -> tuple[Reading, ...]:
         return self.on[database].signals
+
+    def windows(self, database: str) -> Windows:
+        return self.on[database].windows
 
     def links(self, data_migrations: Sequence[str]) -> tuple[Link, ...]:
         return tuple(self.linked.get(name, Link(name)) for name in data_migrations)

@@ -1,13 +1,14 @@
-"""Pace: what may be set while rows are moved, beside what is configured, and whose word it is."""
+"""Pace: what may be set while rows are moved, beside what is configured, and whose word it is; and the windows."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from msgspec import Meta, field
 
 from orchestrator.api.exchange import Answer, Asked, Name, Nothing, Question, Reason, View
 from orchestrator.services.rows_control import OptionStatus
+from orchestrator.services.windows import WindowStatus
 
 MOST_OPTIONS = 100
 
@@ -31,11 +32,26 @@ class OptionView(View, frozen=True, kw_only=True):
     set: SettingView | None = None
 
 
+class WindowView(View, frozen=True, kw_only=True):
+    """The windows of one database, in which alone its rows are moved, by the state database's clock.
+
+    `opens_at` and `closes_at` are those of the present opening, or else of the next; `sentence` has them for people.
+    """
+
+    database: str
+    windows: tuple[str, ...]
+    is_open: bool
+    opens_at: float
+    closes_at: float
+    sentence: str
+
+
 class PaceView(View, frozen=True, kw_only=True):
-    """Every option that may be set in each database of a schema."""
+    """Every option that may be set in each database of a schema, and the databases that have windows."""
 
     schema: str
     options: tuple[OptionView, ...]
+    windows: tuple[WindowView, ...] = ()
 
 
 class PaceRequest(Question, frozen=True, kw_only=True):
@@ -51,7 +67,7 @@ class PaceRequest(Question, frozen=True, kw_only=True):
 
 
 def show(asked: Asked[Nothing, Nothing]) -> Answer:
-    return _answer(asked.schema, asked.services.rows_control.options(asked.schema))
+    return _answer(asked)
 
 
 def set_(asked: Asked[Nothing, PaceRequest]) -> Answer:
@@ -59,11 +75,26 @@ def set_(asked: Asked[Nothing, PaceRequest]) -> Answer:
     control.set(
         asked.schema, body.database, body.values, body.defaults, actor=asked.who, reason=body.reason
     )  # fmt: skip
-    return _answer(asked.schema, control.options(asked.schema))
+    return _answer(asked)
 
 
-def _answer(schema: str, found: tuple[OptionStatus, ...]) -> Answer:
-    return Answer(PaceView(schema=schema, options=tuple(map(_view, found))))
+def _answer(asked: Asked[Any, Any]) -> Answer:
+    options = asked.services.rows_control.options(asked.schema)
+    windows = asked.services.data_migrations.windows(asked.schema)
+    return Answer(
+        PaceView(schema=asked.schema, options=tuple(map(_view, options)), windows=tuple(map(_window_view, windows)))
+    )
+
+
+def _window_view(status: WindowStatus) -> WindowView:
+    return WindowView(
+        database=status.database,
+        windows=status.names,
+        is_open=status.is_open,
+        opens_at=status.opening.opens_at,
+        closes_at=status.opening.closes_at,
+        sentence=status.sentence,
+    )
 
 
 def _view(status: OptionStatus) -> OptionView:

@@ -122,10 +122,19 @@ class PaceOption(msgspec.Struct, frozen=True):
     set: PaceSetting | None = None
 
 
+class PaceWindow(msgspec.Struct, frozen=True):
+    """When rows of one database may be moved: its windows, and what is to be said of them now."""
+
+    database: str
+    windows: tuple[str, ...]
+    sentence: str
+
+
 class Pace(msgspec.Struct, frozen=True):
-    """All that may be set in a schema."""
+    """All that may be set in a schema, and the databases that have windows."""
 
     options: tuple[PaceOption, ...]
+    windows: tuple[PaceWindow, ...] = ()
 
 
 class Approval(msgspec.Struct, frozen=True):

@@ -248,7 +248,10 @@ def _given(text: str) -> tuple[str, float]:
 
 
 class ShowPace(Listing):
-    """List limits and pace: what is configured, what is in force, and who set it."""
+    """List limits and pace: what is configured, what is in force, and who set it.
+
+    Before that, of each database that has maintenance windows: whether one is open, and when it closes or opens.
+    """
 
     EXAMPLE = "orchestrator data-migration pace inventory"
 
@@ -257,6 +260,8 @@ class ShowPace(Listing):
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Iterable[Any]]:
         found = self.api.get(path_of("schemas", parsed_args.schema, "pace"), Pace)
+        for each in found.windows:
+            self.tell(f"{each.database}: {each.sentence} ({', '.join(each.windows)})")
         return PACE, [_option(each) for each in found.options]
 
 

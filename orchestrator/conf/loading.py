@@ -29,6 +29,7 @@ from orchestrator.conf import inventory as inventory_section
 from orchestrator.conf import schema as schema_section
 from orchestrator.conf import schema_database as schema_database_section
 from orchestrator.conf import throttle as throttle_section
+from orchestrator.conf import window as window_section
 from orchestrator.conf.batches import batches_of
 from orchestrator.conf.nearest import meant
 from orchestrator.conf.options import SECTIONS
@@ -39,6 +40,7 @@ from orchestrator.conf.settings import (
     SchemaSettings,
     Settings,
     ThrottleSettings,
+    WindowSettings,
 )
 from orchestrator.conf.sharing import refuse_shared
 from orchestrator.conf.sources import DEFAULT, Assignment, Sources, read_sources
@@ -46,6 +48,7 @@ from orchestrator.conf.unknown import Known, unknown_option, unknown_section
 from orchestrator.conf.waves import waves_of
 from orchestrator.domain.errors import ConfigurationError
 from orchestrator.domain.ladder import RUNGS, Phase
+from orchestrator.domain.pacing import BatchSizes
 
 PROJECT = "orchestrator"
 
@@ -57,6 +60,7 @@ _NAMED_BY_SITE = (
     schema_database_section.PREFIX,
     inventory_section.PREFIX,
     throttle_section.PREFIX,
+    window_section.PREFIX,
 )
 
 
@@ -144,6 +148,10 @@ def _known_sections(conf: cfg.ConfigOpts, sources: Sources) -> dict[str, Sequenc
             schema, throttle = throttle_section.parts(name)
             if schema in schemas and throttle:
                 learn(throttle_section.group(schema, throttle), throttle_section.OPTIONS)
+        if name.startswith(window_section.PREFIX):
+            schema, window = window_section.parts(name)
+            if schema in schemas and window:
+                learn(window_section.group(schema, window), window_section.OPTIONS)
     return known
 
 
@@ -306,6 +314,7 @@ class _Loading:
         ruled = partial(_either, section, site)
 
         databases = tuple(self._databases(name, section))
+        batches = batches_of(section, self._reader(data_migrations.GROUP.name))
         return SchemaSettings(
             name=name,
             migrations=migrations,
@@ -322,13 +331,14 @@ class _Loading:
             soak_seconds=ruled("soak_seconds"),
             waves=waves_of(section, site),
             end_idle_blockers_after_seconds=ruled("end_idle_blockers_after_seconds"),
-            batches=batches_of(section, self._reader(data_migrations.GROUP.name)),
+            batches=batches,
             workers=_either(section, self._reader(data_migrations.GROUP.name), "workers"),
             nice_ratio=_either(section, self._reader(data_migrations.GROUP.name), "nice_ratio"),
             throttling=replace(
                 throttling.read(section, self._reader(throttling.GROUP.name), databases),
                 own=tuple(self._throttles(name, databases)),
             ),
+            windows=tuple(self._windows(name, databases, batches)),
         )
 
     def _throttles(self, schema: str, databases: Sequence[DatabaseSettings]) -> Iterator[ThrottleSettings]:
@@ -336,6 +346,14 @@ class _Loading:
             of, throttle = throttle_section.parts(name)
             if name.startswith(throttle_section.PREFIX) and of == schema:
                 yield throttle_section.read(self._reader(name), throttle, databases)
+
+    def _windows(
+        self, schema: str, databases: Sequence[DatabaseSettings], batches: BatchSizes
+    ) -> Iterator[WindowSettings]:
+        for name in self._known:
+            of, window = window_section.parts(name)
+            if name.startswith(window_section.PREFIX) and of == schema:
+                yield window_section.read(self._reader(name), window, databases, batches)
 
     def _inventories(self, schema: str, databases: Sequence[DatabaseSettings]) -> Iterator[InventorySettings]:
         for name in self._known:

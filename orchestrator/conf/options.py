@@ -18,6 +18,7 @@ from orchestrator.conf import (
     schema_database,
     throttle,
     throttling,
+    window,
 )
 
 SECTIONS = (orchestrator, database, api, leases, cycle, leadership, policy, data_migrations, throttling)
@@ -33,4 +34,5 @@ def list_opts() -> list[tuple[cfg.OptGroup, list[cfg.Opt]]]:
         (schema_database.group("inventory", "cell01"), list(schema_database.OPTIONS)),
         (inventory.group("inventory", "inventory-api"), list(inventory.OPTIONS)),
         (throttle.group("inventory", "jobs"), list(throttle.OPTIONS)),
+        (window.group("inventory", "night"), list(window.OPTIONS)),
     ]

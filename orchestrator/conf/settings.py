@@ -63,6 +63,17 @@ class ThrottlingSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class WindowSettings:
+    """When rows may be moved: from each time of the cron line on, in that time zone. No `databases`: in all."""
+
+    name: str
+    cron: str
+    duration_seconds: float
+    timezone: str = "UTC"
+    databases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class SchemaSettings:
     """One managed schema. Databases are in the order of the configuration: the first is the canary.
 
@@ -90,6 +101,7 @@ class SchemaSettings:
     workers: int = 1
     nice_ratio: float = 0.0
     throttling: ThrottlingSettings = ThrottlingSettings()
+    windows: tuple[WindowSettings, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from oslo_config import cfg
 from orchestrator.conf import inventory as inventory_section
 from orchestrator.conf import schema as schema_section
 from orchestrator.conf import schema_database as schema_database_section
+from orchestrator.conf import window as window_section
 from orchestrator.conf.nearest import meant, nearest
 from orchestrator.conf.sources import Assignment, Section
 from orchestrator.domain.errors import ConfigurationError
@@ -37,6 +38,12 @@ def unknown_section(section: Section, known: Known, written: Collection[str]) ->
             remedy += "It is named [database:SCHEMA:DATABASE], DATABASE being one of [schema:SCHEMA] databases."
     elif name.startswith(inventory_section.PREFIX):
         remedy = "It is named [inventory:SCHEMA:FLEET], SCHEMA being one of [orchestrator] schemas."
+    elif name.startswith(window_section.PREFIX):
+        schema, _ = window_section.parts(name)
+        schemas = [each.removeprefix(schema_section.PREFIX) for each in known if each.startswith(schema_section.PREFIX)]
+        near = nearest(schema, schemas)
+        remedy = f"Did you mean schema {near}? " if near and near != schema else ""
+        remedy += "It is named [window:SCHEMA:NAME], SCHEMA being one of [orchestrator] schemas."
     else:
         remedy = meant(name, known)
     return ConfigurationError(

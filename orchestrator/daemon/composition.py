@@ -19,6 +19,7 @@ from orchestrator.bookkeeping.ranges import KNOWN_SINCE
 from orchestrator.conf.nearest import meant
 from orchestrator.conf.settable import options_of
 from orchestrator.conf.settings import DatabaseSettings, SchemaSettings, Settings
+from orchestrator.conf.window import windows_of
 from orchestrator.daemon.live_schema import Driver, LiveSchema
 from orchestrator.daemon.own_tables import OwnTables
 from orchestrator.daemon.refusals import explained
@@ -321,6 +322,7 @@ def _live_schema(
             for each in schema.databases
             if each.name in runners
         },
+        windows=windows_of(schema),
     )  # fmt: skip
 
 

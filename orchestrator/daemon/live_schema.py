@@ -35,6 +35,7 @@ from orchestrator.domain.roles import MOST_SESSIONS, Role
 from orchestrator.domain.throttling import Reading
 from orchestrator.domain.upgrades import Moving
 from orchestrator.domain.view import Copy, DatabaseFacts, MigrationFacts, QuarantinedRow
+from orchestrator.domain.windows import ALWAYS, Windows
 from orchestrator.inventory_sources import InventorySource
 from orchestrator.ports import StepWatch
 from orchestrator.schema_migrations.own_tables import MayContract, nobody_asked, prepare
@@ -99,6 +100,7 @@ class LiveSchema:
         roles: Mapping[str, str] = {},  # and the release that works under each
         watches: Mapping[str, Watch] = {},  # over the load of each database, where rows may have to wait
         options: Mapping[str, Sequence[Option]] = {},  # of the pace of rows, which may be set there
+        windows: Mapping[str, Windows] = {},  # in which alone rows are moved there
         clock: Callable[[], float] = time.monotonic,
         may_contract: MayContract = nobody_asked,
     ) -> None:
@@ -113,6 +115,7 @@ class LiveSchema:
         self._roles = roles
         self._watches = watches
         self._options = options
+        self._windows = windows
         self._clock = clock
         self._prepared: set[str] = set()
         self._preparing = {database: threading.Lock() for database in databases}
@@ -294,6 +297,9 @@ class LiveSchema:
 
     def signals(self, database: str, over: Overlay = NOTHING_SET) -> tuple[Reading, ...]:
         return self._watches[database].readings(over) if database in self._watches else ()
+
+    def windows(self, database: str) -> Windows:
+        return self._windows.get(database, ALWAYS)
 
     def links(self, data_migrations: Sequence[str]) -> tuple[Link, ...]:
         runner = next(iter(self._runners.values()), None)

@@ -43,12 +43,9 @@ from orchestrator.domain.errors import (
     StepFailed,
     Unavailable,
 )
-from orchestrator.domain.pacing import BatchSizes
+from orchestrator.domain.pacing import LOCK_TIMEOUT_SECONDS, BatchSizes
 from orchestrator.domain.releases import Release
 from orchestrator.domain.view import MigrationFacts, MigrationState, QuarantinedRow
-
-LOCK_TIMEOUT_SECONDS = 2.0
-"""No statement of a batch waits longer for a lock: who waits in a queue for one stops everybody behind it."""
 
 ATTEMPTS = 10
 PAUSE_SECONDS = 0.02

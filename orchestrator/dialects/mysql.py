@@ -20,19 +20,19 @@ from sqlalchemy import (
     Engine,
     ExceptionContext,
     Table,
-    TableClause,
     event,
     text,
 )
 from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.types import NULLTYPE, TypeEngine
+from sqlalchemy.types import NULLTYPE
 
 from orchestrator.dialects import dead_servers, mysql_holders
 from orchestrator.dialects.consulting import consulting_mysql
 from orchestrator.dialects.dialect import ReadOnly
 from orchestrator.dialects.driver_errors import layers, says_disconnected
 from orchestrator.dialects.holders import Holder
+from orchestrator.dialects.mysql_given import given_rows
 from orchestrator.dialects.mysql_load import MySQLLoad
 from orchestrator.dialects.mysql_roles import MySQLRoles
 from orchestrator.dialects.mysql_server import code_of, is_mariadb
@@ -86,7 +86,6 @@ _OUT_OF_CLUSTER = (
 _LOST_CLUSTER = "WSREP has not yet prepared node for application use"
 _CONNECT_DEFAULTS = {"program_name": "orchestrator", "connect_timeout": "10"}
 _TIMEOUT_SET = "orchestrator_lock_timeout"
-_GIVEN_MADE = "orchestrator_given"
 
 # Each assignment of an UPDATE sees the old row on every other database. MariaDB can be told so; to MySQL the part
 # between /*M! and */ is a comment.
@@ -347,7 +346,7 @@ class MySQL:
         target = connection.dialect.identifier_preparer.format_table(table)
         same = " AND ".join(f"target.{quote(name)} = given.key_{i}" for i, name in enumerate(key))
         values = ", ".join(f"target.{quote(name)} = given.new_{i}" for i, name in enumerate(columns))
-        with _given(connection, table, key, columns, rows) as given:
+        with given_rows(connection, table, key, columns, rows) as given:
             return connection.exec_driver_sql(
                 f"UPDATE {given.name} AS given STRAIGHT_JOIN {target} AS target ON {same} SET {values}"
             ).rowcount
@@ -363,7 +362,7 @@ class MySQL:
     ) -> tuple[tuple[Any, ...], ...]:
         if not rows:
             return ()
-        with _given(connection, table, key, columns, rows) as given:
+        with given_rows(connection, table, key, columns, rows) as given:
             same = sa.and_(*(table.c[name] == given.c[f"key_{i}"] for i, name in enumerate(key)))
             query = (
                 sa.select(*(given.c[f"key_{i}"] for i in range(len(key))))
@@ -462,37 +461,3 @@ def _written_out(
         for place, compare in enumerate([*[before_last] * (len(pairs) - 1), last])
     ]
     return sa.or_(*cases)
-
-
-@contextmanager
-def _given(
-    connection: Connection, table: Table, key: Sequence[str], columns: Sequence[str], rows: Sequence[Sequence[Any]]
-) -> Iterator[TableClause]:
-    """The rows in a temporary table, whose columns are made as those of the table are. Ends no transaction."""
-    names = [f"key_{i}" for i in range(len(key))] + [f"new_{i}" for i in range(len(columns))]
-    given = sa.table(  # no `Table`: each would be another one, for which every statement is compiled, and kept, anew
-        "orchestrator_given",
-        sa.column("number", sa.Integer),
-        *(sa.column(f"key_{i}", NULLTYPE) for i in range(len(key))),
-        *(sa.column(f"new_{i}", _transport(table.c[name].type)) for i, name in enumerate(columns)),
-    )
-    preparer = connection.dialect.identifier_preparer
-    made_of = ", ".join(
-        f"{preparer.quote(column)} AS {name}" for column, name in zip((*key, *columns), names, strict=True)
-    )
-    if connection.info.get(_GIVEN_MADE):  # by somebody whose statement failed
-        connection.exec_driver_sql(f"DROP TEMPORARY TABLE IF EXISTS {given.name}")
-    connection.info[_GIVEN_MADE] = True
-    connection.exec_driver_sql(
-        f"CREATE TEMPORARY TABLE {given.name} (number INT AUTO_INCREMENT PRIMARY KEY)"
-        f" AS SELECT {made_of} FROM {preparer.format_table(table)} LIMIT 0"
-    )
-    connection.execute(sa.insert(given), [dict(zip(names, row, strict=True)) for row in rows])
-    yield given
-    connection.exec_driver_sql(f"DROP TEMPORARY TABLE {given.name}")
-    del connection.info[_GIVEN_MADE]
-
-
-def _transport(kind: TypeEngine[Any]) -> TypeEngine[Any]:
-    """None is NULL in a column of JSON too."""
-    return sa.JSON(none_as_null=True) if isinstance(kind, sa.JSON) else kind

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from decimal import Decimal
+from types import NoneType
 from typing import Any
 
 import sqlalchemy as sa
@@ -361,10 +362,7 @@ def _given(
     names = [f"key_{i}" for i in range(len(key))] + [f"new_{i}" for i in range(len(columns))]
     kinds = [table.c[name].type for name in key] + [_transport(table.c[name].type) for name in columns]
     if not any(isinstance(kind, sa.ARRAY) for kind in kinds):
-        arrays = [
-            sa.bindparam(name, _uniform([row[i] for row in rows], kind), type_=ARRAY(kind))
-            for i, (name, kind) in enumerate(zip(names, kinds, strict=True))
-        ]
+        arrays = [_array(names[i], [row[i] for row in rows], kind) for i, kind in enumerate(kinds)]
         yield (
             sa.func.unnest(*arrays)
             .table_valued(*(sa.column(name, kind) for name, kind in zip(names, kinds, strict=True)))
@@ -378,6 +376,21 @@ def _given(
             .data([tuple(row) for row in rows[start : start + at_once]])
             .alias("given")
         )
+
+
+def _array(name: str, values: list[Any], kind: TypeEngine[Any]) -> ColumnElement[Any]:
+    """The values as a parameter that is an array. Numbers and text are written out here: the driver is slow at it."""
+    found = set(map(type, values))
+    written: list[str] | None = None
+    if isinstance(kind, sa.Integer) and found <= {int, NoneType}:
+        written = ["NULL" if value is None else str(value) for value in values]
+    elif type(kind) is sa.Text and found <= {str, NoneType}:
+        written = [
+            "NULL" if value is None else '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"' for value in values
+        ]
+    if written is None:
+        return sa.bindparam(name, _uniform(values, kind), type_=ARRAY(kind))
+    return sa.cast(sa.bindparam(name, "{" + ",".join(written) + "}", type_=sa.Text()), ARRAY(kind))
 
 
 def _transport(kind: TypeEngine[Any]) -> TypeEngine[Any]:

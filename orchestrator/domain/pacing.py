@@ -67,6 +67,9 @@ USUAL_SIZES = BatchSizes(10, 20_000, 0.2)
 them lets a table whose rows are slow come to its end."""
 
 
+LOCK_TIMEOUT_SECONDS = 2.0
+"""No statement of a batch waits longer for a lock: who waits in a queue for one stops everybody behind it."""
+
 LONGEST_REST_SECONDS = 600.0
 """Rows rest no longer after a batch, however long it took and however nice it is meant to be."""
 

@@ -8,7 +8,7 @@ reads of it there, so that no reading is older than the one before.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 
 from orchestrator.domain.errors import Conflict, Invalid, LostCursor, NotFound, OrchestratorError, Unavailable
@@ -23,6 +23,7 @@ from orchestrator.ports import Transaction
 from orchestrator.services.context import Context, event, latest_readings
 from orchestrator.services.throttling import Throttling, reasons_in
 from orchestrator.services.vouching import check_done
+from orchestrator.services.windows import MaintenanceWindows, WindowStatus
 
 _NOT_MOVED = (MigrationState.PENDING, MigrationState.RUNNING)
 _ENDED = (MigrationState.COMPLETE, MigrationState.ASSUMED, MigrationState.FAILED)
@@ -80,9 +81,12 @@ class DataMigrations:
     `rest` waits so many seconds, or until the daemon stops, where rows are to rest between two batches.
     """
 
-    def __init__(self, context: Context, throttling: Throttling | None = None) -> None:
+    def __init__(
+        self, context: Context, throttling: Throttling | None = None, windows: MaintenanceWindows | None = None
+    ) -> None:
         self._context = context
         self._throttling = Throttling(context) if throttling is None else throttling
+        self._windows = MaintenanceWindows(context) if windows is None else windows
 
     def run(
         self,
@@ -97,9 +101,9 @@ class DataMigrations:
 
         Only the daemon that `leads` judges the files of data migrations: where another one has others, that is said.
         Each batch is one transaction there, which a fence takes away: it is safe to call this from anywhere. None
-        begins while a throttle gives a reason to wait, which is then on record: the next call asks again. What
-        operators want of a data migration, and set of the pace, is read before each batch. Returns whether there was
-        something to do. Raises `Unavailable` when the database does not answer.
+        begins while a throttle or a window gives a reason to wait, which is then on record: the next call asks again.
+        What operators want of a data migration, and set of the pace, is read before each batch. Returns whether there
+        was something to do. Raises `Unavailable` when the database does not answer.
         """
         has_moved, held = self._run(schema, database, may_go_on, leads, rest)
         self._throttling.note(schema, database, held)
@@ -108,6 +112,10 @@ class DataMigrations:
     def throttled_by(self, schema: str, database: str) -> tuple[Reason, ...]:
         """Why this daemon began no batch in that database when it was last its turn; none when it might have."""
         return self._throttling.noted(schema, database)
+
+    def windows(self, schema: str) -> tuple[WindowStatus, ...]:
+        """As `MaintenanceWindows.statuses`."""
+        return self._windows.statuses(schema)
 
     def _run(
         self,
@@ -135,11 +143,14 @@ class DataMigrations:
                 if turn.fault is not None:
                     raise turn.fault
                 return has_moved, ()  # nothing of them is left that could wait
+            reasons += self._windows.reasons(schema, database, name, wanted.over)  # the last look before the batch
             if reasons:
                 return has_moved, reasons
             self._throttling.note(schema, database, ())
+            is_counting = turn.states.get(name) is MigrationState.PENDING
             try:
-                facts = managed.run_batch(database, name, wanted.upgrade.id, leads=leads(), over=wanted.over)
+                with nullcontext() if is_counting else self._windows.timed(schema, database, name):
+                    facts = managed.run_batch(database, name, wanted.upgrade.id, leads=leads(), over=wanted.over)
             except LostCursor:
                 return has_moved, ()  # fenced, or another daemon is at it: the next call finds out anew
             except Conflict as conflict:

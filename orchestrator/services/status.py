@@ -20,6 +20,7 @@ from orchestrator.ports import ManagedSchema, Transaction
 from orchestrator.services.context import Context, latest_readings, removed_by_hand, standing_of, view_of
 from orchestrator.services.inventories import FleetInventory, inventories
 from orchestrator.services.throttling import reasons_in
+from orchestrator.services.windows import in_windows
 
 MOST_NAMES = 3
 """So many databases are named in a sentence."""
@@ -216,7 +217,9 @@ class StatusBoard:
             databases=tuple(DatabaseStatus(facts, steps.get(facts.name)) for facts in databases),
             approvals=view.approvals,
             progress=share,
-            eta_seconds=pacing.eta_seconds(share, view.now - upgrade.phase_since) if moves_rows else None,
+            eta_seconds=in_windows(
+                managed, view, pacing.eta_seconds(share, view.now - upgrade.phase_since) if moves_rows else None
+            ),
             notes=_notes(view) if running else (),
         )
 

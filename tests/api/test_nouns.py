@@ -9,8 +9,10 @@ from orchestrator.domain.errors import Unavailable
 from orchestrator.domain.overlay import Option
 from orchestrator.domain.throttling import Reading
 from orchestrator.domain.view import MigrationState, QuarantinedRow
+from orchestrator.domain.windows import Windows
 from tests.api.world import SCHEMA, UPGRADE, World, assert_problem, tokens_for_all_roles
 from tests.fakes import FakeSchema
+from tests.windows import Every
 
 REPORT = f"{SCHEMA}/fleets/inventory-worker/report"
 
@@ -156,6 +158,20 @@ def test_pace_is_set_over_http_all_or_nothing(world: World) -> None:
     assert client.get(path).json()["options"] == [option]
     (option,) = client.post(path, {"defaults": ["nice_ratio"], "database": "main"}).json()["options"]
     assert option["in_force"] == 0.5
+
+
+def test_windows_are_shown_over_http(world: World) -> None:
+    client, path = world.at_rest().client(), f"{SCHEMA}/pace"
+    assert client.get(path).json()["windows"] == []
+    world.managed.on["main"].windows = Windows((Every(1000, 100, first=world.clock.now + 50),))
+    (window,) = client.get(path).json()["windows"]
+    opens_at = world.clock.now + 50
+    assert window == {
+        "database": "main", "windows": ["night"], "is_open": False, "opens_at": opens_at, "closes_at": opens_at + 100,
+        "sentence": f"closed; opens second {opens_at:g}, until second {opens_at + 100:g}",
+    }  # fmt: skip
+    world.clock.advance(50)
+    assert client.get(path).json()["windows"][0]["is_open"]
 
 
 def test_an_unknown_data_migration_is_not_found(world: World) -> None:

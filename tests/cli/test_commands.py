@@ -16,10 +16,12 @@ from orchestrator.domain.ladder import Step
 from orchestrator.domain.overlay import Option
 from orchestrator.domain.throttling import Reading
 from orchestrator.domain.view import MigrationFacts, MigrationState, QuarantinedRow
+from orchestrator.domain.windows import Windows
 from orchestrator.services.advancing import REST_SECONDS
 from tests.api.world import World, tokens_for_all_roles
 from tests.cli.conftest import Run, serving
 from tests.fakes import FakeSchema
+from tests.windows import Every
 
 pytestmark = pytest.mark.usefixtures("daemon")
 
@@ -429,6 +431,15 @@ def test_pace_is_set_shown_and_cleared(run: Run, world: World) -> None:
     assert (refused.code, "less than or equal to 100" in refused.err) == (1, True)
     (row,) = shown(run, *words, "--default", "nice_ratio")
     assert (row["In force"], row["Set"]) == (0.5, None)
+
+
+def test_pace_says_when_windows_open(run: Run, world: World) -> None:
+    window = Every(1000, 100, first=world.clock.now + 50)
+    world.managed.on["main"].windows = Windows((window,))
+    found = run("data-migration", "pace", "inventory")
+    said = f"main: closed; opens second {window.first:g}, until second {window.first + 100:g} (night)"
+    assert (found.code, said in found.err) == (0, True)
+    assert shown(run, "data-migration", "pace", "inventory") == []
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from orchestrator.data_migrations import runner
 from orchestrator.dialects import mysql, postgresql, sqlite
+from orchestrator.domain import pacing
 from orchestrator.schema_migrations.waiting import Patience
 from tests.recovery.entries import ENTRIES, PAGE
 
@@ -29,7 +29,7 @@ def test_page_of_databases_says_how_long_locks_are_waited_for() -> None:
     said = " ".join((PAGE.with_name("databases.md")).read_text().split())
     patience = Patience()
     assert postgresql.LOCK_TIMEOUT_SECONDS == mysql.LOCK_TIMEOUT_SECONDS
-    assert patience.lock_seconds == runner.LOCK_TIMEOUT_SECONDS
+    assert patience.lock_seconds == pacing.LOCK_TIMEOUT_SECONDS
     for sentence in (
         f"waits for a lock {mysql.LOCK_TIMEOUT_SECONDS} s at the most, on SQLite {sqlite.BUSY_TIMEOUT_SECONDS:g} s",
         f"A statement of a revision or of a batch waits {patience.lock_seconds:g} s",

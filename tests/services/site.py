@@ -14,6 +14,7 @@ from orchestrator.domain.releases import Link, Release, Releases
 from orchestrator.domain.throttling import Reading
 from orchestrator.domain.upgrades import Status, Upgrade
 from orchestrator.domain.view import Copy, DatabaseFacts, MigrationFacts, Policy, QuarantinedRow
+from orchestrator.domain.windows import Windows
 from orchestrator.ports import ManagedSchema, StepWatch, Store, Transaction
 from orchestrator.services.advancing import Advancing, Outcome
 from orchestrator.services.context import Context
@@ -105,6 +106,9 @@ class PausingSchema:
 
     def signals(self, database: str, over: Overlay = NOTHING_SET) -> tuple[Reading, ...]:
         return self._schema.signals(database, over)
+
+    def windows(self, database: str) -> Windows:
+        return self._schema.windows(database)
 
     def links(self, data_migrations: Sequence[str]) -> tuple[Link, ...]:
         return self._schema.links(data_migrations)

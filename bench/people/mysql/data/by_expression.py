@@ -1,0 +1,13 @@
+"""people.name becomes first_name and last_name, in SQL."""
+
+from orchestrator.data_migrations import DataMigration
+
+
+class ByExpression(DataMigration):
+    """The same expressions as the one UPDATE that it is measured against."""
+
+    table = "people"
+    expressions = {
+        "first_name": "substring_index(name, ' ', 1)",
+        "last_name": "substring_index(name, ' ', -1)",
+    }
