@@ -12,8 +12,8 @@ from orchestrator.domain.view import MigrationState
 from tests.data_migrations.conftest import SCHEMA, UPGRADE, Site
 from tests.data_migrations.counting import IN_PYTHON
 
-ROWS, BATCHES, BATCH_ROWS = 4000, 20, 150
-A_ROW = 16
+ROWS, BATCHES, BATCH_ROWS = 2000, 12, 100
+A_ROW = 32
 """Bytes: less than whatever could be kept of a row."""
 
 BODIES = {"expression": 'table = "things"\nexpressions = {"new": "old + 1"}', "transform": IN_PYTHON}
