@@ -73,8 +73,8 @@ class People:
     server: Server
     database: Database
 
-    def load(self, rows: int) -> None:
-        """Make the table anew, with so many rows, none of them moved."""
+    def load(self, rows: int, moved: int = 0) -> None:
+        """Make the table anew, with so many rows, the first of them moved."""
         with self.database.engine.begin() as connection:
             connection.execute(text("DROP TABLE IF EXISTS people"))
             connection.execute(
@@ -84,20 +84,22 @@ class People:
                 )
             )
             connection.execute(text(self.server.fill.format(rows=rows)))
+            connection.execute(text(f"{self._update} WHERE id <= {moved}"))
         with self.database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             for statement in self.server.settle:
                 connection.execute(text(statement))
 
     def update_at_once(self) -> int:
         """One UPDATE of the whole table."""
-        return self._in_one(f"UPDATE people SET first_name = {self.server.first}, last_name = {self.server.last}")
-
-    def _in_one(self, statement: str) -> int:
         with self.database.engine.begin() as connection:
-            return connection.execute(text(statement)).rowcount
+            return connection.execute(text(self._update)).rowcount
+
+    @property
+    def _update(self) -> str:
+        return f"UPDATE people SET first_name = {self.server.first}, last_name = {self.server.last}"
 
     def habit(self, passes: int = 100, rows: int = 50) -> int:
-        """What services do today: 50 rows a pass, picked by NULL, one UPDATE each."""
+        """What services do today: 50 rows a pass, the first ones that hold NULL, one UPDATE each."""
         pick = text(f"SELECT id, name FROM people WHERE first_name IS NULL LIMIT {rows}")
         write = text("UPDATE people SET first_name = :first, last_name = :last WHERE id = :id")
         moved = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -47,7 +47,8 @@ def read_and_transform(
             f"cannot read a row of {definition.table}, {keyset.describe_range(range_)}: {error}",
             "Mend the stored value.",
         ) from error
-    return [_transformed(definition, target, range_, tuple(row[:width]), tuple(row[width:])) for row in rows]
+    transformed = _transforming(definition, target, range_)
+    return [transformed(tuple(row[:width]), tuple(row[width:])) for row in rows]
 
 
 def refuse_unsteady(
@@ -72,23 +73,30 @@ def refuse_unsteady(
                 )
 
 
-def _transformed(definition: Definition, target: Target, range_: Range, key: Row, values: Row) -> Row:
-    assert definition.transform is not None
-    try:
-        result = definition.transform(dict(zip(definition.reads, values, strict=True)))
-        if isinstance(result, Mapping) and result.keys() == set(definition.writes):
-            return (*key, *(result[name] for name in definition.writes))
-    except Exception as error:  # whatever the author's code raises, people get a sentence
-        line = line_in(definition.path, error)
-        at = "" if line is None else f" at line {line}"
-        raise _of_a_row(
-            "transform_raised",
-            definition,
-            range_,
-            f"raised {type(error).__name__}{at} for {_row(definition, target, key)}: {error}",
-            "Let the transform handle such a row, or mend the row.",
-        ) from error
-    raise _wrong_result(definition, _row(definition, target, key), result)
+def _transforming(definition: Definition, target: Target, range_: Range) -> Callable[[Row, Row], Row]:
+    """What makes of a key and the values that are read the key and its new values. Called once for each row."""
+    transform, reads, writes = definition.transform, definition.reads, definition.writes
+    assert transform is not None
+    wanted = set(writes)
+
+    def transformed(key: Row, values: Row) -> Row:
+        try:
+            result = transform(dict(zip(reads, values, strict=True)))
+            if (type(result) is dict or isinstance(result, Mapping)) and result.keys() == wanted:
+                return (*key, *[result[name] for name in writes])
+        except Exception as error:  # whatever the author's code raises, people get a sentence
+            line = line_in(definition.path, error)
+            at = "" if line is None else f" at line {line}"
+            raise _of_a_row(
+                "transform_raised",
+                definition,
+                range_,
+                f"raised {type(error).__name__}{at} for {_row(definition, target, key)}: {error}",
+                "Let the transform handle such a row, or mend the row.",
+            ) from error
+        raise _wrong_result(definition, _row(definition, target, key), result)
+
+    return transformed
 
 
 def _row(definition: Definition, target: Target, key: Row) -> str:
