@@ -27,13 +27,13 @@ def made_by_revisions(database: Database, directory: Path) -> dict[str, Any]:
     with database.writing() as connection, Operations.context(MigrationContext.configure(connection)):
         for script in reversed(list(tree(directory).walk_revisions())):
             script.module.upgrade()
-    return _described(database.engine)
+    return described(database.engine)
 
 
 def made_by_code(database: Database, metadata: sa.MetaData) -> dict[str, Any]:
     """What a database looks like when the code makes its tables."""
     metadata.create_all(database.engine)
-    return _described(database.engine)
+    return described(database.engine)
 
 
 def check(
@@ -46,7 +46,8 @@ def check(
     assert by_revisions.keys() == metadata.tables.keys()
 
 
-def _described(engine: sa.Engine) -> dict[str, Any]:
+def described(engine: sa.Engine) -> dict[str, Any]:
+    """The tables of a database: names, types, keys, indexes."""
     inspector = sa.inspect(engine)
     return {
         name: {

@@ -24,6 +24,7 @@ from orchestrator.client import ClientError, HttpTransport, Refused, Unreachable
 from orchestrator.demo.example import SCHEMA, migrations_directory
 from orchestrator.demo.ports import free_port
 from tests.faults.points import install_from
+from tests.prepared import prepare_site
 
 PATIENCE_SECONDS = 120.0
 """How long a test waits for what must come. The machine may be slow; nobody waits this long when all is well."""
@@ -247,7 +248,11 @@ def _serve(argv: tuple[str, ...], log: str, environment: Mapping[str, str]) -> N
 
 
 class Site:
-    """Everything of one test: a directory, a configuration, and the daemons that were started with it."""
+    """Everything of one test: a directory, a configuration, and the daemons that were started with it.
+
+    Where `is_prepared`, which a test sets to False that is about a first start, our own tables are there before the first
+    daemon that is to be `ready`: making them takes longer than most tests. What it registers it always makes itself.
+    """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -255,6 +260,7 @@ class Site:
         self.databases: dict[str, str] = {"main": f"sqlite:///{directory}/main.sqlite"}
         self.migrations = migrations_directory()
         self.more: dict[str, dict[str, object]] = {}
+        self.is_prepared = True
         self._processes: list[Process] = []
 
     def sections(self) -> dict[str, dict[str, object]]:
@@ -297,7 +303,14 @@ class Site:
 
     def ready(self, **how: Any) -> Daemon:
         """Start a daemon and wait until it is ready."""
+        if not self._processes:
+            self.prepare()
         return self.start(**how).until_ready()
+
+    def prepare(self) -> None:
+        """Make our own tables, where they are to be there before a daemon comes."""
+        if self.is_prepared:
+            prepare_site(self.state_url, tuple(self.databases.values()))
 
     def close(self) -> None:
         """End all that still runs. No daemon may have shown anybody a traceback."""

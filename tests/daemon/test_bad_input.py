@@ -186,6 +186,7 @@ def test_tokens_file_with_a_broken_line(site: Site) -> None:
 
 
 def test_managed_databases_that_cannot_be_used_are_named_and_the_others_go_on(site: Site) -> None:
+    site.is_prepared = False
     port = free_port()
     garbage = site.directory / "garbage.sqlite"
     garbage.write_text("no database " * 1000)

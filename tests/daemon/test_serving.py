@@ -103,6 +103,7 @@ def leases_of(site: Site) -> list[float]:
 
 
 def test_executed_program_serves_and_stops(site: Site) -> None:
+    site.is_prepared = False
     daemon = site.ready(execute=True)
     assert daemon.ask("GET", "/healthz").body == {"ok": True}
     assert daemon.stop() == 0

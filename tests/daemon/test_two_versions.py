@@ -30,6 +30,7 @@ def two_version_site(request: pytest.FixtureRequest, tmp_path: Path) -> Callable
 
     def make() -> Site:
         site = Site(tmp_path)
+        site.is_prepared = False
         site.state_url = new_url()
         site.databases = {"main": new_url()}
         site.more["leadership"] = {"ttl_seconds": 1}

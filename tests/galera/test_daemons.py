@@ -25,6 +25,7 @@ class Places:
         self.cluster = cluster
         self._state, self._managed = state, managed
         self.site = Site(directory)
+        self.site.is_prepared = False  # on two nodes the daemons make our tables at once
         self.site.more["leadership"] = {"ttl_seconds": 1}
         self.site.more["data_migrations"] = {"batch_rows": 50, "pause_seconds": 0.4}
 

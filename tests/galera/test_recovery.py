@@ -16,6 +16,7 @@ def test_node_that_has_lost_its_cluster(
     cluster: Cluster, new_name: Callable[[], str], tmp_path: Path, entry: Entry
 ) -> None:
     place = Place(Site(tmp_path))
+    place.site.is_prepared = False
     place.site.databases = {"main": cluster.one.url(new_name())}
     try:
         place.open().begin().nobody_runs()

@@ -42,11 +42,15 @@ class Place:
         """The codes of all that status, or a command that was refused, has told so far."""
         self._opened = ExitStack()
         self._services: Services | None = None
+        self._was_open = False
 
     # -- the daemon ------------------------------------------------------------------------------------------------
 
     def open(self) -> Place:
         """Start the daemon, so far as it can be started without its turns."""
+        if not self._was_open:
+            self.site.prepare()
+            self._was_open = True
         services = compose(load([self.site.configure()]), threading.Event())
         self._services = services
         self._opened.callback(services.daemons.leave)

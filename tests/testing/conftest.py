@@ -17,6 +17,8 @@ from orchestrator.testing import DataMigrationTrial, MigrationFault
 
 ROWS = 12
 
+_FIXTURES = {"mariadb": "mysql"}
+
 SPLIT = """
     table = "customers"
     reads = ("name",)
@@ -84,10 +86,10 @@ def shop(sqlite_url: str, tmp_path: Path) -> Shop:
     return make_shop(sqlite_url, tmp_path)
 
 
-@pytest.fixture(params=["sqlite", "postgresql", pytest.param("mysql", id="mariadb")])
+@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
 def any_shop(request: pytest.FixtureRequest, tmp_path: Path) -> Shop:
     """The test runs once per kind of database."""
-    create: Callable[[], str] = request.getfixturevalue(f"new_{request.param}_url")
+    create: Callable[[], str] = request.getfixturevalue(f"new_{_FIXTURES.get(request.param, request.param)}_url")
     return make_shop(create(), tmp_path)
 
 
