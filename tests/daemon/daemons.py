@@ -250,7 +250,7 @@ def _serve(argv: tuple[str, ...], log: str, environment: Mapping[str, str]) -> N
 class Site:
     """Everything of one test: a directory, a configuration, and the daemons that were started with it.
 
-    Where `is_prepared`, which a test sets to False that is about a first start, our own tables are there before the first
+    Where `is_prepared`, which a test about a first start sets to False, our own tables are there before the first
     daemon that is to be `ready`: making them takes longer than most tests. What it registers it always makes itself.
     """
 

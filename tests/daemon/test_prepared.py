@@ -33,7 +33,8 @@ def our_own(url: str) -> tuple[dict[str, Any], list[Any], list[Any]]:
     """Our tables, the journal of our own trees, and what the version tables say."""
     engine = sa.create_engine(url)
     tables = {name: each for name, each in described(engine).items() if name not in {"customers", "items"}}
-    columns = steps.c.schema_name, steps.c.revision, steps.c.stage, steps.c.file_hash, steps.c.state, steps.c.owner_epoch
+    c = steps.c
+    columns = c.schema_name, c.revision, c.stage, c.file_hash, c.state, c.owner_epoch
     mine = sa.select(*columns).where(steps.c.schema_name.startswith("orchestrator_")).order_by(*columns)
     with engine.connect() as connection:
         journal = [tuple(row) for row in connection.execute(mine)]
