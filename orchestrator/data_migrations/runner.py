@@ -52,6 +52,8 @@ from orchestrator.domain.view import MigrationFacts, MigrationState, Quarantined
 ATTEMPTS = 10
 PAUSE_SECONDS = 0.02
 
+FindTarget = Callable[[Database, Connection, Definition], Target]
+
 
 class DataMigrationRunner:
     """Runs the data migrations of one schema in one database. Holds nothing that its ledger does not hold.
@@ -59,7 +61,7 @@ class DataMigrationRunner:
     `pause_seconds` is the shortest time between two batches of a data migration, whoever runs them, and `nice_ratio`
     how many times as long as it took rows rest after one; both may be changed, and hold from the next batch on. `clock`
     tells how long a batch took. `beside` names those of the same list of the same release, without which one knows of
-    no others.
+    no others. `find` finds the table of one that is loaded, and refuses what cannot be used.
 
     `workers` are how many batches of a data migration may run at once, all daemons together; each is called from a
     thread of its own, and pauses and rests are those of each. More than one only where `may_split`: while a daemon may
@@ -78,6 +80,7 @@ class DataMigrationRunner:
         may_split: Callable[[], bool] = lambda: True,
         clock: Callable[[], float] = time.monotonic,
         beside: Beside = lambda name: (name,),
+        find: FindTarget = find_target,
     ) -> None:
         self.database = database
         self.pause_seconds = pause_seconds
@@ -85,6 +88,7 @@ class DataMigrationRunner:
         self.workers = workers
         self._may_split = may_split
         self._clock = clock
+        self._find = find
         self.schema = schema
         self.directory = directory
         self.links = Links(directory)
@@ -461,7 +465,7 @@ class DataMigrationRunner:
     def _load(self, name: str) -> tuple[Definition, Target]:
         definition = load(file_of(self.directory, name), name)
         with self._transaction() as connection:
-            self._prepared[name] = (definition, find_target(self.database, connection, definition))
+            self._prepared[name] = (definition, self._find(self.database, connection, definition))
         return self._prepared[name]
 
     @contextmanager

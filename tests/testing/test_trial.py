@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
+from orchestrator.data_migrations import runner, target
+from orchestrator.data_migrations.loading import load
 from orchestrator.dialects import open_database
 from orchestrator.schema_migrations import own_tables
 from orchestrator.testing import DataMigrationTrial, MigrationFault
@@ -136,3 +140,21 @@ def test_trial_needs_the_writer_that_writes_beside_it(shop: Shop) -> None:
 
 def test_faults_are_failures_for_every_test_runner() -> None:
     assert issubclass(MigrationFault, AssertionError)
+
+
+def test_table_is_described_once(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often a trial lets another runner go on, each of which loads the file anew."""
+    found: list[str] = []
+
+    def noted(what: str, work: Callable[..., Any]) -> Callable[..., Any]:
+        def noting(*given: Any) -> Any:
+            found.append(what)
+            return work(*given)
+
+        return noting
+
+    monkeypatch.setattr(target, "_described", noted("table", target._described))
+    monkeypatch.setattr(runner, "load", noted("file", load))
+    shop.trial().check_kill()
+    assert found.count("table") == 1
+    assert found.count("file") > 10
