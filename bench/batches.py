@@ -4,11 +4,11 @@ import time
 from collections.abc import Iterator
 from statistics import median
 
-from sqlalchemy import text
-
 from bench import charts
 from bench.people import EXPRESSION, People, Server, people
 from bench.report import Measurement
+from orchestrator.bookkeeping.tables import data_migrations
+from orchestrator.data_migrations.keyset import encode
 from orchestrator.domain.pacing import BatchSizes
 
 BATCH_ROWS = 1_000
@@ -44,8 +44,7 @@ def _batches(table: People, after: int) -> list[float]:
     moving.batch()  # counts the rows, once
     moving.batch()
     with table.database.engine.begin() as connection:
-        cursor = text("UPDATE orchestrator_data_migrations SET cursor = :key")
-        connection.execute(cursor, {"key": f"[{after}]"})
+        connection.execute(data_migrations.update().values(cursor=encode((after,))))
     found = []
     for _ in range(BATCHES):
         began = time.perf_counter()
