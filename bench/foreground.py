@@ -41,7 +41,7 @@ class Pace:
 PACES = (
     Pace("none", None),
     Pace("unpaced", USUAL_SIZES),
-    Pace("paced", BatchSizes(10, 1_000, 0.01), nice_ratio=9.0),
+    Pace("paced", BatchSizes(10, 200, 0.005), nice_ratio=30.0),
 )
 
 
