@@ -29,7 +29,7 @@ def main() -> int:
         "data_migrations": lambda: on_each(lambda server: data_migrations.measure(server, rows, rounds)),
         "batches": lambda: on_each(lambda server: batches.measure(server, 100_000, arguments.large, 1)),
         "memory": lambda: on_each(lambda server: memory.measure(server, arguments.large)),
-        "foreground": lambda: on_each(lambda server: foreground.measure(server, rows, rounds, 3 * arguments.seconds)),
+        "foreground": lambda: on_each(lambda server: foreground.measure(server, rows, rounds, 2 * arguments.seconds)),
     }
     measurements: list[report.Measurement] = []
     for measurement in chain.from_iterable(kinds[name]() for name in kinds if name in (arguments.only or kinds)):
