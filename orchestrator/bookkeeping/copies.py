@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from orchestrator.bookkeeping.tables import copies as table
 from orchestrator.domain.admission import Admitted, Stance
@@ -14,10 +14,12 @@ from orchestrator.domain.ladder import Behaviour, Phase
 from orchestrator.domain.upgrades import Move
 from orchestrator.domain.view import Copy
 
+_FIND = select(table).where(table.c.schema_name == bindparam("its_schema"))
+
 
 def read_copy(connection: Connection, schema: str) -> Copy | None:
     """The copy that this database holds, or None when none was ever written."""
-    row = connection.execute(select(table).where(table.c.schema_name == schema)).first()
+    row = connection.execute(_FIND, {"its_schema": schema}).first()
     if row is None:
         return None
     return Copy(

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, insert, select, update
+from sqlalchemy import Connection, and_, bindparam, insert, select, update
 
 from orchestrator.bookkeeping import ranges, repairs
 from orchestrator.bookkeeping.ranges import RangeEntry
@@ -153,7 +153,15 @@ class LedgerEntry:
         )
 
 
-_COLUMNS = tuple(table.c[field.name] for field in fields(LedgerEntry))
+_NAMES = tuple(field.name for field in fields(LedgerEntry))
+_COLUMNS = tuple(table.c[name] for name in _NAMES)
+
+# What every batch runs is put together once: that takes longer than the database takes to run it.
+_IS = and_(table.c.schema_name == bindparam("its_schema"), table.c.name == bindparam("its_name"))
+_FIND = select(*_COLUMNS).where(_IS)
+_CLAIM = _FIND.with_for_update(skip_locked=True)
+_AWAIT = _FIND.with_for_update()
+_SAVE = update(table).where(_IS, table.c.revision == bindparam("its_revision")).values(revision=table.c.revision + 1)
 
 
 def entries(connection: Connection, schema: str) -> tuple[LedgerEntry, ...]:
@@ -170,7 +178,7 @@ def states(connection: Connection, schema: str) -> dict[str, MigrationState]:
 
 def find(connection: Connection, schema: str, name: str) -> LedgerEntry | None:
     """The entry of that name, or None when it was never enrolled."""
-    row = connection.execute(select(*_COLUMNS).where(_is(schema, name))).first()
+    row = connection.execute(_FIND, {"its_schema": schema, "its_name": name}).first()
     return None if row is None else _entry(tuple(row))
 
 
@@ -193,8 +201,7 @@ def claim(connection: Connection, schema: str, name: str, *, waits: bool = False
 
     With `waits` whoever holds it is waited for, as long as this transaction waits for locks.
     """
-    query = select(*_COLUMNS).where(_is(schema, name)).with_for_update(skip_locked=not waits)
-    row = connection.execute(query).first()
+    row = connection.execute(_AWAIT if waits else _CLAIM, {"its_schema": schema, "its_name": name}).first()
     return None if row is None else _entry(tuple(row))
 
 
@@ -209,12 +216,10 @@ def save(connection: Connection, entry: LedgerEntry) -> LedgerEntry:
     Raises `LostCursor` when its revision has changed since: the caller's transaction must be rolled back, and
     everything that it wrote with it.
     """
-    changed = connection.execute(
-        update(table)
-        .where(_is(entry.schema_name, entry.name), table.c.revision == entry.revision)
-        .values({**_values(entry), "revision": table.c.revision + 1})
-    )
-    if changed.rowcount != 1:
+    its = {"its_schema": entry.schema_name, "its_name": entry.name, "its_revision": entry.revision}
+    values = _values(entry)
+    del values["revision"]
+    if connection.execute(_SAVE, {**values, **its}).rowcount != 1:
         raise LostCursor(
             "lost_cursor",
             f"the cursor of data migration {entry.name} was taken while a batch ran; the batch was rolled back",
@@ -319,14 +324,10 @@ def storable(text: str, longest: int = 2000) -> str:
     return line if len(line) <= longest else f"{line[: longest - 3]}..."
 
 
-def _is(schema: str, name: str) -> ColumnElement[bool]:
-    return and_(table.c.schema_name == schema, table.c.name == name)
-
-
 def _values(entry: LedgerEntry) -> dict[str, object]:
-    return {column.name: getattr(entry, column.name) for column in _COLUMNS}
+    return {name: getattr(entry, name) for name in _NAMES}
 
 
 def _entry(row: tuple[Any, ...]) -> LedgerEntry:
-    values = dict(zip((column.name for column in _COLUMNS), row, strict=True))
+    values = dict(zip(_NAMES, row, strict=True))
     return LedgerEntry(**{**values, "state": MigrationState(values["state"])})

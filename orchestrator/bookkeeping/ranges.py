@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, delete, insert, select, update
 
 from orchestrator.bookkeeping.tables import ranges as table
 from orchestrator.domain.errors import LostCursor
@@ -51,18 +51,29 @@ class RangeEntry:
     repairs: str | None = None
 
 
-COLUMNS = tuple(table.c[field.name] for field in fields(RangeEntry))
+_NAMES = tuple(field.name for field in fields(RangeEntry))
+COLUMNS = tuple(table.c[name] for name in _NAMES)
+
+# What every batch runs is put together once: that takes longer than the database takes to run it.
+_ITS = and_(table.c.schema_name == bindparam("its_schema"), table.c.name == bindparam("its_name"))
+_IS = and_(_ITS, table.c.number == bindparam("its_number"))
+_IS_AS_SEEN = and_(_IS, table.c.revision == bindparam("its_revision"))
+_ALL = select(*COLUMNS).where(_ITS).order_by(table.c.number)
+_FIND = select(*COLUMNS).where(_IS)
+_CLAIM = _FIND.with_for_update(skip_locked=True)
+_SAVE = update(table).where(_IS_AS_SEEN).values(revision=table.c.revision + 1)
+_REMOVE = delete(table).where(_IS_AS_SEEN)
 
 
 def of(connection: Connection, schema: str, name: str) -> tuple[RangeEntry, ...]:
     """All ranges of a data migration, in the order of their keys."""
-    query = select(*COLUMNS).where(_of(schema, name)).order_by(table.c.number)
-    return tuple(entry(tuple(row)) for row in connection.execute(query))
+    found = connection.execute(_ALL, {"its_schema": schema, "its_name": name})
+    return tuple(entry(tuple(row)) for row in found)
 
 
 def find(connection: Connection, schema: str, name: str, number: int) -> RangeEntry | None:
     """The range of that number, None where there is none any more."""
-    row = connection.execute(select(*COLUMNS).where(_is(schema, name, number))).first()
+    row = connection.execute(_FIND, {"its_schema": schema, "its_name": name, "its_number": number}).first()
     return None if row is None else entry(tuple(row))
 
 
@@ -71,8 +82,7 @@ def claim(connection: Connection, seen: RangeEntry) -> RangeEntry | None:
 
     None when somebody else is at it just now, has been since, or took it away.
     """
-    query = select(*COLUMNS).where(_is(seen.schema_name, seen.name, seen.number)).with_for_update(skip_locked=True)
-    row = connection.execute(query).first()
+    row = connection.execute(_CLAIM, _its(seen)).first()
     found = None if row is None else entry(tuple(row))
     return found if found is not None and found.revision == seen.revision else None
 
@@ -87,19 +97,16 @@ def save(connection: Connection, range_: RangeEntry) -> RangeEntry:
 
     Raises `LostCursor` when it was taken since: the caller's transaction must be rolled back, and all that it wrote.
     """
-    which = and_(_is(range_.schema_name, range_.name, range_.number), table.c.revision == range_.revision)
-    changed = connection.execute(
-        update(table).where(which).values({**_values(range_), "revision": table.c.revision + 1})
-    )
-    if changed.rowcount != 1:
+    values = _values(range_)
+    del values["revision"]
+    if connection.execute(_SAVE, {**values, **_its(range_), "its_revision": range_.revision}).rowcount != 1:
         raise _lost(range_)
     return replace(range_, revision=range_.revision + 1)
 
 
 def remove(connection: Connection, range_: RangeEntry) -> None:
     """Forget a range that is done, in the transaction that counts it into the ledger. Raises `LostCursor`."""
-    which = and_(_is(range_.schema_name, range_.name, range_.number), table.c.revision == range_.revision)
-    if connection.execute(delete(table).where(which)).rowcount != 1:
+    if connection.execute(_REMOVE, {**_its(range_), "its_revision": range_.revision}).rowcount != 1:
         raise _lost(range_)
 
 
@@ -135,15 +142,15 @@ def _of(schema: str, name: str) -> ColumnElement[bool]:
     return and_(table.c.schema_name == schema, table.c.name == name)
 
 
-def _is(schema: str, name: str, number: int) -> ColumnElement[bool]:
-    return and_(_of(schema, name), table.c.number == number)
+def _its(range_: RangeEntry) -> dict[str, object]:
+    return {"its_schema": range_.schema_name, "its_name": range_.name, "its_number": range_.number}
 
 
 def _values(range_: RangeEntry) -> dict[str, object]:
-    return {column.name: getattr(range_, column.name) for column in COLUMNS}
+    return {name: getattr(range_, name) for name in _NAMES}
 
 
 def entry(row: tuple[Any, ...]) -> RangeEntry:
     """The range whose `COLUMNS` were read."""
-    values = dict(zip((column.name for column in COLUMNS), row, strict=True))
+    values = dict(zip(_NAMES, row, strict=True))
     return RangeEntry(**{**values, "state": MigrationState(values["state"])})

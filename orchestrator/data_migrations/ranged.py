@@ -191,7 +191,7 @@ class RangeWorkers:
 
     def _cut(self, connection: Connection, entry: LedgerEntry, work: Work) -> tuple[LedgerEntry, RangeEntry]:
         cursor = entry.cursor if entry.state is MigrationState.RUNNING else entry.verify_cursor
-        rows = splitting.RANGE_BATCHES * work.sizes.within(entry.batch_rows)
+        rows = splitting.range_rows(entry, work.sizes.within(entry.batch_rows), work.workers)
         after, up_to = None if cursor is None else decode(cursor), repairing.up_to(entry)
         last = work.target.keyset.next_range(connection, after, rows, up_to).last
         high = None if last is None else encode(last)

@@ -17,6 +17,10 @@ RANGE_BATCHES = 32
 """So many batches, of the size that they have come to, a range has: cutting it off costs next to nothing then, and at
 the end of the table nobody is left alone with it for long."""
 
+RANGES_EACH = 8
+"""So many ranges each worker gets at the least, where a table has fewer batches than that would take: a range that is
+cut off when batches have grown would be all that is left of it."""
+
 
 def candidates(
     entry: LedgerEntry, ranges: Sequence[RangeEntry], *, workers: int, mine: int | None, may_cut: bool
@@ -53,6 +57,14 @@ def countable(ranges: Sequence[RangeEntry]) -> tuple[RangeEntry, ...]:
 def has_room(ranges: Sequence[RangeEntry], workers: int) -> bool:
     """Whether one more range may be cut off, and something is left to be."""
     return len(_open(ranges)) < workers and all(each.high is not None for each in ranges)
+
+
+def range_rows(entry: LedgerEntry, batch_rows: int, workers: int) -> int:
+    """How many rows the next range has, of batches of so many."""
+    rows = RANGE_BATCHES * batch_rows
+    if entry.rows_total is None:
+        return rows
+    return min(rows, max(batch_rows, entry.rows_total // (RANGES_EACH * workers)))
 
 
 def counted(entry: LedgerEntry, range_: RangeEntry) -> LedgerEntry:

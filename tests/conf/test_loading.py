@@ -56,7 +56,7 @@ def test_a_minimal_configuration_has_every_default(write: Write, tmp_path: Path)
     assert settings.batch_pause_seconds == 0.0
     (schema,) = settings.schemas
     assert schema.name == "inventory"
-    assert schema.batches == BatchSizes(least=10, most=20_000, seconds=0.2, most_bytes=16 * 2**20)
+    assert schema.batches == BatchSizes(least=10, most=100_000, seconds=0.2, most_bytes=16 * 2**20)
     assert [(each.name, each.connection) for each in schema.databases] == [
         ("inventory", "sqlite:////tmp/inventory.sqlite")
     ]

@@ -21,7 +21,7 @@ def test_every_limit_and_the_pace_may_be_set_with_what_is_configured_beside(tmp_
     rest = f"{THROTTLE}query = SELECT 1\nmax = 10\n[throttle:nova:gate]\nurl = http://127.0.0.1/\n"
     found = options(tmp_path, POSTGRESQL + "nice_ratio = 2\nmax_lock_waits = 3\n", rest)
     assert {name: option.configured for name, option in found.items()} == {
-        "batch_seconds": 0.2, "batch_rows": 20000, "batch_bytes": 16 * 2**20, "pause_seconds": 0.5, "nice_ratio": 2.0,
+        "batch_seconds": 0.2, "batch_rows": 100000, "batch_bytes": 16 * 2**20, "pause_seconds": 0.5, "nice_ratio": 2.0,
         "max_replica_lag_seconds": -1, "max_active_sessions": -1, "max_lock_waits": 3, "max_transaction_seconds": -1,
         "max_wal_backlog_mib": -1, "throttle:jobs": 10.0,
     }  # fmt: skip

@@ -23,6 +23,7 @@ BODIES = {"expression": 'table = "things"\nexpressions = {"new": "old + 1"}', "t
 def short_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of two batches, so that all that is done with ranges was done before."""
     monkeypatch.setattr(splitting, "RANGE_BATCHES", 2)
+    monkeypatch.setattr(splitting, "RANGES_EACH", 1)
 
 
 class Worker:

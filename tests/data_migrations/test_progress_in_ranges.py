@@ -22,6 +22,7 @@ def progress(site: Site) -> MigrationFacts:
 def test_counts_grow_and_the_share_does_not_fall(site: Site, workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """In ranges that are counted in, in batches of changing size, and while rows are deleted."""
     monkeypatch.setattr(splitting, "RANGE_BATCHES", 3)
+    monkeypatch.setattr(splitting, "RANGES_EACH", 1)
     site.execute("CREATE TABLE things (id INTEGER PRIMARY KEY, old INTEGER, new INTEGER DEFAULT 0)")
     values = ", ".join(f"({2 * number}, {number}, 0)" for number in range(1, ROWS + 1))
     site.execute(f"INSERT INTO things (id, old, new) VALUES {values}")

@@ -50,6 +50,7 @@ PATIENCE_SECONDS = 60.0
 def short_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of three batches, so that there are many."""
     monkeypatch.setattr(splitting, "RANGE_BATCHES", 3)
+    monkeypatch.setattr(splitting, "RANGES_EACH", 1)
 
 
 def worker(site: Site, workers: int = 4, **more: Any) -> DataMigrationRunner:

@@ -26,6 +26,7 @@ KINDS = pytest.mark.parametrize("body", [ADD_ONE, ADD_ONE_IN_PYTHON], ids=["expr
 def short_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of two batches, so that there are several."""
     monkeypatch.setattr(splitting, "RANGE_BATCHES", 2)
+    monkeypatch.setattr(splitting, "RANGES_EACH", 1)
 
 
 def moved(site: Site, body: str = ADD_ONE, *, workers: int = 1) -> Site:

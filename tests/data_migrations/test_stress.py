@@ -40,6 +40,7 @@ def seed() -> None:
 def short_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of three batches, so that there are many."""
     monkeypatch.setattr(splitting, "RANGE_BATCHES", 3)
+    monkeypatch.setattr(splitting, "RANGES_EACH", 1)
 
 
 def stress(site: Site, size: Size, kind: str = "expression", *, is_moved: bool = False, workers: int = 1) -> Stress:

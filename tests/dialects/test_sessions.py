@@ -245,7 +245,7 @@ def test_lock_holders_are_named(server: Database) -> None:
         holder.execute(sa.text("LOCK TABLE customers" if is_postgresql else "SELECT * FROM customers"))
         (found,) = until_idle(lambda: server.dialect.lock_holders(asker, ["customers"]))
         if not is_postgresql:  # InnoDB shows transactions as they were when nobody had looked for 0.1 s
-            (found,) = until(lambda: _shown(server.dialect.lock_holders(asker, ["customers"])), "its transaction is seen")
+            (found,) = until(lambda: _shown(server.dialect.lock_holders(asker, ["customers"])), "it is seen")
         assert found.session == number
         assert found.sentence.startswith(f"session {number} idle in transaction for ")
         who = "user postgres from this host, orchestrator" if is_postgresql else "user root from localhost"
