@@ -1,6 +1,6 @@
 """Memory: what a worker needs at its most, for few rows and for many. Each is a process of its own.
 
-Batches are as large as they may become, so that both runs have the same ones. All rows are moved, and proven.
+Both runs have batches of the same size. All rows are moved, and proven.
 """
 
 import argparse
@@ -12,14 +12,15 @@ from pathlib import Path
 
 from bench.people import EXPRESSION, MOVING, SCHEMA, SERVERS, TRANSFORM, Moving, People, Server, people
 from bench.report import Measurement
+from orchestrator.daemon.garbage import collect_seldom
 from orchestrator.dialects import open_database
 from orchestrator.domain.errors import StepFailed
-from orchestrator.domain.pacing import USUAL_SIZES, BatchSizes
+from orchestrator.domain.pacing import BatchSizes
 from orchestrator.domain.view import MigrationState
 
 FEW_ROWS = 100_000
 GOAL_RATIO = 1.1
-SIZES = BatchSizes.fixed(USUAL_SIZES.most)
+SIZES = BatchSizes.fixed(20_000)
 
 
 def measure(server: Server, rows: int) -> Iterator[Measurement]:
@@ -57,6 +58,7 @@ def _work() -> int:
     parser.add_argument("url")
     parser.add_argument("name", choices=(EXPRESSION, TRANSFORM))
     arguments = parser.parse_args()
+    collect_seldom()  # as a daemon does
     table = People(SERVERS[arguments.server], open_database(SCHEMA, arguments.url))
     moving = Moving(table.runner(), arguments.name, 1, SIZES)
     while (facts := moving.batch()).state in {*MOVING, MigrationState.VERIFYING}:

@@ -18,6 +18,7 @@ from sqlalchemy import text
 from bench import mariadb, postgresql
 from orchestrator.bookkeeping import tables
 from orchestrator.bookkeeping.copies import write_copy
+from orchestrator.daemon.garbage import collect_seldom
 from orchestrator.data_migrations import DataMigrationRunner
 from orchestrator.dialects import Database, open_database
 from orchestrator.domain.errors import Conflict, StepFailed
@@ -170,6 +171,7 @@ class Moving:
 @contextmanager
 def people(server: Server) -> Iterator[People]:
     """The table on a server of its own, which ends with the block. `load` it first."""
+    collect_seldom()  # as a daemon does
     with server.start() as url:
         database = open_database(SCHEMA, url.render_as_string(hide_password=False))
         with database.engine.begin() as connection:

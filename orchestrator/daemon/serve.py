@@ -16,6 +16,7 @@ from orchestrator.api.auth import Tokens
 from orchestrator.conf.settings import Settings
 from orchestrator.daemon.composition import Services, address_of, compose
 from orchestrator.daemon.connections import Connection, most_connections
+from orchestrator.daemon.garbage import collect_seldom
 from orchestrator.daemon.jobs import Jobs
 from orchestrator.daemon.notify import notify
 from orchestrator.daemon.place import held
@@ -43,6 +44,7 @@ def serve(settings: Settings) -> int:
         services = compose(settings, stopping, place)
         jobs = _jobs(services, stopping, settings, signals.end)
         server = signals.server = _server(services, jobs, stopping, settings, tokens)
+        collect_seldom()
         try:
             jobs.start()
             server.run(sockets=[channel])
