@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -40,6 +42,13 @@ _OLDEST = text(f"""
     WHERE trx.trx_mysql_thread_id <> CONNECTION_ID() AND NOT (list.user <=> {_OURS})
 """)
 _ME = text("SELECT CURRENT_USER()")
+_IS_SHOWN = text("SELECT COUNT(*) FROM information_schema.innodb_trx WHERE trx_mysql_thread_id = CONNECTION_ID()")
+
+_LOOKS = 6
+"""So often it is looked whether transactions are shown as they are now."""
+
+_KEPT_SECONDS = 0.1
+"""InnoDB shows transactions, and who waits for whom, as they were, as long as somebody looks that often."""
 
 
 class MySQLLoad:
@@ -83,16 +92,36 @@ class MySQLLoad:
     def lock_waits(self, connection: Connection) -> int:
         if is_mariadb(connection):
             with _shown(connection, "who waits for locks", "PROCESS"):
+                _require_present(connection)
                 return int(connection.execute(_WAITS_MARIADB).scalar_one())
         with _shown(connection, "who waits for locks", "SELECT", "performance_schema.*"):
             return int(connection.execute(_WAITS_MYSQL).scalar_one())
 
     def oldest_transaction_seconds(self, connection: Connection) -> float:
         with _shown(connection, "since when transactions are open", "PROCESS"):
+            _require_present(connection)
             return float(connection.execute(_OLDEST).scalar_one() or 0.0)
 
     def kept_log(self, connection: Connection) -> tuple[KeptLog, ...]:
         raise no_such_load("a MariaDB or MySQL server keeps its log by age, whoever has read it")
+
+
+def _require_present(connection: Connection) -> None:
+    """See to it that InnoDB shows transactions as they are: with the one that begins here.
+
+    Raises `Unavailable` where others look so often that it goes on to show them as they were.
+    """
+    connection.rollback()
+    connection.exec_driver_sql("START TRANSACTION WITH CONSISTENT SNAPSHOT")
+    for _ in range(_LOOKS):
+        if connection.execute(_IS_SHOWN).scalar_one():
+            return
+        time.sleep(random.uniform(1.1, 3.0) * _KEPT_SECONDS)
+    raise Unavailable(
+        "load_outdated",
+        "the server shows its transactions as they were a while ago: somebody looks at them many times a second",
+        remedy="Let whatever reads information_schema.innodb_trx there, a monitor most often, read it more seldom.",
+    )
 
 
 @contextmanager

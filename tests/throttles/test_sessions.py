@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import text
 
 from orchestrator.dialects import Database
-from orchestrator.domain.errors import Forbidden, Invalid, OrchestratorError
+from orchestrator.domain.errors import Forbidden, Invalid, OrchestratorError, Unavailable
 from orchestrator.throttles.active_sessions import ActiveSessions
 from orchestrator.throttles.lock_waits import LockWaits
 from orchestrator.throttles.oldest_transaction import OldestTransaction
@@ -43,9 +43,7 @@ def new_postgresql_role(postgresql: Database) -> Iterator[str]:
 
 
 @pytest.fixture
-def unprivileged(
-    others: sa.Engine, open_database: Callable[[str, str], Database]
-) -> Database:
+def unprivileged(others: sa.Engine, open_database: Callable[[str, str], Database]) -> Database:
     """The same database, under a role that is shown little."""
     url = others.url.update_query_dict({"application_name": "orchestrator"})
     return open_database("main", url.render_as_string(hide_password=False))
@@ -206,6 +204,35 @@ def test_the_oldest_transaction_of_others_is_found_on_mariadb(mariadb: Database)
         connection.exec_driver_sql("UPDATE items SET n = 2")
         assert until(lambda: (OldestTransaction(mariadb, SECONDS).read()[0].value or 0) >= 1)
     other.dispose()
+
+
+@pytest.mark.parametrize("kind", [LockWaits, OldestTransaction])
+def test_transactions_that_are_shown_as_they_were_are_no_sample(
+    kind: type[LockWaits | OldestTransaction], mariadb: Database
+) -> None:
+    """InnoDB shows them as they were as long as somebody looks: this one never stops."""
+    signal, over = kind(mariadb, SECONDS), threading.Event()
+
+    def look() -> None:
+        with mariadb.reading() as connection:
+            while not over.is_set():
+                connection.exec_driver_sql("SELECT COUNT(*) FROM information_schema.innodb_trx").all()
+
+    def is_outdated() -> bool:
+        try:
+            signal.read()
+        except Unavailable as refusal:
+            return refusal.code == "load_outdated"
+        return False
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        assert until(is_outdated)
+    finally:
+        over.set()
+        looking.join()
+    assert until(lambda: signal.read()[0].value is not None)
 
 
 @pytest.mark.parametrize("kind", [LockWaits, OldestTransaction])
