@@ -6,7 +6,7 @@ PYTHON ?=
 VENV ?= .venv
 # More arguments: make test ARGS="-k leases", make demo ARGS="--database postgresql"
 ARGS ?=
-WORKERS ?= 3
+WORKERS ?= 5
 SEED ?=
 
 # Tests and demo start hundreds of processes: each would compile every module anew.
