@@ -19,7 +19,8 @@ from orchestrator.data_migrations.target import Target
 from orchestrator.data_migrations.transforming import read_and_transform, refuse_unsteady
 from orchestrator.dialects import Database, reason
 from orchestrator.dialects.driver_errors import layers
-from orchestrator.domain.errors import StepFailed
+from orchestrator.dialects.full_disks import says_full
+from orchestrator.domain.errors import StepFailed, Unavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +106,21 @@ def _explained(database: Database, definition: Definition, target: Target, range
     try:
         yield
     except (SQLAlchemyError, DBError, *_NOT_SENT) as error:
-        if database.explain(error) is not None:
+        refused = database.explain(error)
+        if refused is not None and refused.code != "database_busy":
             raise
-        message = (
-            f"{definition.place} failed on {definition.table}, {target.keyset.describe_range(range_)}: "
-            f"{reason(error, database.engine.url)}"
-        )
+        where, why = f"{definition.table}, {target.keyset.describe_range(range_)}", reason(error, database.engine.url)
+        if refused is not None:
+            message = f"data migration {definition.name} waits for locks on {where}: {why}"
+            raise Unavailable(refused.code, message, remedy=refused.remedy, **refused.fields) from error
+        if says_full(error):
+            raise Unavailable(
+                "disk_full",
+                f"data migration {definition.name} finds no room for {where}: {why}",
+                remedy=f"Make room in database {database.name}; it goes on by itself.",
+                database=database.name,
+            ) from error
+        message = f"{definition.place} failed on {where}: {why}"
         fields = {"file": str(definition.path), "data_migration": definition.name, "table": definition.table}
         remedy = "Mend the expression, the transform or the row that it names."
         if _is_of_a_row(database, error):

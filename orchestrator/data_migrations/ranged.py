@@ -19,6 +19,7 @@ from orchestrator.bookkeeping.ledger import LedgerEntry
 from orchestrator.bookkeeping.ranges import RangeEntry
 from orchestrator.data_migrations import repairing, splitting
 from orchestrator.data_migrations.batches import compare, move
+from orchestrator.data_migrations.blocked import named
 from orchestrator.data_migrations.claims import Claims
 from orchestrator.data_migrations.endings import ended
 from orchestrator.data_migrations.faults import CutOff, RowFault
@@ -149,7 +150,7 @@ class RangeWorkers:
                 fewer = work.sizes.within(rows // 2)
                 if isinstance(fault, CutOff) and fewer < rows:
                     return ledger.save(connection, replace(entry, batch_rows=fewer)), ()
-                return ledger.stop(connection, entry, fault.message), ()
+                return ledger.stop(connection, entry, fault.advice), ()
 
     def _tend(self, seen: LedgerEntry, work: Work) -> tuple[LedgerEntry, Ranges]:
         """Count in the ranges that are done, end the data migration's pass after the last, or cut the next range off.
@@ -228,20 +229,22 @@ class RangeWorkers:
                 saved = ranges.save(connection, self._timed(connection, paced, work, seconds))
         except RowFault as fault:
             if seen.state is not MigrationState.RUNNING:
-                return self._stop(seen, picked, fault.message)
+                return self._stop(seen, picked, fault.advice)
             return self._quarantine(seen, picked, work, fault, rows)
         except CutOff as fault:
             if rows <= 1:
-                return self._stop(seen, picked, fault.message)
+                return self._stop(seen, picked, fault.advice)
             saved = self._narrow(picked, work, rows, rows // 2)
         except (Invalid, StepFailed) as fault:
-            return self._stop(seen, picked, fault.message)
+            return self._stop(seen, picked, fault.advice)
         except Unavailable as error:
             is_given_up = self._database.dialect.is_given_up(error)
             if is_given_up and work.is_repeated and self._has_moved_on(picked):
                 raise self._claims.taken(seen.name) from error  # in favour of a worker on another node of a cluster
-            if rows <= 1 or error.code != "database_busy" or (work.is_repeated and is_given_up):
+            if error.code != "database_busy" or (work.is_repeated and is_given_up):
                 raise
+            if rows <= 1:
+                raise named(self._database, work.definition.table, error) from error
             saved = self._narrow(picked, work, rows, rows // 2)
         self._goes_on(saved)
         return seen, saved

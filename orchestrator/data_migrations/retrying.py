@@ -68,5 +68,5 @@ def retry(
 
 def _may_go_on(entry: LedgerEntry, file_hash: str) -> bool:
     """Whether all that it passed was moved as its file says, or is in quarantine."""
-    is_stopped_by_rows = entry.state is MigrationState.FAILED and entry.rows_quarantined and not entry.differences
-    return bool(is_stopped_by_rows) and file_hash == entry.file_hash
+    has_begun = entry.state is MigrationState.FAILED and entry.started_at is not None
+    return has_begun and not entry.differences and file_hash == entry.file_hash

@@ -24,6 +24,7 @@ from orchestrator.bookkeeping.quarantine import Waiting
 from orchestrator.bookkeeping.ranges import RangeEntry
 from orchestrator.data_migrations import enrolling, repairing
 from orchestrator.data_migrations.batches import Compared, compare, move
+from orchestrator.data_migrations.blocked import named
 from orchestrator.data_migrations.claims import Claims
 from orchestrator.data_migrations.endings import ended
 from orchestrator.data_migrations.enrolling import UNDER_WAY, changed
@@ -206,8 +207,8 @@ class DataMigrationRunner:
         """Send a data migration that failed, or whose proof is of another incarnation, back to its start.
 
         Where rows differed, and its file is the same, only those parts of the table are moved again in which they did,
-        where these are known; then every row is proven. With rows in quarantine, and the file that moved the others, it
-        goes on from where it stopped: those rows first, under the same claims as any batch. At read_new rows are not
+        where these are known; then every row is proven. With none that differ, and the file that moved the others, it
+        goes on from where it stopped: rows in quarantine first, under the same claims as any batch. At read_new rows are not
         moved any more, and only proven: there it is proven anew, also one that a restored database holds as under way.
         Those of `followers` that belong to the same upgrade go with it: they may have read what it wrote.
         Raises `NotFound`, and `Conflict` for one that is under way, was assumed, or was proven and backfill is over:
@@ -237,7 +238,7 @@ class DataMigrationRunner:
             found = self._claims.locked(connection, seen.name)
             if found.revision != seen.revision:
                 return found
-            return ledger.stop(connection, found, fault.message)
+            return ledger.stop(connection, found, fault.advice)
 
     # -- one batch ---------------------------------------------------------------------------------------------------
 
@@ -334,8 +335,10 @@ class DataMigrationRunner:
             return self._stop(mine, fault)
         except Unavailable as error:
             is_tried_again = is_repeated and self.database.dialect.is_given_up(error)
-            if rows <= 1 or error.code != "database_busy" or is_tried_again:
+            if error.code != "database_busy" or is_tried_again:
                 raise
+            if rows <= 1:
+                raise named(self.database, definition.table, error) from error
             return self._narrow(mine, rows, rows // 2)
 
     def _narrow(self, seen: LedgerEntry, rows: int, batch_rows: int | None) -> LedgerEntry:

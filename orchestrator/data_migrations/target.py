@@ -226,7 +226,7 @@ def _refuse_statements(database: Database, connection: Connection, target: Targe
                 with connection.begin_nested():
                     connection.execute(statement)
             except (SQLAlchemyError, DBError) as error:
-                if database.explain(error) is not None:
+                if database.explain(error) is not None or database.dialect.is_cut_off(error):
                     raise
                 raise _refused(
                     code,

@@ -227,9 +227,15 @@ class MySQL:
         return f"{number}.{host}"[:255]
 
     def lock_timeout(self, connection: Connection, seconds: float) -> None:
-        """In whole seconds, rounded up: the servers know no others. Holds until the connection is given back."""
+        """In whole seconds, rounded up: the servers know no others. Holds until the connection is given back.
+
+        Where MariaDB lets a statement run for no longer than that, it may run for a second longer: one that waited for
+        a lock is told from one that took too long.
+        """
         whole = max(1, math.ceil(seconds))
         connection.exec_driver_sql(_set_lock_timeout(whole))
+        if is_mariadb(connection):
+            connection.exec_driver_sql(_SET_STATEMENT_TIME.format(least=whole + 1))
         connection.info[_TIMEOUT_SET] = True
 
     @contextmanager
@@ -417,6 +423,14 @@ def _reset_timeouts(connection: Any, record: Any, _state: object) -> None:
     if record.info.pop(_TIMEOUT_SET, None):
         with connection.cursor() as cursor:
             cursor.execute(_set_lock_timeout(LOCK_TIMEOUT_SECONDS))
+            if "MariaDB" in connection.get_server_info():
+                cursor.execute("SET SESSION max_statement_time = DEFAULT")
+
+
+_SET_STATEMENT_TIME = """
+    SET SESSION max_statement_time =
+    IF(@@SESSION.max_statement_time = 0, 0, GREATEST(@@SESSION.max_statement_time, {least}))
+"""
 
 
 def _set_lock_timeout(seconds: int) -> str:

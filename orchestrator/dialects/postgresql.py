@@ -60,6 +60,10 @@ _INCARNATION = text("""
     FROM pg_control_system() AS system, pg_control_checkpoint() AS point
 """)
 
+_LOCK_TIMEOUT = text("""
+    SELECT set_config('lock_timeout', greatest(1, least(:ms, nullif(longest, 0) * 500)::int) || 'ms', :in_transaction)
+    FROM (SELECT extract(epoch FROM current_setting('statement_timeout')::interval) AS longest) AS found
+""")
 _WRITABLE = text("SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on'")
 
 _UNIQUE_INDEXES = text("""
@@ -185,11 +189,10 @@ class PostgreSQL:
         return f"{identifier}.{timeline}"
 
     def lock_timeout(self, connection: Connection, seconds: float) -> None:
+        """At most half of the time that the server lets a statement run, if it has a limit: a statement that waited
+        for a lock is told from one that took too long."""
         autocommit = bool(getattr(connection.connection.driver_connection, "autocommit", False))
-        connection.execute(
-            text("SELECT set_config('lock_timeout', :value, :in_transaction)"),
-            {"value": f"{max(1, int(seconds * 1000))}ms", "in_transaction": not autocommit},
-        )
+        connection.execute(_LOCK_TIMEOUT, {"ms": max(1, int(seconds * 1000)), "in_transaction": not autocommit})
         if autocommit:
             connection.info[_TIMEOUT_SET] = True
 

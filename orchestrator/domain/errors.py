@@ -44,6 +44,11 @@ class OrchestratorError(Exception):
     def __str__(self) -> str:
         return f"{self.message} ({self.code}). {self.remedy}" if self.remedy else f"{self.message} ({self.code})"
 
+    @property
+    def advice(self) -> str:
+        """What went wrong and what to do, without its code and a full stop, to be kept where only text is."""
+        return f"{self.message}. {self.remedy}".rstrip(". ")
+
 
 class Invalid(OrchestratorError):
     """The request, option or file is wrong as it stands."""

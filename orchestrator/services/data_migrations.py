@@ -36,6 +36,9 @@ _NOT_MOVED = (MigrationState.PENDING, MigrationState.RUNNING)
 _ENDED = (MigrationState.COMPLETE, MigrationState.ASSUMED, MigrationState.FAILED)
 _AT_REST = (None, MigrationState.PENDING, MigrationState.COMPLETE, MigrationState.ASSUMED)
 
+_PASSING = {"database_busy": "locks", "disk_full": "room on the disk"}
+"""Refusals of a batch that end without us, by their codes, and what is waited for."""
+
 LONGEST_LOOK_AWAY_SECONDS = 10.0
 """Rows may rest for longer; whether somebody paused them meanwhile, or set another pace, is looked at this often."""
 
@@ -163,7 +166,8 @@ class DataMigrations:
             reasons += self._windows.reasons(schema, database, name, wanted.over)  # the last look before the batch
             if reasons:
                 return has_moved, reasons
-            self._throttling.note(schema, database, ())
+            if any(reason.signal not in _PASSING.values() for reason in self.throttled_by(schema, database)):
+                self._throttling.note(schema, database, ())
             is_counting = turn.states.get(name) is MigrationState.PENDING
             try:
                 with nullcontext() if is_counting else self._windows.timed(schema, database, name):
@@ -182,6 +186,11 @@ class DataMigrations:
                 turn.passed.add(name)
                 turn.fault = turn.fault or fault
                 continue
+            except Unavailable as refusal:
+                if refusal.code not in _PASSING:
+                    raise
+                return has_moved, (Reason(_PASSING[refusal.code], name, False, refusal.advice),)
+            self._throttling.note(schema, database, ())
             turn.states[name] = facts.state
             turn.passed.clear()  # whoever was at one of them may be done
             has_moved = has_moved or facts.state not in _ENDED

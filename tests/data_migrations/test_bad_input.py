@@ -178,7 +178,7 @@ def test_fault_that_the_database_knows_is_found_before_the_first_row(site: Site,
     assert "\n" not in str(caught.value)
     site.runner.enrol(site.release("walk"), UPGRADE)
     facts = site.runner.run_batch("walk", UPGRADE, 10)
-    assert (facts.state, facts.error) == (MigrationState.FAILED, caught.value.message)
+    assert (facts.state, facts.error) == (MigrationState.FAILED, caught.value.advice)
     assert site.rows("SELECT * FROM things") == [(1, 1, None)]
 
 
@@ -394,7 +394,8 @@ def test_transform_that_gives_another_answer_each_time_is_named_by_the_proof(sit
     assert facts.error is not None
     assert "gave two answers for the row id=15 of things when it was asked twice" in facts.error
     assert str(site.file("walk")) in facts.error
-    assert site.runner.retry("walk").state is MigrationState.PENDING
+    assert site.runner.retry("walk").state is MigrationState.RUNNING
+    assert "gave two answers for the row id=15" in (site.run("walk").error or ""), "it is proven anew"
 
 
 def test_expression_that_gives_another_answer_each_time_is_told_what_it_has_to_be(site: Site) -> None:
