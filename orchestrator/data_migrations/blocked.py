@@ -16,12 +16,11 @@ def named(database: Database, table: str, busy: Unavailable) -> Unavailable:
             holders = database.dialect.lock_holders(reader, [table])
     except (OrchestratorError, SQLAlchemyError, DBError):
         return busy  # whoever holds them, rows wait
-    others = [holder for holder in holders if not holder.is_own]
-    if not others:
+    if not holders:
         return busy
     return Unavailable(
         busy.code,
-        f"{busy.message}; in the way may be {others[0].sentence}",
-        remedy=f"It goes on by itself when they are free. To end that session: {others[0].end}",
+        f"{busy.message}; in the way may be {holders[0].sentence}",
+        remedy=f"It goes on by itself when they are free. To end that session: {holders[0].end}",
         **busy.fields,
     )

@@ -17,8 +17,10 @@ import sqlalchemy as sa
 from orchestrator.bookkeeping import ledger
 from orchestrator.data_migrations import DataMigrationRunner, splitting
 from orchestrator.dialects import Database
+from orchestrator.domain.errors import Unavailable
+from orchestrator.domain.view import MigrationState
 from tests.daemon.daemons import loaded, until
-from tests.data_migrations.conftest import SCHEMA, Site
+from tests.data_migrations.conftest import SCHEMA, UPGRADE, Site, new_site
 from tests.data_migrations.counting import KINDS, ROWS, Persistent, counted, entry, work
 from tests.faults.points import PausePoint, Then
 from tests.faults.proxy import Proxy
@@ -213,3 +215,29 @@ def test_batch_that_commits_its_rows_before_its_cursor_is_found_out(
     with every_second_time(database, "cursor", lambda _: proxy.cut()), pytest.raises(AssertionError):
         persistent.to_the_end()
     assert site.rows("SELECT max(times) FROM things") == [(2,)]
+
+
+def test_full_disk_is_no_fault_of_the_data_migration(
+    open_database: Callable[[str, str], Database], sqlite_url: str, tmp_path: Path
+) -> None:
+    """Rows are moved until there is no room, and go on from there when there is."""
+    site, is_full = new_site(open_database("main", sqlite_url), tmp_path), False
+    site.execute("CREATE TABLE things (id INTEGER PRIMARY KEY, old INTEGER, new TEXT)")
+    site.execute("INSERT INTO things VALUES " + ", ".join(f"({n}, {n}, NULL)" for n in range(1, 31)))
+    site.start("walk", 'table = "things"\nexpressions = {"new": "hex(zeroblob(2000))"}')
+    assert site.runner.run_batch("walk", UPGRADE, 10).rows_done == 10
+
+    @sa.event.listens_for(site.database.engine, "connect")
+    def limited(connection: Any, _record: object) -> None:
+        if is_full:
+            connection.execute("PRAGMA max_page_count = 1")
+
+    is_full = True
+    for _ in range(2):
+        with pytest.raises(Unavailable) as refusal:
+            site.runner.run_batch("walk", UPGRADE, 10)
+        assert refusal.value.code == "disk_full"
+        assert "data migration walk finds no room for things, after id=10 up to id=20: " in refusal.value.message
+    is_full = False
+    facts = site.run("walk")
+    assert (facts.state, facts.rows_done) == (MigrationState.COMPLETE, 30)

@@ -7,14 +7,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from orchestrator.data_migrations import DataMigrationRunner, splitting
 from orchestrator.dialects import Database, mysql, sqlite
+from orchestrator.domain.errors import Unavailable
 from orchestrator.domain.view import MigrationState
 from tests.daemon.daemons import until
-from tests.data_migrations.conftest import SCHEMA, Site
+from tests.data_migrations.conftest import SCHEMA, UPGRADE, Site
 from tests.data_migrations.counting import KINDS, Persistent, counted, entry
 
 
@@ -142,3 +145,32 @@ def test_row_is_locked_for_half_a_minute(site: Site, others: Database, kind: str
     assert facts.state is MigrationState.RUNNING
     assert set(persistent.refusals) == {"database_busy"}
     persistent.to_the_end()
+
+
+@pytest.mark.parametrize("fixture", ["postgresql_site", "mysql_site"])
+def test_lock_is_told_from_a_statement_that_takes_too_long(
+    fixture: str, request: pytest.FixtureRequest, open_database: Callable[[str, str], Database]
+) -> None:
+    """Where the server lets a statement run for a second, and a batch would wait for longer than that."""
+    site: Site = request.getfixturevalue(fixture)
+    limit = "statement_timeout = '1s'" if site.database.dialect.name == "postgresql" else "max_statement_time = 1"
+
+    @sa.event.listens_for(site.database.engine, "checkout")
+    def limited(connection: Any, *_: object) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET SESSION {limit}")
+
+    site.execute("CREATE TABLE things (id INTEGER PRIMARY KEY, old INTEGER, new INTEGER)")
+    site.execute("INSERT INTO things VALUES (1, 7, 0)")
+    site.start("walk", 'table = "things"\nexpressions = {"new": "old"}')
+    others = open_database("others", site.database.engine.url.render_as_string(hide_password=False))
+    with others.reading() as service:
+        service.exec_driver_sql("SELECT * FROM things FOR UPDATE")
+        number = others.dialect.session_number(service)
+        with pytest.raises(Unavailable) as refusal:
+            site.runner.run_batch("walk", UPGRADE, 1)
+    assert refusal.value.code == "database_busy"
+    assert "data migration walk waits for locks on things, the row id=1: " in refusal.value.message
+    assert f"in the way may be session {number} " in refusal.value.message
+    assert str(number) in refusal.value.remedy
+    assert site.run("walk").state is MigrationState.COMPLETE

@@ -89,7 +89,8 @@ def test_one_that_is_refused_changes_nothing_for_the_others(make_stored_site: Ma
     site.leases.evict(SCHEMA, API, "evicted", actor="alice", reason="gone", attested_dead=True)
     left.leave()
     clock.advance(20)
-    found = all_renewed(renewing(site),
+    found = all_renewed(
+        renewing(site),
         [
             ask(foreign, epoch="another"),
             ask(evicted),
@@ -98,7 +99,7 @@ def test_one_that_is_refused_changes_nothing_for_the_others(make_stored_site: Ma
             ask(good, instance_id="nobody"),
             ask(good, schema="nothing"),
             ask(good),
-        ]
+        ],
     )
     assert [code(each) for each in found] == [
         "epoch_foreign", "instance_evicted", "instance_left", "ack_unpublished", "instance_unknown", "schema_unknown",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -245,3 +246,24 @@ def test_reasons_are_on_record_also_where_the_database_is_away(make_site: MakeSi
         mover.run()
     assert batches(site) == 0
     assert mover.shown == [(f"throttle gate cannot be read: {GATE.error}",)]
+
+
+@pytest.mark.parametrize("code", ["database_busy", "disk_full"])
+def test_what_a_batch_waits_for_is_shown_until_it_gets_through(make_site: MakeSite, code: str) -> None:
+    site = in_backfill(make_site)
+    mover = Mover(site)
+    run_batch, tries = site.managed.run_batch, []
+
+    def refused(*given: Any, **also: Any) -> Any:
+        tries.append(mover.shown)
+        raise Unavailable(code, "split_name waits for locks on customers, the row id=5", remedy="To end it: KILL 7;")
+
+    site.managed.run_batch = refused  # type: ignore[method-assign]
+    said = "split_name waits for locks on customers, the row id=5. To end it: KILL 7;"
+    for _ in range(2):
+        mover.run()
+        assert mover.shown == [(said,)]
+    assert tries == [[()], [(said,)]], "it stays shown while it is tried again"
+    site.managed.run_batch = run_batch  # type: ignore[method-assign]
+    mover.run()
+    assert mover.shown == [()]
