@@ -208,8 +208,8 @@ class DataMigrationRunner:
 
         Where rows differed, and its file is the same, only those parts of the table are moved again in which they did,
         where these are known; then every row is proven. With none that differ, and the file that moved the others, it
-        goes on from where it stopped: rows in quarantine first, under the same claims as any batch. At read_new rows are not
-        moved any more, and only proven: there it is proven anew, also one that a restored database holds as under way.
+        goes on from where it stopped: rows in quarantine first, under the same claims as any batch. At read_new rows
+        are only proven: there it is proven anew, also one that a restored database holds as under way.
         Those of `followers` that belong to the same upgrade go with it: they may have read what it wrote.
         Raises `NotFound`, and `Conflict` for one that is under way, was assumed, or was proven and backfill is over:
         by then the old shape may be stale.

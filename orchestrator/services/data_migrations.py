@@ -82,11 +82,16 @@ class _Wanted:
 
 @dataclass(slots=True)
 class _Turn:
-    """What one call has found: where each stands, whom it passed over, and the first fault of a file."""
+    """What one call has found: where each stands, whom it passed over, and the first fault of a file.
+
+    When it `is_over`, nothing more is tried in it; `waits_for` is what a batch waits for, if it does.
+    """
 
     states: dict[str, MigrationState]
     passed: set[str] = field(default_factory=set)
     fault: Invalid | None = None
+    is_over: bool = False
+    waits_for: tuple[Reason, ...] = ()
 
 
 class DataMigrations:
@@ -166,34 +171,54 @@ class DataMigrations:
             reasons += self._windows.reasons(schema, database, name, wanted.over)  # the last look before the batch
             if reasons:
                 return has_moved, reasons
-            if any(reason.signal not in _PASSING.values() for reason in self.throttled_by(schema, database)):
-                self._throttling.note(schema, database, ())
-            is_counting = turn.states.get(name) is MigrationState.PENDING
-            try:
-                with nullcontext() if is_counting else self._windows.timed(schema, database, name):
-                    facts = managed.run_batch(database, name, wanted.upgrade.id, leads=leads(), over=wanted.over)
-            except LostCursor:
-                return has_moved, ()  # fenced, or another daemon is at it: the next call finds out anew
-            except Conflict as conflict:
-                if conflict.code == "batch_too_soon":
-                    rest(min(conflict.fields.get("wait_seconds", 0.0), LONGEST_LOOK_AWAY_SECONDS))
-                elif conflict.code in ("batch_claimed", "data_migration_waits"):
-                    turn.passed.add(name)  # others may go on meanwhile
-                else:
-                    return has_moved, ()
-                continue
-            except Invalid as fault:
-                turn.passed.add(name)
-                turn.fault = turn.fault or fault
-                continue
-            except Unavailable as refusal:
-                if refusal.code not in _PASSING:
-                    raise
-                return has_moved, (Reason(_PASSING[refusal.code], name, False, refusal.advice),)
+            facts = self._batch(schema, database, name, wanted, turn, leads=leads(), rest=rest)
+            if turn.is_over:
+                return has_moved, turn.waits_for
+            if facts is not None:
+                turn.states[name] = facts.state
+                turn.passed.clear()  # whoever was at one of them may be done
+                has_moved = has_moved or facts.state not in _ENDED
+
+    def _batch(
+        self,
+        schema: str,
+        database: str,
+        name: str,
+        wanted: _Wanted,
+        turn: _Turn,
+        *,
+        leads: bool,
+        rest: Callable[[float], object],
+    ) -> MigrationFacts | None:
+        """One batch; None where it was not moved now. What it waits for stays on record until it gets through."""
+        if any(reason.signal not in _PASSING.values() for reason in self.throttled_by(schema, database)):
             self._throttling.note(schema, database, ())
-            turn.states[name] = facts.state
-            turn.passed.clear()  # whoever was at one of them may be done
-            has_moved = has_moved or facts.state not in _ENDED
+        managed = self._context.managed(schema)
+        is_counting = turn.states.get(name) is MigrationState.PENDING
+        try:
+            with nullcontext() if is_counting else self._windows.timed(schema, database, name):
+                facts = managed.run_batch(database, name, wanted.upgrade.id, leads=leads, over=wanted.over)
+        except LostCursor:
+            turn.is_over = True  # fenced, or another daemon is at it: the next call finds out anew
+        except Conflict as conflict:
+            if conflict.code == "batch_too_soon":
+                rest(min(conflict.fields.get("wait_seconds", 0.0), LONGEST_LOOK_AWAY_SECONDS))
+            elif conflict.code in ("batch_claimed", "data_migration_waits"):
+                turn.passed.add(name)  # others may go on meanwhile
+            else:
+                turn.is_over = True
+        except Invalid as fault:
+            turn.passed.add(name)
+            turn.fault = turn.fault or fault
+        except Unavailable as refusal:
+            if refusal.code not in _PASSING:
+                raise
+            turn.is_over = True
+            turn.waits_for = (Reason(_PASSING[refusal.code], name, False, refusal.advice),)
+        else:
+            self._throttling.note(schema, database, ())
+            return facts
+        return None
 
     def _give_up(self, schema: str, database: str, wanted: _Wanted, turn: _Turn) -> None:
         """Send those back to their start that somebody cancelled, where they are not there yet."""
