@@ -43,10 +43,15 @@ class EtaView(View, frozen=True, kw_only=True):
     seconds: float | None = None
 
 
+ABSENT, UNREADABLE = "absent", "unreadable"
+"""What takes the place of a state: the ledger does not know it, or its database cannot be read."""
+
+
 class VerificationView(View, frozen=True, kw_only=True):
     """A comparison of all rows that somebody asked for: what it came to so far, and in words.
 
     State is running, done, stopped or failed. `expected` is why differences are no alarm, null where they are one.
+    `to_move_again` is what to type to have rows that differ moved again, null where there is nothing to be typed.
     Times are by the clock of the managed database.
     """
 
@@ -61,6 +66,7 @@ class VerificationView(View, frozen=True, kw_only=True):
     error: str | None = None
     reason: str | None = None
     finished_at: float | None = None
+    to_move_again: str | None = None
 
 
 class DataMigrationView(View, frozen=True, kw_only=True):
@@ -238,10 +244,11 @@ def migration_view(status: MigrationStatus) -> DataMigrationView:
     facts, progress = status.facts, status.progress
     throttled_by = tuple(reason.sentence for reason in status.throttled_by)
     intention = None if status.intention is None else _intention_view(status.intention)
-    verification = None if status.verification is None else _verification_view(status.verification)
+    verification = None if status.verification is None else _verification_view(status.verification, status)
     if facts is None:
         return DataMigrationView(
-            name=status.name, release=status.release, database=status.database, state="absent",
+            name=status.name, release=status.release, database=status.database, error=status.unreadable,
+            state=state_of(status),
             throttled_by=throttled_by, intention=intention, priority=status.priority,
             progress=progress.share, eta=eta_view(progress.eta), reverse=status.is_reverse, verification=verification,
         )  # fmt: skip
@@ -249,7 +256,7 @@ def migration_view(status: MigrationStatus) -> DataMigrationView:
         name=status.name,
         release=status.release,
         database=status.database,
-        state=facts.state.value,
+        state=state_of(status),
         rows_done=facts.rows_done,
         rows_total=facts.rows_total,
         rows_verified=facts.rows_verified,
@@ -270,16 +277,24 @@ def migration_view(status: MigrationStatus) -> DataMigrationView:
     )
 
 
+def state_of(status: MigrationStatus) -> str:
+    """Its state, or why it has none: its database knows nothing of it, or cannot be read."""
+    if status.facts is not None:
+        return status.facts.state.value
+    return ABSENT if status.unreadable is None else UNREADABLE
+
+
 def eta_view(eta: Eta) -> EtaView:
     """How much work is left, as it is shown."""
     return EtaView(state=eta.state.value, seconds=eta.seconds)
 
 
-def _verification_view(found: Verification) -> VerificationView:
+def _verification_view(found: Verification, status: MigrationStatus) -> VerificationView:
     return VerificationView(
         state=found.state.value, sentence=found.sentence, rows=found.rows, differences=found.differences,
         by=found.actor, started_at=found.started_at, first_differences=found.first_differences,
         expected=found.expected, error=found.error, reason=found.reason, finished_at=found.finished_at,
+        to_move_again=status.to_move_again,
     )  # fmt: skip
 
 

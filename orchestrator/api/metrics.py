@@ -9,6 +9,7 @@ from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from orchestrator.api.data_migrations import ABSENT, UNREADABLE, state_of
 from orchestrator.api.exchange import Answer, ApiServices, Asked, Nothing
 from orchestrator.domain.progress import EtaState
 from orchestrator.domain.upgrades import Status
@@ -20,7 +21,7 @@ _OF_SCHEMA = ("schema",)
 _OF_DATABASE = ("schema", "database")
 _OF_MIGRATION = ("schema", "database", "data_migration")
 
-_STATES = (*(state.value for state in MigrationState), "absent")
+_STATES = (*(state.value for state in MigrationState), ABSENT, UNREADABLE)
 
 
 def show(asked: Asked[Nothing, Nothing]) -> Answer:
@@ -153,7 +154,7 @@ def _of_migrations(found: list[tuple[tuple[str, ...], MigrationStatus]]) -> Iter
     )
     for labels, status in found:
         facts, progress = status.facts, status.progress
-        present = "absent" if facts is None else facts.state.value
+        present = state_of(status)
         for each in _STATES:
             state.add_metric((*labels, each), each == present)
         held.add_metric(labels, progress.eta.state is EtaState.HELD)

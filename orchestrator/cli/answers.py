@@ -97,6 +97,7 @@ class Verification(msgspec.Struct, frozen=True):
     error: str | None = None
     reason: str | None = None
     finished_at: float | None = None
+    to_move_again: str | None = None
 
 
 class DataMigration(msgspec.Struct, frozen=True):

@@ -78,7 +78,8 @@ def _compared(found: Verification | None) -> cells.Cell:
         return cells.maybe(None)
     reason = "" if found.reason is None else f" ({found.reason})"
     begun = cells.moment(found.started_at).human_readable()
-    return cells.Cell(found, f"{found.state}, asked for by {found.by}{reason} at {begun}: {found.sentence}")
+    more = "" if found.to_move_again is None else f". {found.to_move_again}"
+    return cells.Cell(found, f"{found.state}, asked for by {found.by}{reason} at {begun}: {found.sentence}{more}")
 
 
 def _words(row: QuarantinedRow) -> str:
@@ -258,6 +259,11 @@ class Set(Listing):
     """
 
     EXAMPLE = 'orchestrator data-migration set inventory nice_ratio=2 --reason "the shop is busy"'
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.parse_args = parser.parse_intermixed_args  # type: ignore[method-assign]  # options may stand anywhere
+        return parser
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         with_schema(parser)

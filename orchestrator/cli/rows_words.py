@@ -9,7 +9,7 @@ from orchestrator.cli import cells
 from orchestrator.cli.answers import DataMigration
 
 DONE = ("complete", "assumed")
-NOT_BEGUN = ("pending", "absent")
+NOT_BEGUN = ("pending", "absent", "unreadable")
 
 
 def line_of(each: DataMigration) -> str:

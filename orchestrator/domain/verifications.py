@@ -5,6 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from orchestrator.domain.ladder import Phase
+
+
+def moving_again(phase: Phase, schema: str, name: str, database: str) -> str | None:
+    """What to type to have rows moved again that were found to differ; None where they are not moved any more."""
+    retry = f"orchestrator data-migration retry {schema} {name} --database {database}"
+    if phase is Phase.BACKFILL:
+        return f"To have them moved again: {retry}"
+    if phase is Phase.READ_NEW:
+        back, on = f"orchestrator upgrade rollback {schema} --to backfill", f"orchestrator upgrade resume {schema}"
+        return f"To have them moved again: {back}, then {retry}, then {on}"
+    return None
+
 
 class VerificationState(StrEnum):
     """Where a comparison stands in one database."""
@@ -39,6 +52,11 @@ class Verification:
     def is_running(self) -> bool:
         """Whether it goes on by itself."""
         return self.state is VerificationState.RUNNING
+
+    @property
+    def is_alarm(self) -> bool:
+        """Whether rows differ, and nobody knows why."""
+        return self.differences > 0 and self.expected is None
 
     @property
     def sentence(self) -> str:

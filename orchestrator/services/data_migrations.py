@@ -7,7 +7,7 @@ reads of it there, so that no reading is older than the one before.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -22,7 +22,7 @@ from orchestrator.domain.records import DatabaseReading
 from orchestrator.domain.releases import Release
 from orchestrator.domain.throttling import Reason
 from orchestrator.domain.upgrades import Moving, Upgrade
-from orchestrator.domain.verifications import Verification
+from orchestrator.domain.verifications import Verification, moving_again
 from orchestrator.domain.view import MigrationFacts, MigrationState, QuarantinedRow
 from orchestrator.ports import Transaction
 from orchestrator.services.context import Context, event, readings_of
@@ -45,7 +45,9 @@ LONGEST_LOOK_AWAY_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class MigrationStatus:
-    """One data migration in one database; `facts` is None where the database has not been read or never had it.
+    """One data migration in one database; `facts` is None where its ledger does not have it, and where nobody knows:
+    `unreadable` is then why the database could not be read. `to_move_again` is what to type where somebody's comparison
+    found rows that differ, if they can be moved again now.
 
     `throttled_by` is why its next batch does not begin now, which is no state of it: it runs, and waits. `quarantine`
     are the rows that it could not move, None where nobody asked for them or the database does not answer. `intention`
@@ -64,6 +66,8 @@ class MigrationStatus:
     progress: Progress = UNKNOWN
     is_reverse: bool = False
     verification: Verification | None = None
+    unreadable: str | None = None
+    to_move_again: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,11 +285,16 @@ class DataMigrations:
     def show(self, schema: str, name: str) -> tuple[MigrationStatus, ...]:
         """One data migration in all databases, with the rows that it could not move. Raises `NotFound`."""
         found = tuple(self._with_quarantine(schema, status) for status in self._find(schema, name))
-        return tuple(self._with_verification(schema, status) for status in found)
+        upgrade = self._context.store.read(lambda tx: _running_upgrade(tx, schema))
+        return tuple(self._with_verification(schema, status, upgrade) for status in found)
 
-    def _with_verification(self, schema: str, status: MigrationStatus) -> MigrationStatus:
-        found = self.verifying.in_database(schema, status.database)
-        return replace(status, verification=next((each for each in found if each.name == status.name), None))
+    def _with_verification(self, schema: str, status: MigrationStatus, upgrade: Upgrade | None) -> MigrationStatus:
+        known = self.verifying.in_database(schema, status.database)
+        found = next((each for each in known if each.name == status.name), None)
+        again: str | None = None
+        if upgrade is not None and found is not None and found.is_alarm:
+            again = moving_again(upgrade.phase, schema, status.name, status.database)
+        return replace(status, verification=found, to_move_again=again)
 
     def verify(
         self, schema: str, name: str, database: str | None, *, stop: bool, actor: str, reason: str | None
@@ -340,17 +349,10 @@ class DataMigrations:
         wanted = [MigrationState.FAILED]
         if database is not None:
             wanted += [MigrationState.COMPLETE, *(_NOT_MOVED if is_only_proven else ())]
-        failed = [
-            status.database
-            for status in self._find(schema, name)
-            if database in (None, status.database) and status.facts is not None and status.facts.state in wanted
-        ]
+        found = [status for status in self._find(schema, name) if database in (None, status.database)]
+        failed = [each.database for each in found if each.facts is not None and each.facts.state in wanted]
         if not failed:
-            raise NotFound(
-                "nothing_to_retry",
-                f"data migration {name} has not failed in {database or 'any database'}",
-                remedy=f"orchestrator data-migration show {schema} {name}",
-            )
+            raise self._nothing_to_retry(schema, name, found, upgrade)
         for each in failed:
             managed.retry_migration(each, name)
 
@@ -362,6 +364,27 @@ class DataMigrations:
 
         self._context.store.run(work)
         return tuple(self._now(schema, status) for status in self._find(schema, name) if status.database in failed)
+
+    def _nothing_to_retry(
+        self, schema: str, name: str, found: Sequence[MigrationStatus], upgrade: Upgrade | None
+    ) -> OrchestratorError:
+        """Why nothing can be retried where it was asked for, and what may be meant."""
+        for status in found:
+            if status.unreadable is not None:
+                return Unavailable(
+                    "database_unreachable",
+                    f"nobody knows how far {name} is in {status.database}: {status.unreadable}",
+                    remedy="Repeat it when that database answers.",
+                    database=status.database,
+                )
+        remedy = f"orchestrator data-migration show {schema} {name}"
+        for status in found:
+            if status.intention is not None:
+                remedy = f"Somebody told it to stop. To let it run: orchestrator data-migration resume {schema} {name}"
+            else:
+                remedy = self._with_verification(schema, status, upgrade).to_move_again or remedy
+        names = ", ".join(status.database for status in found)
+        return NotFound("nothing_to_retry", f"data migration {name} has not failed in {names}", remedy=remedy)
 
     def _now(self, schema: str, status: MigrationStatus) -> MigrationStatus:
         """The same as its database has it now; the leading daemon has not read it since."""
@@ -452,4 +475,5 @@ def _status(
         name, release.name, reading.database, facts, reasons, intention=intention, priority=priority,
         progress=progress_in(reading, name, now=now, may_move=may_move, intention=intention, reasons=reasons),
         is_reverse=name in release.reverse_data_migrations,
+        unreadable=reading.facts.error if facts is None else None,
     )  # fmt: skip

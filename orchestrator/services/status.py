@@ -253,13 +253,12 @@ def _sentence(
     if upgrade.status is Status.CANCELLED:
         return f"the upgrade to {upgrade.to_release} was cancelled; {upgrade.from_release} stays"
     running_rows = [blocker for blocker in blockers if blocker.code.startswith("data_migration_")]
-    if blockers and len(running_rows) < len(blockers):
-        first = next(blocker for blocker in blockers if blocker not in running_rows)
+    failed = [blocker for blocker in blockers if blocker.code == "data_migration_failed"]
+    if failed or len(running_rows) < len(blockers):
+        first = next(blocker for blocker in failed or blockers if failed or blocker not in running_rows)
         more = len(blockers) - 1
         return first.sentence + (f" (and {more} more)" if more else "")
     if running_rows:
-        if any(blocker.code == "data_migration_failed" for blocker in running_rows):
-            return next(each.sentence for each in running_rows if each.code == "data_migration_failed")
         return _of_rows(view, share, throttles, [each for each in running_rows if each.code == "data_migration_paused"])
     if upgrade.move is Move.STEPPING:
         troubled = [record for record in view.steps if record.state is not StepState.DONE and record.error]
@@ -321,6 +320,12 @@ def _notes(view: View) -> tuple[str, ...]:
     upgrade = view.upgrade
     phases = upgrade.profile.phases()
     notes = [*_role_notes(view)]
+    for facts in view.databases:
+        notes += [
+            f"{facts.name}: rows of {each.name} were compared, as {each.actor} had asked: {each.sentence}"
+            for each in facts.verifications
+            if each.is_alarm
+        ]
     if Phase.WRITE_NEW in phases and upgrade.phase < Phase.WRITE_NEW:
         notes.append("write_new: from there the old shape goes stale, so there is no going back below read_new")
     if POINT_OF_NO_RETURN in phases and upgrade.phase < POINT_OF_NO_RETURN:

@@ -132,7 +132,7 @@ def test_no_managed_database_is_asked(world: World) -> None:
     world.cycle()
     found = scraped(world.client().get("/metrics"))
     assert value(found, "database_readable") == 0
-    assert value(found, "data_migration_state", state="absent") == 1
+    assert value(found, "data_migration_state", state="unreadable") == 1
     assert value(found, "data_migration_rows_moved") is None
     assert world.managed.calls == calls
 
