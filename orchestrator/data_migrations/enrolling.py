@@ -76,7 +76,7 @@ def changed(path: Path, name: str) -> MigrationRefused:
     return MigrationRefused(
         "data_migration_changed",
         f"data migration {name} ({path}) has started, and its file has changed since",
-        remedy="Put the file back as it was, or retry the migration: it starts again from the first row.",
+        remedy="Put the file back as it was, or keep the new one, with which it starts again from the first row.",
         file=str(path),
         data_migration=name,
     )
