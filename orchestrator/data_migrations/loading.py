@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from orchestrator.data_migrations.authoring import DataMigration
+from orchestrator.data_migrations.expressions import overwritten
 from orchestrator.domain.errors import MigrationRefused
 from orchestrator.domain.releases import Link
 
@@ -169,10 +170,12 @@ def _definition(author: type[DataMigration], path: Path, name: str, file_hash: s
                 "has expressions that are not text",
                 'Write expressions = {"new_column": "SQL over the columns of the row"}.',
             )
-        return Definition(
+        definition = Definition(
             name, path, file_hash, table, key, tuple(expressions), tuple(expressions.items()), after=after,
             shares_table=shares_table,
         )  # fmt: skip
+        refuse_overwriting(definition)
+        return definition
     if not _are_names(author.reads) or not _are_names(author.writes):
         raise _refused(
             "data_migration_columns",
@@ -203,6 +206,23 @@ def _definition(author: type[DataMigration], path: Path, name: str, file_hash: s
         name, path, file_hash, table, key, tuple(author.writes), reads=tuple(author.reads), transform=transform,
         after=after, shares_table=shares_table,
     )  # fmt: skip
+
+
+def refuse_overwriting(definition: Definition, dialect: str | None = None) -> None:
+    """Refuse expressions that read what they write. Without a dialect: those that do so in each.
+
+    Run again they would compute from their own answers, and the old values are gone. Raises `MigrationRefused` (code
+    `data_migration_overwrites`).
+    """
+    if both := overwritten(definition.table, dict(definition.expressions), dialect):
+        raise _refused(
+            "data_migration_overwrites",
+            definition.path,
+            definition.name,
+            f"has expressions that read columns that it writes: {', '.join(both)}",
+            "Write new columns, and compute them from old ones alone, whatever stands in the new ones already. If a "
+            "column of another table is meant, put the name of that table before it.",
+        )
 
 
 def line_in(path: Path, error: BaseException) -> int | None:

@@ -11,11 +11,11 @@ from sqlalchemy import Column
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.data_migrations.batches import compare, move
+from orchestrator.data_migrations.expressions import columns_of
 from orchestrator.data_migrations.keyset import Key, Range
 from orchestrator.domain.errors import StepFailed
 from orchestrator.testing.faults import Fault, told
 from orchestrator.testing.ground import Ground
-from orchestrator.testing.sql_text import columns_of
 from orchestrator.testing.values import Rows, Values, shown
 
 
