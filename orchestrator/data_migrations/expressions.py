@@ -80,10 +80,10 @@ def _sources(query: exp.Select) -> Iterator[tuple[str, exp.Table | None]]:
     for each in query.find_all(exp.Table, exp.TableAlias):
         if each.find_ancestor(exp.Select) is not query or isinstance(each.parent, exp.Table):
             continue
-        yield (
-            (each.alias_or_name if isinstance(each, exp.Table) else each.name).casefold(),
-            (each if isinstance(each, exp.Table) else None),
-        )
+        if isinstance(each, exp.Table):
+            yield each.alias_or_name.casefold(), each
+        else:
+            yield each.name.casefold(), None
 
 
 def _is_table(source: exp.Table, table: str, dialect: str) -> bool:

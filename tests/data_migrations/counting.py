@@ -49,7 +49,7 @@ TRIGGERS = {
     ),
     "mysql": (
         "CREATE TRIGGER counting BEFORE UPDATE ON things FOR EACH ROW"
-        " SET NEW.times = OLD.times + (OLD.note <=> NEW.note)",
+        " SET NEW.times = NEW.times + (OLD.note <=> NEW.note)",
     ),
 }
 
