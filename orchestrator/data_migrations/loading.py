@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import re
+import sys
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -194,7 +195,7 @@ def _definition(author: type[DataMigration], path: Path, name: str, file_hash: s
         )
     try:
         transform = author().transform
-    except Exception as error:  # whatever the author's constructor does, people get a sentence
+    except (Exception, SystemExit) as error:  # whatever the author's constructor does, people get a sentence
         raise _refused(
             "data_migration_constructor",
             path,
@@ -247,11 +248,15 @@ def _source(path: Path, name: str) -> bytes:
 
 
 def _executed(path: Path, name: str, source: bytes, file_hash: str) -> ModuleType:
-    """Run the file as a module of its own. Compiled here, so that no stale bytecode can stand in for it."""
+    """Run the file as a module of its own. Compiled here, so that no stale bytecode can stand in for it.
+
+    It is among the loaded modules from then on: dataclasses and type hints look for their module there.
+    """
     module = ModuleType(f"orchestrator_data_migration_{name}_{file_hash[:12]}")
     module.__file__ = str(path)
+    sys.modules[module.__name__] = module
     try:
-        exec(compile(source, str(path), "exec"), vars(module))
+        exec(compile(source, str(path), "exec", dont_inherit=True), vars(module))
     except (Exception, SystemExit) as error:  # whatever the author's file does, people get a sentence
         line = line_in(path, error)
         at = "" if line is None else f" at line {line}"
@@ -270,8 +275,16 @@ def _are_names(value: object) -> bool:
     return isinstance(value, tuple) and bool(value) and all(isinstance(item, str) and item for item in value)
 
 
+def words_of(error: BaseException) -> str:
+    """What an error of the author's code says, also where it fails to say it."""
+    try:
+        return str(error.msg if isinstance(error, SyntaxError) else error)
+    except (Exception, SystemExit) as another:
+        return f"its words raise {type(another).__name__}"
+
+
 def _words(error: BaseException) -> str:
-    text = error.msg if isinstance(error, SyntaxError) else str(error)
+    text = words_of(error)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

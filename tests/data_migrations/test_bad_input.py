@@ -77,6 +77,19 @@ def test_line_of_a_broken_file_is_named(tmp_path: Path) -> None:
         assert "line 3" in caught.value.message
 
 
+@pytest.mark.parametrize("future", ["", "from __future__ import annotations\n"])
+def test_dataclass_in_a_file_is_nothing_special(tmp_path: Path, future: str) -> None:
+    path = tmp_path / "fine.py"
+    path.write_text(
+        f"{future}from dataclasses import dataclass\n{HEAD}\n@dataclass\nclass Name:\n    first: str\n\n"
+        'class A(DataMigration):\n    table = "t"\n    reads = ("a",)\n    writes = ("b",)\n'
+        '    def transform(self, row):\n        return {"b": Name(row["a"]).first}\n'
+    )
+    transform = load(path, "fine").transform
+    assert transform is not None
+    assert transform({"a": "Ada"}) == {"b": "Ada"}
+
+
 def test_missing_file_is_named_before_anything_is_entered(customers: Site) -> None:
     customers.write("split_name", SPLIT)
     release = customers.release("split_name", "gone")

@@ -151,6 +151,14 @@ def test_row_that_the_transform_cannot_move(shop: Shop) -> None:
     assert "for the row id=9 of customers" in str(fault)
 
 
+def test_transform_that_exits_names_its_row(shop: Shop) -> None:
+    trial = shop.trial(transform("sys.exit(row['name'])"), head="import sys")
+    trial.check_function()
+    fault = fault_of(trial.check_run)
+    assert fault.faults[0].code == "trial_row_refused"
+    assert "raised SystemExit at line" in str(fault)
+
+
 def test_row_that_the_database_refuses(any_shop: Shop) -> None:
     any_shop.execute("ALTER TABLE customers ADD COLUMN age INTEGER CHECK (age < 10)")
     body = """

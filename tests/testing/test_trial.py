@@ -13,7 +13,7 @@ from orchestrator.data_migrations import runner, target
 from orchestrator.data_migrations.loading import load
 from orchestrator.dialects import open_database
 from orchestrator.schema_migrations import own_tables
-from orchestrator.testing import DataMigrationTrial, MigrationFault
+from orchestrator.testing import DataMigrationTrial, MigrationFault, expand
 
 from .conftest import SPLIT, Shop, fault_of, new_release, old_release
 
@@ -113,6 +113,14 @@ def test_database_in_memory_is_refused(shop: Shop) -> None:
     fault = fault_of(lambda: DataMigrationTrial("sqlite://", shop.write("split_name", SPLIT)))
     assert fault.faults[0].code == "trial_database_in_memory"
     assert "sqlite:////absolute/path.sqlite" in str(fault)
+
+
+def test_what_is_no_database_is_refused(tmp_path: Path) -> None:
+    nothing: Any = None
+    for begin in (lambda: expand(nothing, tmp_path, "2"), lambda: DataMigrationTrial(nothing, tmp_path / "a.py")):
+        fault = fault_of(begin)
+        assert fault.faults[0].code == "trial_database_unknown"
+        assert "None is no database" in str(fault)
 
 
 def test_empty_table_is_refused(shop: Shop) -> None:
