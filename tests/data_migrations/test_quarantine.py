@@ -75,7 +75,9 @@ def end(site: Site, batch_rows: int = 10) -> MigrationFacts:
             TABLE, in_python("1 / 0", BAD), "raised ZeroDivisionError at line 10 for the row id=15", id="raises"
         ),
         pytest.param(
-            TABLE, in_python('__import__("sys").exit(3)', BAD), "raised SystemExit at line 10 for the row id=15 of things: 3",
+            TABLE,
+            in_python('__import__("sys").exit(3)', BAD),
+            "raised SystemExit at line 10 for the row id=15 of things: 3",
             id="exits",
         ),
         pytest.param(TABLE, in_python('{"new": object()}', BAD), "failed on things, the row id=15", id="object"),

@@ -133,6 +133,38 @@ def test_null_that_an_expression_hands_on_to_a_column_without(shop: Shop) -> Non
     assert "NOT NULL constraint failed" in str(fault)
 
 
+def test_null_of_a_json_column_is_a_real_one(any_shop: Shop) -> None:
+    any_shop.execute(
+        "ALTER TABLE customers ADD COLUMN code VARCHAR(9) NOT NULL DEFAULT ''",
+        "ALTER TABLE customers ADD COLUMN extra JSON",
+        "UPDATE customers SET extra = '{}'",
+    )
+    body = 'table = "customers"\nexpressions = {"code": "CASE WHEN extra IS NOT NULL THEN \'some\' END"}'
+    fault = fault_of(any_shop.trial(body).check_nulls)
+    assert "customers.extra may be NULL, and then: " in str(fault)
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ("return None", "transform_result"),
+        ("return ('first_name', 'x')", "transform_result"),
+        ("return {}", "transform_column_missing"),
+        ("return {'first_name': '', 'name': ''}", "transform_column_unknown"),
+        ("yield {'first_name': ''}", "transform_result"),
+        ("raise ValueError(row)", "trial_row_refused"),
+        ("return {'first_name': row.name}", "trial_row_refused"),
+    ],
+)
+def test_transform_that_is_wrong_for_every_row_is_not_blamed_on_nulls(shop: Shop, body: str, code: str) -> None:
+    head = 'table = "customers"\nreads = ("name",)\nwrites = ("first_name",)\n\ndef transform(self, row):\n    '
+    trial = shop.trial(head + body)
+    trial.check_nulls()
+    fault = fault_of(trial.check)
+    assert fault.faults[0].code == code
+    assert "NULL" not in str(fault)
+
+
 @pytest.mark.parametrize(
     ("line", "says"), [("7", "which is int, where the column is VARCHAR"), ("row['name'] * 3", "characters long")]
 )

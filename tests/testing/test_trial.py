@@ -123,6 +123,20 @@ def test_what_is_no_database_is_refused(tmp_path: Path) -> None:
         assert "None is no database" in str(fault)
 
 
+def test_json_is_as_it_was_at_first(any_shop: Shop) -> None:
+    """A NULL stays one, and so does a null of JSON."""
+    any_shop.execute(
+        "ALTER TABLE customers ADD COLUMN extra JSON",
+        "UPDATE customers SET extra = 'null' WHERE id < 7",
+        "UPDATE customers SET extra = '[1]' WHERE id > 30",
+    )
+    before = "SELECT id, CAST(extra AS CHAR(4)), extra IS NULL FROM customers ORDER BY id"
+    at_first = any_shop.rows(before)
+    any_shop.trial('table = "customers"\nexpressions = {"extra": "NULL"}').check()
+    assert any_shop.rows(before) == at_first
+    assert len({(text, bool(is_null)) for _, text, is_null in at_first}) == 3
+
+
 def test_empty_table_is_refused(shop: Shop) -> None:
     shop.execute("DELETE FROM customers")
     assert "is empty" in str(fault_of(shop.trial))
