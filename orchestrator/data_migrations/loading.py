@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import difflib
 import hashlib
 import inspect
 import re
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +21,9 @@ from orchestrator.domain.errors import MigrationRefused
 from orchestrator.domain.releases import Link
 
 _PLACE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", re.ASCII)
+
+_NEAR = 0.8
+"""How like another name one is that was probably meant to be it, of 1."""
 
 Transform = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
@@ -87,23 +92,49 @@ def load(path: Path, name: str) -> Definition:
         for value in vars(module).values()
         if inspect.isclass(value) and issubclass(value, DataMigration) and value.__module__ == module.__name__
     ]
-    if len(found) != 1:
-        count = "no data migration" if not found else f"{len(found)} data migrations"
-        raise _refused(
-            "data_migration_count", path, name, f"has {count}", "One file holds exactly one subclass of DataMigration."
-        )
-    return _definition(found[0], path, name, file_hash)
+    authors = tuple(dict.fromkeys(found))  # one may have two names
+    if len(authors) != 1:
+        count = f"{len(authors)} data migrations: {_places(authors, source)}" if authors else "no data migration"
+        remedy = "One file holds exactly one subclass of DataMigration; a base of it is none itself."
+        raise _refused("data_migration_count", path, name, f"has {count}", remedy)
+    return _definition(authors[0], path, name, file_hash)
 
 
-def _function(author: type[DataMigration], path: Path, name: str, file_hash: str) -> Definition:
-    others = ("table", "key", "expressions", "reads", "writes")
+def _places(authors: Iterable[type[DataMigration]], source: bytes) -> str:
+    lines = {node.name: node.lineno for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ClassDef)}
+    return ", ".join(
+        f"{each.__name__} at line {lines[each.__name__]}" if each.__name__ in lines else each.__name__
+        for each in authors
+    )
+
+
+def _refuse_misspelled(author: type[DataMigration], path: Path, name: str) -> None:
+    """Refuse what is nearly an attribute of a data migration: nobody would read it. What is called is no attribute."""
+    known = [each for each in DataMigration.__annotations__ if not each.startswith("_")]
+    own = {each: value for kind in author.__mro__ if kind is not DataMigration for each, value in vars(kind).items()}
+    for each, value in own.items():
+        near = difflib.get_close_matches(each, known, n=1, cutoff=_NEAR)
+        if near and each not in known and not each.startswith("_") and not callable(value):
+            raise _refused(
+                "data_migration_attribute",
+                path,
+                name,
+                f"has an attribute {each}, which no data migration has",
+                f"Write {near[0]}; or begin its name with _, if it is meant to be one of your own.",
+            )
+
+
+def _function(
+    author: type[DataMigration], path: Path, name: str, file_hash: str, after: tuple[str, ...] | None
+) -> Definition:
+    others = ("table", "key", "expressions", "reads", "writes", "shares_table")
     if author.transform is not DataMigration.transform or any(getattr(author, each, None) for each in others):
         raise _refused(
             "data_migration_kind",
             path,
             name,
             "has a function of the service, and a table or f of its own",
-            "A wrapped function picks and changes its own rows: leave the others out.",
+            "A wrapped function picks and changes its own rows: leave the others out, but for `after`.",
         )
     places = (author.function, *(() if author.context is None else (author.context,)))
     if not all(isinstance(each, str) and _PLACE.fullmatch(each) for each in places):
@@ -126,7 +157,7 @@ def _function(author: type[DataMigration], path: Path, name: str, file_hash: str
     wrapped = ServiceFunction(
         str(author.function), author.context, author.setup, author.interpreter, float(author.call_seconds)
     )
-    return Definition(name, path, file_hash, "", None, (), function=wrapped)
+    return Definition(name, path, file_hash, "", None, (), function=wrapped, after=after)
 
 
 def _is_time(value: object) -> bool:
@@ -134,8 +165,15 @@ def _is_time(value: object) -> bool:
 
 
 def _definition(author: type[DataMigration], path: Path, name: str, file_hash: str) -> Definition:
+    _refuse_misspelled(author, path, name)
+    after, shares_table = author.after, author.shares_table
+    if after is not None and after != () and not _are_names(after):
+        raise _refused(
+            "data_migration_after", path, name, "has an `after` that is not a tuple of data migrations",
+            'For example after = ("split_name",), or after = () where it follows none.',
+        )  # fmt: skip
     if author.function is not None:
-        return _function(author, path, name, file_hash)
+        return _function(author, path, name, file_hash, after)
     table, key = getattr(author, "table", None), author.key
     if not isinstance(table, str) or not table:
         raise _refused(
@@ -145,12 +183,6 @@ def _definition(author: type[DataMigration], path: Path, name: str, file_hash: s
         raise _refused(
             "data_migration_key", path, name, "has a key that is not a tuple of columns", 'For example key = ("id",).'
         )
-    after, shares_table = author.after, author.shares_table
-    if after is not None and after != () and not _are_names(after):
-        raise _refused(
-            "data_migration_after", path, name, "has an `after` that is not a tuple of data migrations",
-            'For example after = ("split_name",), or after = () where it follows none.',
-        )  # fmt: skip
     if not isinstance(shares_table, bool):
         raise _refused(
             "data_migration_shares", path, name, "has a `shares_table` that is neither True nor False",
@@ -163,6 +195,11 @@ def _definition(author: type[DataMigration], path: Path, name: str, file_hash: s
         raise _refused("data_migration_kind", path, name, both, remedy)
     if not has_transform:
         expressions = author.expressions
+        if author.reads or author.writes:
+            raise _refused(
+                "data_migration_kind", path, name, "has expressions, and reads or writes",
+                "Leave reads and writes out: expressions name the columns that they write, and read what they name.",
+            )  # fmt: skip
         if not isinstance(expressions, Mapping) or not _are_names((*expressions.keys(), *expressions.values())):
             raise _refused(
                 "data_migration_expressions",
@@ -177,7 +214,13 @@ def _definition(author: type[DataMigration], path: Path, name: str, file_hash: s
         )  # fmt: skip
         refuse_overwriting(definition)
         return definition
-    if not _are_names(author.reads) or not _are_names(author.writes):
+    for what, columns in (("reads", author.reads), ("writes", author.writes)):
+        if columns and not _are_names(columns):
+            raise _refused(
+                "data_migration_columns", path, name, f"has `{what}` that are not a tuple of columns",
+                f'Write {what} = ("name",): the comma makes it a tuple, also around one column.',
+            )  # fmt: skip
+    if not author.reads or not author.writes:
         raise _refused(
             "data_migration_columns",
             path,

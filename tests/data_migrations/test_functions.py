@@ -365,6 +365,9 @@ def test_schema_that_says_no_environment_is_refused(site: Site, expanded: bool) 
         ('function = "shop_objects:migrate"\ncall_seconds = "long"', "data_migration_function"),
         ('function = "shop_objects:migrate"\ninterpreter = ""', "data_migration_function"),
         ('function = "shop_objects:migrate"\ntable = "cells"', "data_migration_kind"),
+        ('function = "shop_objects:migrate"\nshares_table = True', "data_migration_kind"),
+        ('function = "shop_objects:migrate"\nafter = "users"', "data_migration_after"),
+        ('function = "shop_objects:migrate"\nafters = ("users",)', "data_migration_attribute"),
         ('function = "shop_objects:migrate"\nexpressions = {"a": "b"}', "data_migration_kind"),
     ],
 )
@@ -372,6 +375,11 @@ def test_file_that_says_it_wrongly_is_refused(site: Site, body: str, code: str) 
     with pytest.raises(MigrationRefused) as refused:
         load(site.write("cells", body), "cells")
     assert refused.value.code == code
+
+
+def test_function_follows_whom_it_says(site: Site) -> None:
+    path = site.write("cells", 'function = "shop_objects:migrate"\nafter = ("users",)')
+    assert load(path, "cells").link.after == ("users",)
 
 
 def test_other_data_migrations_of_such_a_schema_run_as_ever(shop: Shop) -> None:
