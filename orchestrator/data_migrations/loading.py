@@ -10,7 +10,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -193,63 +193,54 @@ def _definition(author: type[DataMigration], path: Path, name: str, file_hash: s
         both = "has both expressions and a transform" if has_transform else "has neither expressions nor a transform"
         remedy = "Give it expressions = {column: SQL}, or reads, writes and a method transform(self, row)."
         raise _refused("data_migration_kind", path, name, both, remedy)
-    if not has_transform:
-        expressions = author.expressions
-        if author.reads or author.writes:
-            raise _refused(
-                "data_migration_kind", path, name, "has expressions, and reads or writes",
-                "Leave reads and writes out: expressions name the columns that they write, and read what they name.",
-            )  # fmt: skip
-        if not isinstance(expressions, Mapping) or not _are_names((*expressions.keys(), *expressions.values())):
-            raise _refused(
-                "data_migration_expressions",
-                path,
-                name,
-                "has expressions that are not text",
-                'Write expressions = {"new_column": "SQL over the columns of the row"}.',
-            )
-        definition = Definition(
-            name, path, file_hash, table, key, tuple(expressions), tuple(expressions.items()), after=after,
-            shares_table=shares_table,
+    plain = Definition(name, path, file_hash, table, key, (), after=after, shares_table=shares_table)
+    return _in_python(author, plain) if has_transform else _in_sql(author, plain)
+
+
+def _in_sql(author: type[DataMigration], plain: Definition) -> Definition:
+    expressions = author.expressions
+    if author.reads or author.writes:
+        raise _refused(
+            "data_migration_kind", plain.path, plain.name, "has expressions, and reads or writes",
+            "Leave reads and writes out: expressions name the columns that they write, and read what they name.",
         )  # fmt: skip
-        refuse_overwriting(definition)
-        return definition
+    if not isinstance(expressions, Mapping) or not _are_names((*expressions.keys(), *expressions.values())):
+        raise _refused(
+            "data_migration_expressions", plain.path, plain.name, "has expressions that are not text",
+            'Write expressions = {"new_column": "SQL over the columns of the row"}.',
+        )  # fmt: skip
+    definition = replace(plain, writes=tuple(expressions), expressions=tuple(expressions.items()))
+    refuse_overwriting(definition)
+    return definition
+
+
+def _in_python(author: type[DataMigration], plain: Definition) -> Definition:
     for what, columns in (("reads", author.reads), ("writes", author.writes)):
         if columns and not _are_names(columns):
             raise _refused(
-                "data_migration_columns", path, name, f"has `{what}` that are not a tuple of columns",
+                "data_migration_columns", plain.path, plain.name, f"has `{what}` that are not a tuple of columns",
                 f'Write {what} = ("name",): the comma makes it a tuple, also around one column.',
             )  # fmt: skip
     if not author.reads or not author.writes:
         raise _refused(
-            "data_migration_columns",
-            path,
-            name,
+            "data_migration_columns", plain.path, plain.name,
             "does not say which columns its transform reads and writes",
             'Write reads = ("name",) and writes = ("first_name", "last_name").',
-        )
+        )  # fmt: skip
     if overlap := sorted(set(author.reads) & set(author.writes)):
         raise _refused(
-            "data_migration_overwrites",
-            path,
-            name,
+            "data_migration_overwrites", plain.path, plain.name,
             f"reads and writes the same columns: {', '.join(overlap)}",
             "Write new columns: a batch that is repeated must find the old values, and a check must compare with them.",
-        )
+        )  # fmt: skip
     try:
         transform = author().transform
     except (Exception, SystemExit) as error:  # whatever the author's constructor does, people get a sentence
         raise _refused(
-            "data_migration_constructor",
-            path,
-            name,
-            f"cannot be constructed: {_words(error)}",
+            "data_migration_constructor", plain.path, plain.name, f"cannot be constructed: {_words(error)}",
             "The class is made without arguments; leave its constructor out.",
-        ) from error
-    return Definition(
-        name, path, file_hash, table, key, tuple(author.writes), reads=tuple(author.reads), transform=transform,
-        after=after, shares_table=shares_table,
-    )  # fmt: skip
+        ) from error  # fmt: skip
+    return replace(plain, writes=tuple(author.writes), reads=tuple(author.reads), transform=transform)
 
 
 def refuse_overwriting(definition: Definition, dialect: str | None = None) -> None:

@@ -67,6 +67,12 @@ def gone(context, max_count):
 def silly(context, max_count):
     return "many", None
 
+def nothing(context, max_count):
+    note("nothing")
+
+def boundless(context, max_count):
+    return 1, 5
+
 def hanging(context, max_count):
     lock = open(os.path.join(HERE, "lock"), "w")
     fcntl.flock(lock, fcntl.LOCK_EX)
@@ -214,6 +220,8 @@ def test_function_that_raises_is_tried_again_and_its_secrets_are_hidden(
     [
         ("gone", {}, "ended its process with exit code 7, and did not answer"),
         ("silly", {}, "failed: TypeError: it returned ('many', None), which are not two counts"),
+        ("nothing", {}, "failed: TypeError: it returned None, which are not two counts, of rows found and rows done"),
+        ("boundless", {}, "failed: ValueError: it returned (1, 5): it did more rows than it found"),
         ("no_such", {}, "failed: AttributeError"),
         ("migrate", {"context": "no_such_module:it"}, "failed: ModuleNotFoundError"),
         ("migrate", {"setup": "raise SystemExit('not configured')"}, "failed: SystemExit: not configured"),
@@ -223,6 +231,13 @@ def test_function_that_raises_is_tried_again_and_its_secrets_are_hidden(
 def test_what_is_wrong_with_the_other_end_is_said(shop: Shop, function: str, more: dict[str, str], says: str) -> None:
     shop.begin(function, **more)
     assert says in fails(shop)
+
+
+def test_answer_that_is_none_shows_no_lines_of_ours(shop: Shop) -> None:
+    shop.begin("nothing")
+    error = fails(shop)
+    assert "Traceback" not in error
+    assert "it said last" not in error
 
 
 def test_call_that_does_not_come_back_is_ended(shop: Shop) -> None:

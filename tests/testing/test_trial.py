@@ -115,6 +115,23 @@ def test_database_in_memory_is_refused(shop: Shop) -> None:
     assert "sqlite:////absolute/path.sqlite" in str(fault)
 
 
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"in_step_by": "clients"}, "Give one of 'client'"),
+        ({"never_null": ["nmae"]}, "has id, name, first_name, last_name"),
+        ({"never_null": "name"}, "Give a list of columns"),
+        ({"batch_rows": -1}, "a trial cannot have batch_rows = -1"),
+        ({"batch_rows": 0}, "1 or more"),
+        ({"writes": 0}, "1 or more"),
+    ],
+)
+def test_argument_that_means_nothing_is_refused(shop: Shop, given: dict[str, Any], says: str) -> None:
+    fault = fault_of(lambda: shop.trial(**given))
+    assert fault.faults[0].code == "trial_argument"
+    assert says in str(fault)
+
+
 def test_what_is_no_database_is_refused(tmp_path: Path) -> None:
     nothing: Any = None
     for begin in (lambda: expand(nothing, tmp_path, "2"), lambda: DataMigrationTrial(nothing, tmp_path / "a.py")):
