@@ -150,6 +150,8 @@ class New(Configured):
 
 
 def _draft(given: argparse.Namespace) -> Draft:
+    from orchestrator.data_migrations.expressions import overwritten
+
     name: str = given.name
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or keyword.iskeyword(name) or len(name) > _LONGEST_NAME:
         raise UsageError(
@@ -163,6 +165,11 @@ def _draft(given: argparse.Namespace) -> Draft:
     if both := sorted(set(given.reads) & set(given.writes)):
         raise UsageError(f"{', '.join(both)} cannot be read and written: a batch that is repeated needs the old value.")
     pairs = tuple(_expression(each) for each in given.expression)
+    if own := overwritten(given.table, dict(pairs)):
+        raise UsageError(
+            f"{', '.join(own)} cannot be read and written: a batch that is repeated needs the old value. If a column "
+            "of another table is meant, put the name of that table before it."
+        )
     return Draft(name, given.table, pairs, tuple(given.reads), tuple(given.writes), given.reverse)
 
 

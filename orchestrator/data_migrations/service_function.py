@@ -50,12 +50,19 @@ def _read(requests: queue.Queue[dict[str, int]]) -> None:
 def _called(function: Any, context: Any, max_count: int) -> dict[str, object]:
     try:
         answer = function(None if context is None else context(), max_count)
-        found, done = answer
-        if not (_is_count(found) and _is_count(done)):
-            raise TypeError(f"it returned {answer!r}, which are not two counts")
-        return {"found": int(found), "done": int(done)}
+        return _counts(answer)
     except BaseException as error:
         return _fault(error)
+
+
+def _counts(answer: Any) -> dict[str, object]:
+    """What is wrong with an answer is said without a traceback: it would show our own lines."""
+    if not (isinstance(answer, (tuple, list)) and len(answer) == 2 and all(map(_is_count, answer))):
+        return {"error": f"TypeError: it returned {answer!r}, which are not two counts, of rows found and rows done"}
+    found, done = answer
+    if done > found:
+        return {"error": f"ValueError: it returned {answer!r}: it did more rows than it found"}
+    return {"found": int(found), "done": int(done)}
 
 
 def _is_count(value: object) -> bool:

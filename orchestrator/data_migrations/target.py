@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, MetaData, Table
 from sqlalchemy.exc import NoSuchTableError, SQLAlchemyError
 
 from orchestrator.data_migrations.keyset import Keyset, encode
-from orchestrator.data_migrations.loading import Definition
+from orchestrator.data_migrations.loading import Definition, refuse_overwriting
 from orchestrator.dialects import Database, reason
 from orchestrator.domain.errors import MigrationRefused, StepFailed
 
@@ -31,6 +31,7 @@ class Target:
 def find_target(database: Database, connection: Connection, definition: Definition) -> Target:
     """The target in this database. Raises `MigrationRefused` naming file, table and remedy where it cannot be used."""
     _refuse_function(definition)
+    refuse_overwriting(definition, database.dialect.name)
     table = _described(database, connection, definition)
     if table is None:
         raise _refused(
@@ -52,6 +53,7 @@ def refuse_early(database: Database, connection: Connection, definition: Definit
     Without `may_add` columns are not looked for. Raises `MigrationRefused`.
     """
     _refuse_function(definition)
+    refuse_overwriting(definition, database.dialect.name)
     table = _described(database, connection, definition)
     if table is not None:
         _usable_key(database, connection, table, definition, expanded=False)

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from orchestrator.data_migrations.faults import RowFault
 from orchestrator.data_migrations.keyset import Range
-from orchestrator.data_migrations.loading import Definition, line_in
+from orchestrator.data_migrations.loading import Definition, line_in, words_of
 from orchestrator.data_migrations.target import Target
 from orchestrator.domain.errors import StepFailed
 
@@ -84,14 +84,14 @@ def _transforming(definition: Definition, target: Target, range_: Range) -> Call
             result = transform(dict(zip(reads, values, strict=True)))
             if (type(result) is dict or isinstance(result, Mapping)) and result.keys() == wanted:
                 return (*key, *[result[name] for name in writes])
-        except Exception as error:  # whatever the author's code raises, people get a sentence
+        except (Exception, SystemExit) as error:  # whatever the author's code raises, people get a sentence
             line = line_in(definition.path, error)
             at = "" if line is None else f" at line {line}"
             raise _of_a_row(
                 "transform_raised",
                 definition,
                 range_,
-                f"raised {type(error).__name__}{at} for {_row(definition, target, key)}: {error}",
+                f"raised {type(error).__name__}{at} for {_row(definition, target, key)}: {words_of(error)}",
                 "Let the transform handle such a row, or mend the row.",
             ) from error
         raise _wrong_result(definition, _row(definition, target, key), result)

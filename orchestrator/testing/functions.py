@@ -98,7 +98,7 @@ def _answer(transform: Any, row: Mapping[str, Any]) -> object:
     """What it returns; None where it raises, which the runs tell with its line."""
     try:
         return transform(dict(row))
-    except Exception:
+    except (Exception, SystemExit):
         return None
 
 

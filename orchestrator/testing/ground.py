@@ -138,7 +138,15 @@ class Ground:
 
 
 def url_of(url: str | Engine) -> str:
-    """The URL of the database that an engine speaks to, with its password."""
+    """The URL of the database that an engine speaks to, with its password. Raises `MigrationFault` for what is none."""
+    if not isinstance(url, str | Engine):
+        raise MigrationFault(
+            Fault(
+                "trial_database_unknown",
+                f"{url!r} is no database: neither a URL nor an engine of SQLAlchemy",
+                'Give it "sqlite:////absolute/path.sqlite", or the engine that the test has.',
+            )
+        )
     return url.url.render_as_string(hide_password=False) if isinstance(url, Engine) else url
 
 

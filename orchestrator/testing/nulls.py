@@ -7,15 +7,16 @@ from typing import Any
 
 import sqlalchemy as sa
 from oslo_db.exception import DBError
-from sqlalchemy import Column
+from sqlalchemy import Column, Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.data_migrations.batches import compare, move
+from orchestrator.data_migrations.expressions import columns_of
+from orchestrator.data_migrations.faults import RowFault
 from orchestrator.data_migrations.keyset import Key, Range
 from orchestrator.domain.errors import StepFailed
 from orchestrator.testing.faults import Fault, told
 from orchestrator.testing.ground import Ground
-from orchestrator.testing.sql_text import columns_of
 from orchestrator.testing.values import Rows, Values, shown
 
 
@@ -53,21 +54,30 @@ def _old_columns(ground: Ground) -> tuple[str, ...]:
 
 
 def _moved_with_null(ground: Ground, name: str, key: Key) -> str | None:
-    """What went wrong, or None; also where the database keeps NULL out by something else than the column."""
+    """What went wrong, or None; also where the database keeps NULL out by something else than the column.
+
+    A row that is not moved as it is says nothing of NULLs: what is wrong with it is for the run to tell.
+    """
     database, definition, target = ground.database, ground.definition, ground.target
     one = Range(None, key, is_one=True)
     wrong: str | None = None
+
+    def is_moved(connection: Connection) -> bool:
+        move(database, connection, definition, target, one)
+        return not compare(database, connection, definition, target, one).differences
+
     try:
         with database.writing() as connection, database.dialect.triggers.bypassing(connection):
             try:
+                if not is_moved(connection):
+                    raise _TakenBack
                 with connection.begin_nested():
-                    statement = sa.update(target.table).where(*target.keyset.within(one)).values({name: None})
+                    statement = sa.update(target.table).where(*target.keyset.within(one)).values({name: sa.null()})
                     connection.execute(statement)
-            except (SQLAlchemyError, DBError):
+            except (SQLAlchemyError, DBError, StepFailed):
                 raise _TakenBack from None
             try:
-                move(database, connection, definition, target, one)
-                if compare(database, connection, definition, target, one).differences:
+                if not is_moved(connection):
                     wrong = f"{definition.place} does not find the row {target.keyset.describe(key)} as it wrote it"
             except StepFailed as fault:
                 wrong = fault.message
@@ -83,8 +93,10 @@ def faults_of_types(ground: Ground, rows: Rows) -> tuple[Fault, ...]:
     try:
         with ground.database.reading() as connection:
             computed = rows.computed(connection)
-    except StepFailed:  # the run tells it, with its line
+    except RowFault:  # the run tells it, with all others
         return ()
+    except StepFailed as fault:
+        return (Fault.of(fault),)
     return told(list(_faults_of_types(ground, computed)))
 
 

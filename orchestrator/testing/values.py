@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,9 +43,16 @@ class Rows:
         self._written = tuple(target.table.c[name] for name in definition.writes)
 
     def values(self) -> Values:
-        """What the written columns hold now."""
+        """What the written columns hold now. A null of JSON that is no NULL is `sa.JSON.NULL`."""
+        at_json = [at for at, column in enumerate(self._written) if isinstance(column.type, sa.JSON)]
+        absent = tuple(self._written[at].is_(sa.null()) for at in at_json)
         with self._database.reading() as connection:
-            return self._select(connection, self._written)
+            found = self._select(connection, (*self._written, *absent))
+        if not at_json:
+            return found
+        return {
+            key: _with_json_nulls(row[: -len(at_json)], at_json, row[-len(at_json) :]) for key, row in found.items()
+        }
 
     def put(self, values: Values) -> None:
         """Let the written columns hold these values; sync triggers are passed, as by the data migration itself."""
@@ -53,7 +60,7 @@ class Rows:
         with self._database.writing() as connection, self._database.dialect.triggers.bypassing(connection):
             for key, row in values.items():
                 one = keyset.within(Range(None, key, is_one=True))
-                new = dict(zip(writes, row, strict=True))
+                new = {name: sa.null() if value is None else value for name, value in zip(writes, row, strict=True)}
                 connection.execute(sa.update(self._target.table).where(*one).values(new))
 
     def computed(self, connection: Connection) -> Values:
@@ -101,6 +108,11 @@ class Rows:
         labelled = (column.label(f"value_{at}") for at, column in enumerate(columns))
         query = sa.select(*keys, *labelled).select_from(self._target.table).order_by(*keys)
         return {tuple(row[: len(keys)]): tuple(row[len(keys) :]) for row in connection.execute(query)}
+
+
+def _with_json_nulls(row: tuple[Any, ...], at_json: Sequence[int], absent: tuple[bool, ...]) -> tuple[Any, ...]:
+    nulls = {at for at, is_absent in zip(at_json, absent, strict=True) if row[at] is None and not is_absent}
+    return tuple(sa.JSON.NULL if at in nulls else value for at, value in enumerate(row))
 
 
 def shown(value: object, longest: int = 60) -> str:

@@ -46,10 +46,10 @@ def test_expression_is_begun(run: Run, tree: Path) -> None:
     sql = "(SELECT max(id) FROM statuses WHERE name = \"sold\" AND 'a\\' = '$x')"
     said = run(
         "data-migration", "new", str(tree), "link", "--table", "items",
-        "--expression", f"status_id = {sql}", "--expression", "title=upper(title)",
+        "--expression", f"status_id = {sql}", "--expression", "title_upper=upper(title)",
     )  # fmt: skip
     assert said.code == 0, said.err
-    assert load(tree / "data" / "link.py", "link").expressions == (("status_id", sql), ("title", "upper(title)"))
+    assert load(tree / "data" / "link.py", "link").expressions == (("status_id", sql), ("title_upper", "upper(title)"))
 
 
 @pytest.mark.parametrize("reverse", [False, True])
@@ -121,6 +121,7 @@ def test_nothing_is_overwritten(run: Run, tree: Path) -> None:
         (("fine", *TRANSFORM, "--expression", "a=b"), "either --expression COLUMN=SQL, or both"),
         (("fine", "--table", "t", "--reads", "a"), "needs both"),
         (("fine", "--table", "t", "--reads", "a,b", "--writes", "b"), "b cannot be read and written"),
+        (("fine", "--table", "t", "--expression", "a=upper(a)"), "a cannot be read and written"),
         (("fine", "--table", "t", "--expression", "upper(a)"), "is not COLUMN=SQL"),
     ],
 )

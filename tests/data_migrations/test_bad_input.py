@@ -34,6 +34,7 @@ FILES = {
         f'{HEAD}class A(DataMigration):\n    table = "t"\n',
         f'{HEAD}class A(DataMigration):\n    table = "t"\n    expressions = {{"a": "b"}}\n'
         "    def transform(self, row): return row\n",
+        f'{HEAD}class A(DataMigration):\n    table = "t"\n    expressions = {{"a": "b"}}\n    reads = ("b",)\n',
     ],
     "data_migration_expressions": [
         f'{HEAD}class A(DataMigration):\n    table = "t"\n    expressions = {{"a": 3}}\n',
@@ -47,6 +48,12 @@ FILES = {
     "data_migration_overwrites": [
         f'{HEAD}class A(DataMigration):\n    table = "t"\n    reads = ("a",)\n    writes = ("a",)\n'
         "    def transform(self, row): return row\n"
+    ],
+    "data_migration_attribute": [
+        f'{HEAD}class A(DataMigration):\n    table = "t"\n    share_table = True\n    expressions = {{"a": "b"}}\n',
+        f'{HEAD}class A(DataMigration):\n    tabel = "t"\n    expressions = {{"a": "b"}}\n',
+        f'{HEAD}class Base:\n    write = ("b",)\n\nclass A(Base, DataMigration):\n    table = "t"\n    reads = ("a",)\n'
+        "    def transform(self, row): return row\n",
     ],
     "data_migration_constructor": [
         f'{HEAD}class A(DataMigration):\n    table = "t"\n    reads = ("a",)\n    writes = ("b",)\n'
@@ -67,6 +74,49 @@ def test_file_that_is_no_data_migration_is_refused_with_its_name(tmp_path: Path,
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("columns", ['("a")', '["a"]', '("a", 1)', '("a", "")'])
+def test_what_is_no_tuple_of_columns_is_said_to_be_none(tmp_path: Path, columns: str) -> None:
+    path = tmp_path / "broken.py"
+    for given in (f'reads = {columns}\n    writes = ("b",)', f'reads = ("b",)\n    writes = {columns}'):
+        path.write_text(
+            f'{HEAD}class A(DataMigration):\n    table = "t"\n    {given}\n    def transform(self, row): ...\n'
+        )
+        with pytest.raises(MigrationRefused) as caught:
+            load(path, "broken")
+        assert "that are not a tuple of columns" in caught.value.message
+        assert "the comma makes it a tuple" in caught.value.remedy
+
+
+def test_attribute_that_was_meant_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "broken.py"
+    path.write_text(f'{HEAD}class A(DataMigration):\n    tabel = "t"\n    expressions = {{"a": "b"}}\n')
+    with pytest.raises(MigrationRefused) as caught:
+        load(path, "broken")
+    assert caught.value.remedy.startswith("Write table; or")
+
+
+def test_attributes_of_ones_own_are_nobodys_business(tmp_path: Path) -> None:
+    path = tmp_path / "fine.py"
+    path.write_text(
+        f"{HEAD}import re\n"
+        'class A(DataMigration):\n    """Words."""\n    table = "t"\n    reads = ("a",)\n    writes = ("b",)\n'
+        '    separator = re.compile(" ")\n    TABLE = {}\n    _keys = ()\n    def reader(self): ...\n'
+        '    def transform(self, row):\n        return {"b": row["a"]}\n\nALIAS = A\n'
+    )
+    assert load(path, "fine").writes == ("b",)
+
+
+def test_data_migrations_of_one_file_are_named_with_their_lines(tmp_path: Path) -> None:
+    path = tmp_path / "broken.py"
+    path.write_text(
+        f'{HEAD}class Base(DataMigration):\n    table = "t"\n\n\nclass A(Base):\n    expressions = {{"a": "b"}}\n'
+        'B = type("B", (Base,), {"__module__": __name__})\n'
+    )
+    with pytest.raises(MigrationRefused) as caught:
+        load(path, "broken")
+    assert caught.value.message.endswith("has 3 data migrations: Base at line 2, A at line 6, B")
+
+
 def test_line_of_a_broken_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "broken.py"
     for source in ("x = 1\n\ny = = 2\n", "x = 1\n\nx / 0\n"):
@@ -75,6 +125,19 @@ def test_line_of_a_broken_file_is_named(tmp_path: Path) -> None:
             load(path, "broken")
         assert caught.value.fields["line"] == 3
         assert "line 3" in caught.value.message
+
+
+@pytest.mark.parametrize("future", ["", "from __future__ import annotations\n"])
+def test_dataclass_in_a_file_is_nothing_special(tmp_path: Path, future: str) -> None:
+    path = tmp_path / "fine.py"
+    path.write_text(
+        f"{future}from dataclasses import dataclass\n{HEAD}\n@dataclass\nclass Name:\n    first: str\n\n"
+        'class A(DataMigration):\n    table = "t"\n    reads = ("a",)\n    writes = ("b",)\n'
+        '    def transform(self, row):\n        return {"b": Name(row["a"]).first}\n'
+    )
+    transform = load(path, "fine").transform
+    assert transform is not None
+    assert transform({"a": "Ada"}) == {"b": "Ada"}
 
 
 def test_missing_file_is_named_before_anything_is_entered(customers: Site) -> None:

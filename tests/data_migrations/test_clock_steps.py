@@ -70,7 +70,7 @@ def test_run_that_begins_at_the_very_time_of_the_one_before_is_another_one(
     started_at = entry(site).started_at
     late = list(cut_off(site))
     site.runner.give_up("walk")
-    site.execute("UPDATE things SET times = 0")
+    site.execute("UPDATE things SET times = 0, note = 1")
     persistent = Persistent(site)
     persistent.step()
     persistent.step()

@@ -67,6 +67,12 @@ def gone(context, max_count):
 def silly(context, max_count):
     return "many", None
 
+def nothing(context, max_count):
+    note("nothing")
+
+def boundless(context, max_count):
+    return 1, 5
+
 def hanging(context, max_count):
     lock = open(os.path.join(HERE, "lock"), "w")
     fcntl.flock(lock, fcntl.LOCK_EX)
@@ -214,6 +220,8 @@ def test_function_that_raises_is_tried_again_and_its_secrets_are_hidden(
     [
         ("gone", {}, "ended its process with exit code 7, and did not answer"),
         ("silly", {}, "failed: TypeError: it returned ('many', None), which are not two counts"),
+        ("nothing", {}, "failed: TypeError: it returned None, which are not two counts, of rows found and rows done"),
+        ("boundless", {}, "failed: ValueError: it returned (1, 5): it did more rows than it found"),
         ("no_such", {}, "failed: AttributeError"),
         ("migrate", {"context": "no_such_module:it"}, "failed: ModuleNotFoundError"),
         ("migrate", {"setup": "raise SystemExit('not configured')"}, "failed: SystemExit: not configured"),
@@ -223,6 +231,13 @@ def test_function_that_raises_is_tried_again_and_its_secrets_are_hidden(
 def test_what_is_wrong_with_the_other_end_is_said(shop: Shop, function: str, more: dict[str, str], says: str) -> None:
     shop.begin(function, **more)
     assert says in fails(shop)
+
+
+def test_answer_that_is_none_shows_no_lines_of_ours(shop: Shop) -> None:
+    shop.begin("nothing")
+    error = fails(shop)
+    assert "Traceback" not in error
+    assert "it said last" not in error
 
 
 def test_call_that_does_not_come_back_is_ended(shop: Shop) -> None:
@@ -365,6 +380,9 @@ def test_schema_that_says_no_environment_is_refused(site: Site, expanded: bool) 
         ('function = "shop_objects:migrate"\ncall_seconds = "long"', "data_migration_function"),
         ('function = "shop_objects:migrate"\ninterpreter = ""', "data_migration_function"),
         ('function = "shop_objects:migrate"\ntable = "cells"', "data_migration_kind"),
+        ('function = "shop_objects:migrate"\nshares_table = True', "data_migration_kind"),
+        ('function = "shop_objects:migrate"\nafter = "users"', "data_migration_after"),
+        ('function = "shop_objects:migrate"\nafters = ("users",)', "data_migration_attribute"),
         ('function = "shop_objects:migrate"\nexpressions = {"a": "b"}', "data_migration_kind"),
     ],
 )
@@ -372,6 +390,11 @@ def test_file_that_says_it_wrongly_is_refused(site: Site, body: str, code: str) 
     with pytest.raises(MigrationRefused) as refused:
         load(site.write("cells", body), "cells")
     assert refused.value.code == code
+
+
+def test_function_follows_whom_it_says(site: Site) -> None:
+    path = site.write("cells", 'function = "shop_objects:migrate"\nafter = ("users",)')
+    assert load(path, "cells").link.after == ("users",)
 
 
 def test_other_data_migrations_of_such_a_schema_run_as_ever(shop: Shop) -> None:

@@ -74,6 +74,12 @@ def end(site: Site, batch_rows: int = 10) -> MigrationFacts:
         pytest.param(
             TABLE, in_python("1 / 0", BAD), "raised ZeroDivisionError at line 10 for the row id=15", id="raises"
         ),
+        pytest.param(
+            TABLE,
+            in_python('__import__("sys").exit(3)', BAD),
+            "raised SystemExit at line 10 for the row id=15 of things: 3",
+            id="exits",
+        ),
         pytest.param(TABLE, in_python('{"new": object()}', BAD), "failed on things, the row id=15", id="object"),
         pytest.param(TABLE, in_python('{"new": 2**70}', BAD), "failed on things, the row id=15", id="out of range"),
         pytest.param(CHECKED, in_python('{"new": 16}', BAD), "failed on things, the row id=15", id="check"),
@@ -105,6 +111,28 @@ def test_row_that_cannot_be_moved_is_named_and_the_others_are_moved(
     with site.database.reading() as connection:
         assert abs(site.database.dialect.now(connection) - row.failed_at) < 3600
     assert site.runner.run_batch("walk", UPGRADE, batch_rows) == facts  # nothing goes on by itself
+
+
+def test_error_that_cannot_say_what_it_is_names_its_row(site: Site) -> None:
+    add_rows(site)
+    body = """
+    table = "things"
+    reads = ("old",)
+    writes = ("new",)
+
+    class Wordless(Exception):
+        def __str__(self):
+            return 1 / 0
+
+    def transform(self, row):
+        if row["old"] == 15:
+            raise self.Wordless
+        return {"new": row["old"] + 1}
+    """
+    site.start("walk", body)
+    end(site)
+    (row,) = site.runner.quarantined("walk")
+    assert "raised Wordless at line 15 for the row id=15 of things: its words raise ZeroDivisionError" in row.error
 
 
 def test_value_of_another_type_is_refused_where_the_database_looks(served_site: Site) -> None:

@@ -95,8 +95,17 @@ def test_expression_over_other_rows_of_its_table(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("sql", ["COALESCE(first_name, name)", "CASE WHEN first_name > '' THEN first_name END"])
+def test_expression_that_reads_what_it_writes_is_not_put_on_trial(shop: Shop, sql: str) -> None:
+    fault = fault_of(lambda: shop.trial(expression(sql)))
+    assert fault.faults[0].code == "data_migration_overwrites"
+    assert "has expressions that read columns that it writes: first_name" in str(fault)
+
+
+@pytest.mark.parametrize("sql", ["COALESCE({}, name)", "CASE WHEN {} > '' THEN {} END"])
 def test_expression_that_spares_what_is_there(shop: Shop, sql: str) -> None:
     """The run itself finds nothing: by such an f a stale value is right."""
+    shop.execute("CREATE VIEW seen AS SELECT id, first_name FROM customers")
+    sql = sql.replace("{}", "(SELECT seen.first_name FROM seen WHERE seen.id = customers.id)")
     trial = shop.trial(expression(sql))
     trial.check_run()
     fault = fault_of(trial.check_repeat)
@@ -124,6 +133,38 @@ def test_null_that_an_expression_hands_on_to_a_column_without(shop: Shop) -> Non
     assert "NOT NULL constraint failed" in str(fault)
 
 
+def test_null_of_a_json_column_is_a_real_one(any_shop: Shop) -> None:
+    any_shop.execute(
+        "ALTER TABLE customers ADD COLUMN code VARCHAR(9) NOT NULL DEFAULT ''",
+        "ALTER TABLE customers ADD COLUMN extra JSON",
+        "UPDATE customers SET extra = '{}'",
+    )
+    body = 'table = "customers"\nexpressions = {"code": "CASE WHEN extra IS NOT NULL THEN \'some\' END"}'
+    fault = fault_of(any_shop.trial(body).check_nulls)
+    assert "customers.extra may be NULL, and then: " in str(fault)
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ("return None", "transform_result"),
+        ("return ('first_name', 'x')", "transform_result"),
+        ("return {}", "transform_column_missing"),
+        ("return {'first_name': '', 'name': ''}", "transform_column_unknown"),
+        ("yield {'first_name': ''}", "transform_result"),
+        ("raise ValueError(row)", "trial_row_refused"),
+        ("return {'first_name': row.name}", "trial_row_refused"),
+    ],
+)
+def test_transform_that_is_wrong_for_every_row_is_not_blamed_on_nulls(shop: Shop, body: str, code: str) -> None:
+    head = 'table = "customers"\nreads = ("name",)\nwrites = ("first_name",)\n\ndef transform(self, row):\n    '
+    trial = shop.trial(head + body)
+    trial.check_nulls()
+    fault = fault_of(trial.check)
+    assert fault.faults[0].code == code
+    assert "NULL" not in str(fault)
+
+
 @pytest.mark.parametrize(
     ("line", "says"), [("7", "which is int, where the column is VARCHAR"), ("row['name'] * 3", "characters long")]
 )
@@ -140,6 +181,14 @@ def test_row_that_the_transform_cannot_move(shop: Shop) -> None:
     assert fault.faults[0].code == "trial_row_refused"
     assert "raised IndexError at line" in str(fault)
     assert "for the row id=9 of customers" in str(fault)
+
+
+def test_transform_that_exits_names_its_row(shop: Shop) -> None:
+    trial = shop.trial(transform("sys.exit(row['name'])"), head="import sys")
+    trial.check_function()
+    fault = fault_of(trial.check_run)
+    assert fault.faults[0].code == "trial_row_refused"
+    assert "raised SystemExit at line" in str(fault)
 
 
 def test_row_that_the_database_refuses(any_shop: Shop) -> None:

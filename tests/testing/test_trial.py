@@ -13,7 +13,7 @@ from orchestrator.data_migrations import runner, target
 from orchestrator.data_migrations.loading import load
 from orchestrator.dialects import open_database
 from orchestrator.schema_migrations import own_tables
-from orchestrator.testing import DataMigrationTrial, MigrationFault
+from orchestrator.testing import DataMigrationTrial, MigrationFault, expand
 
 from .conftest import SPLIT, Shop, fault_of, new_release, old_release
 
@@ -113,6 +113,45 @@ def test_database_in_memory_is_refused(shop: Shop) -> None:
     fault = fault_of(lambda: DataMigrationTrial("sqlite://", shop.write("split_name", SPLIT)))
     assert fault.faults[0].code == "trial_database_in_memory"
     assert "sqlite:////absolute/path.sqlite" in str(fault)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"in_step_by": "clients"}, "Give one of 'client'"),
+        ({"never_null": ["nmae"]}, "has id, name, first_name, last_name"),
+        ({"never_null": "name"}, "Give a list of columns"),
+        ({"batch_rows": -1}, "a trial cannot have batch_rows = -1"),
+        ({"batch_rows": 0}, "1 or more"),
+        ({"writes": 0}, "1 or more"),
+    ],
+)
+def test_argument_that_means_nothing_is_refused(shop: Shop, given: dict[str, Any], says: str) -> None:
+    fault = fault_of(lambda: shop.trial(**given))
+    assert fault.faults[0].code == "trial_argument"
+    assert says in str(fault)
+
+
+def test_what_is_no_database_is_refused(tmp_path: Path) -> None:
+    nothing: Any = None
+    for begin in (lambda: expand(nothing, tmp_path, "2"), lambda: DataMigrationTrial(nothing, tmp_path / "a.py")):
+        fault = fault_of(begin)
+        assert fault.faults[0].code == "trial_database_unknown"
+        assert "None is no database" in str(fault)
+
+
+def test_json_is_as_it_was_at_first(any_shop: Shop) -> None:
+    """A NULL stays one, and so does a null of JSON."""
+    any_shop.execute(
+        "ALTER TABLE customers ADD COLUMN extra JSON",
+        "UPDATE customers SET extra = 'null' WHERE id < 7",
+        "UPDATE customers SET extra = '[1]' WHERE id > 30",
+    )
+    before = "SELECT id, CAST(extra AS CHAR(4)), extra IS NULL FROM customers ORDER BY id"
+    at_first = any_shop.rows(before)
+    any_shop.trial('table = "customers"\nexpressions = {"extra": "NULL"}').check()
+    assert any_shop.rows(before) == at_first
+    assert len({(text, bool(is_null)) for _, text, is_null in at_first}) == 3
 
 
 def test_empty_table_is_refused(shop: Shop) -> None:
