@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import sqlalchemy as sa
 from oslo_db.exception import DBError, DBInvalidUnicodeParameter
@@ -41,8 +42,31 @@ class Compared:
     first: tuple[str, ...]
 
 
+_MOVED = "orchestrator_moved"
+
+
+@contextmanager
+def committing(transaction: AbstractContextManager[Connection]) -> Iterator[Connection]:
+    """That transaction; what its commit refuses is said of the rows that were moved last in it. Raises `StepFailed`.
+
+    SQLite looks at a deferred foreign key no earlier, and cannot be asked to.
+    """
+    explained: Callable[[], AbstractContextManager[None]] | None = None
+    try:
+        with transaction as connection:
+            connection.info.pop(_MOVED, None)
+            yield connection
+            explained = connection.info.pop(_MOVED, None)
+    except (SQLAlchemyError, DBError):
+        if explained is None:
+            raise
+        with explained():
+            raise
+
+
 def move(database: Database, connection: Connection, definition: Definition, target: Target, range_: Range) -> Moved:
     """Write the new values of these rows, whatever stands there. Raises `StepFailed`; the caller rolls back."""
+    connection.info[_MOVED] = partial(_explained, database, definition, target, range_)
     with _explained(database, definition, target, range_):
         if definition.transform is None:
             # The database computes each value from the row as it is once it has its lock.

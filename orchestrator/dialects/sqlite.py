@@ -265,7 +265,7 @@ class SQLite:
                 driver.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_SECONDS * 1000)}")
 
     def check_constraints(self, connection: Connection) -> None:
-        """Nobody can ask for it: a deferred foreign key is checked at the commit."""
+        """Nobody can ask for it: a deferred foreign key is checked at the commit, which then refuses."""
 
     def update_rows(
         self,
