@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from oslo_db.exception import DBError
 from sqlalchemy import URL, Column, ColumnElement, Connection, Engine, Table, event, text
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, DOMAIN, JSONB
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import NULLTYPE, TypeEngine
 
@@ -168,7 +168,11 @@ class PostgreSQL:
         return tuple(tuple(row.names) for row in rows)
 
     def can_be_walked(self, column: Column[Any]) -> bool:
-        return True
+        """The driver sends a `real` as a double, which most of them are not equal to."""
+        kind = column.type
+        while isinstance(kind, DOMAIN):
+            kind = kind.data_type
+        return not isinstance(kind, sa.REAL)
 
     def row_after(self, row: Sequence[ColumnElement[Any]], other: Sequence[ColumnElement[Any]]) -> ColumnElement[bool]:
         return whole(row) > whole(other)
