@@ -322,7 +322,7 @@ class DataMigrationRunner:
                 return ledger.save(connection, self._timed(connection, paced, seconds))
         except RowFault as fault:
             if mine.state is not MigrationState.RUNNING:
-                return self._stop(mine, fault)
+                return self._stop(mine, fault) if rows <= 1 else self._narrow(mine, rows, mine.batch_rows)
             return self._quarantine(mine, upgrade_id, definition, target, fault, rows)
         except CutOff as fault:
             return self._stop(mine, fault) if rows <= 1 else self._narrow(mine, rows, rows // 2)

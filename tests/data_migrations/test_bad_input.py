@@ -256,6 +256,16 @@ def test_key_that_cannot_be_kept_is_refused(postgresql_site: Site) -> None:
     assert str(site.file("walk")) in caught.value.message
 
 
+def test_table_that_is_written_otherwise_is_named(site: Site) -> None:
+    if site.database.dialect.name == "mysql":
+        return  # there, it depends on the server's file system
+    site.execute(TABLE)
+    site.write("walk", 'table = "Things"\nexpressions = {"new": "old"}')
+    with pytest.raises(MigrationRefused) as caught:
+        site.runner.check(site.release("walk"), expanded=True)
+    assert (caught.value.code, caught.value.remedy) == ("table_missing", "Mend the name: there it is written things.")
+
+
 @pytest.mark.parametrize("kind", ["REAL", "rough"])
 def test_key_that_the_driver_sends_as_another_number_is_refused(postgresql_site: Site, kind: str) -> None:
     """It would be walked without end."""

@@ -212,6 +212,19 @@ def test_text_too_long_is_refused_and_not_cut(kind: str, request: pytest.Fixture
     database.engine.dispose()
 
 
+def test_none_is_null_in_a_document_too(database: Database) -> None:
+    table = given_table(database, {"document": sa.JSON()}, 2)
+    rows = [("p", 0, None), ("p", 1, {"a": None})]
+    with database.writing() as connection:
+        assert database.dialect.update_rows(connection, table, ["part", "id"], ["document"], rows) == 2
+        nulls = connection.exec_driver_sql("SELECT id FROM things WHERE document IS NULL")
+        assert [tuple(row) for row in nulls] == [(0,)]
+        assert database.dialect.differing_keys(connection, table, ["part", "id"], ["document"], rows) == ()
+        connection.exec_driver_sql("UPDATE things SET document = 'null' WHERE id = 0")
+        found = database.dialect.differing_keys(connection, table, ["part", "id"], ["document"], rows)
+        assert found == (("p", 0),)
+
+
 def test_rows_that_are_gone_are_not_counted(database: Database) -> None:
     table = given_table(database, {"whole": sa.Integer()}, 2)
     with database.writing() as connection:
