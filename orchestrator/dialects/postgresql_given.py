@@ -57,8 +57,8 @@ def _alike(kinds: Sequence[TypeEngine[Any]], rows: Sequence[Sequence[Any]]) -> I
     if not mixed:
         return (columns,)
     parts: dict[tuple[object, ...], list[tuple[Any, ...]]] = {}
-    for row, values in zip(zip(*columns, strict=True), zip(*mixed, strict=True), strict=True):
-        parts.setdefault(tuple(map(_sort, values)), []).append(row)
+    for row, telling in zip(zip(*columns, strict=True), zip(*mixed, strict=True), strict=True):
+        parts.setdefault(tuple(map(_sort, telling)), []).append(row)
     return ([list(values) for values in zip(*part, strict=True)] for part in parts.values())
 
 
@@ -134,11 +134,11 @@ def _transport(kind: TypeEngine[Any]) -> TypeEngine[Any]:
 def _uniform(values: list[Any], kind: TypeEngine[Any]) -> list[Any]:
     """The values as one Python type where they are all numbers: 1 beside 1.5 is easily written."""
     if isinstance(kind, sa.Float):
-        return [float(value) if _is_number(value, int | Decimal) else value for value in values]
+        return [float(value) if isinstance(value, int | Decimal) else value for value in values]
     if isinstance(kind, sa.Numeric):
-        return [Decimal(str(value)) if _is_number(value, int | float) else value for value in values]
+        return [_decimal(value) if isinstance(value, int | float) else value for value in values]
     return values
 
 
-def _is_number(value: object, kinds: Any) -> bool:
-    return isinstance(value, kinds) and not isinstance(value, bool)
+def _decimal(number: int | float) -> Decimal:
+    return Decimal(number) if isinstance(number, int) else Decimal(str(number))

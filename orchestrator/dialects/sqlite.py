@@ -285,7 +285,9 @@ class SQLite:
         statement = (
             sa.update(table)
             .where(*matches)
-            .values({name: sa.bindparam(f"new_{i}", type_=_transport(table.c[name].type)) for i, name in enumerate(columns)})
+            .values(
+                {name: sa.bindparam(f"new_{i}", type_=_transport(table.c[name].type)) for i, name in enumerate(columns)}
+            )
         )
         names = [f"key_{i}" for i in range(len(key))] + [f"new_{i}" for i in range(len(columns))]
         return connection.execute(statement, [dict(zip(names, row, strict=True)) for row in rows]).rowcount

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import date, datetime
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import sqlalchemy as sa
 from oslo_db.exception import DBError
@@ -83,7 +86,7 @@ def faults_of_types(ground: Ground, rows: Rows) -> tuple[Fault, ...]:
     try:
         with ground.database.reading() as connection:
             computed = rows.computed(connection)
-    except StepFailed:  # the run tells it, with its line
+    except (StepFailed, SQLAlchemyError, DBError):  # the run tells it, with its line or its key
         return ()
     return told(list(_faults_of_types(ground, computed)))
 
@@ -107,6 +110,10 @@ _TAKES: dict[type, tuple[type, ...]] = {
     int: (int,),
     bytes: (bytes, bytearray, memoryview),
     float: (float, int),
+    Decimal: (Decimal, int, float),
+    date: (date,),
+    datetime: (date,),
+    UUID: (UUID,),
 }
 """What a column takes on every database, of the types on which databases are not of one mind."""
 

@@ -13,7 +13,6 @@ from sqlalchemy.dialects import mysql, postgresql
 from orchestrator.dialects import Database, open_database
 
 
-
 class Word(enum.StrEnum):
     B = "b"
 
@@ -50,7 +49,7 @@ MIXED: dict[str, tuple[sa.types.TypeEngine[Any], list[Any]]] = {
     "moment_zone": (sa.DateTime(timezone=True), [WHEN, WHEN.replace(tzinfo=EAST), None, "2024-01-02 03:04:05+05"]),
     "hour": (sa.Time(), [WHEN.time(), WHEN.time().replace(tzinfo=EAST), "03:04:05"]),
     "unique_id": (sa.Uuid(), [uuid.UUID(int=1), str(uuid.UUID(int=2)), uuid.UUID(int=3).hex, None]),
-    "exact": (sa.Numeric(10, 2), [Decimal("1.25"), "2.5", 3, None, 1.75]),
+    "exact": (sa.Numeric(10, 2), [Decimal("1.25"), "2.5", 3, None, 1.75, True]),
     "whole": (sa.Integer(), [1, 2.0, Decimal(3), "4", None]),
     "rough": (sa.Double(), [1, 1.5, Decimal(2), "2.5", None]),
     "words": (sa.String(9), ["a", Word.B, None]),
