@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import sqlalchemy as sa
 from oslo_db.exception import DBError, DBInvalidUnicodeParameter
@@ -16,7 +17,7 @@ from orchestrator.data_migrations.faults import CutOff, RowFault
 from orchestrator.data_migrations.keyset import Range
 from orchestrator.data_migrations.loading import Definition
 from orchestrator.data_migrations.target import Target
-from orchestrator.data_migrations.transforming import read_and_transform, refuse_unsteady
+from orchestrator.data_migrations.transforming import Row, read_and_transform, refuse_unsteady
 from orchestrator.dialects import Database, reason
 from orchestrator.dialects.driver_errors import layers
 from orchestrator.dialects.full_disks import says_full
@@ -41,8 +42,31 @@ class Compared:
     first: tuple[str, ...]
 
 
+_MOVED = "orchestrator_moved"
+
+
+@contextmanager
+def committing(transaction: AbstractContextManager[Connection]) -> Iterator[Connection]:
+    """That transaction; what its commit refuses is said of the rows that were moved last in it. Raises `StepFailed`.
+
+    SQLite looks at a deferred foreign key no earlier, and cannot be asked to.
+    """
+    explained: Callable[[], AbstractContextManager[None]] | None = None
+    try:
+        with transaction as connection:
+            connection.info.pop(_MOVED, None)
+            yield connection
+            explained = connection.info.pop(_MOVED, None)
+    except (SQLAlchemyError, DBError):
+        if explained is None:
+            raise
+        with explained():
+            raise
+
+
 def move(database: Database, connection: Connection, definition: Definition, target: Target, range_: Range) -> Moved:
     """Write the new values of these rows, whatever stands there. Raises `StepFailed`; the caller rolls back."""
+    connection.info[_MOVED] = partial(_explained, database, definition, target, range_)
     with _explained(database, definition, target, range_):
         if definition.transform is None:
             # The database computes each value from the row as it is once it has its lock.
@@ -52,8 +76,9 @@ def move(database: Database, connection: Connection, definition: Definition, tar
             return Moved(range_, moved)
         key, within = target.keyset.names, target.keyset.within(range_)
         found = read_and_transform(connection, definition, target, range_, lock=True)
-        written = database.dialect.update_rows(connection, target.table, key, definition.writes, found, within)
-        database.dialect.check_constraints(connection)
+        with _explained(database, definition, target, range_, found):
+            written = database.dialect.update_rows(connection, target.table, key, definition.writes, found, within)
+            database.dialect.check_constraints(connection)
     if written != len(found):
         raise StepFailed(
             "rows_not_written",
@@ -76,7 +101,8 @@ def compare(
             return _compare_in_database(database, connection, target, range_)
         key, within = target.keyset.names, target.keyset.within(range_)
         found = read_and_transform(connection, definition, target, range_, lock=False)
-        keys = database.dialect.differing_keys(connection, target.table, key, definition.writes, found, within)
+        with _explained(database, definition, target, range_, found):
+            keys = database.dialect.differing_keys(connection, target.table, key, definition.writes, found, within)
         if keys:
             refuse_unsteady(connection, definition, target, found, keys[:FIRST_DIFFERENCES])
     return Compared(
@@ -101,15 +127,24 @@ _NOT_SENT = (ValueError, TypeError, OverflowError, DBInvalidUnicodeParameter)
 
 
 @contextmanager
-def _explained(database: Database, definition: Definition, target: Target, range_: Range) -> Iterator[None]:
-    """A statement that the database refuses becomes a sentence; one that it refuses for now stays as it is."""
+def _explained(
+    database: Database, definition: Definition, target: Target, range_: Range, found: Sequence[Row] = ()
+) -> Iterator[None]:
+    """A statement that the database refuses becomes a sentence; one that it refuses for now stays as it is.
+
+    Where the only row of a transform is sent, `found`, the sentence names that row and the types of its columns.
+    """
     try:
         yield
     except (SQLAlchemyError, DBError, *_NOT_SENT) as error:
         refused = database.explain(error)
         if refused is not None and refused.code != "database_busy":
             raise
+        if len(found) == 1:
+            range_ = Range(None, found[0][: len(target.keyset.names)], is_one=True)
         where, why = f"{definition.table}, {target.keyset.describe_range(range_)}", reason(error, database.engine.url)
+        if len(found) == 1:
+            why += f"; its transform gave {_types(definition, found[0])}"
         if refused is not None:
             message = f"data migration {definition.name} waits for locks on {where}: {why}"
             raise Unavailable(refused.code, message, remedy=refused.remedy, **refused.fields) from error
@@ -128,6 +163,13 @@ def _explained(database: Database, definition: Definition, target: Target, range
         if database.dialect.is_cut_off(error):
             raise CutOff("batch_cut_off", message, remedy=remedy, **fields) from error
         raise StepFailed("data_migration_statement", message, remedy=remedy, **fields) from error
+
+
+def _types(definition: Definition, row: Row) -> str:
+    """Which column got what: most databases do not say it, and the values themselves may be nobody's business."""
+    values = row[-len(definition.writes) :]
+    types = ("NULL" if value is None else type(value).__name__ for value in values)
+    return ", ".join(f"{name} as {kind}" for name, kind in zip(definition.writes, types, strict=True))
 
 
 def _is_of_a_row(database: Database, error: Exception) -> bool:

@@ -228,9 +228,11 @@ class RangeWorkers:
                 paced = _paced(mine, advanced, taken, work.sizes, seconds)
                 saved = ranges.save(connection, self._timed(connection, paced, work, seconds))
         except RowFault as fault:
-            if seen.state is not MigrationState.RUNNING:
+            if seen.state is MigrationState.RUNNING:
+                return self._quarantine(seen, picked, work, fault, rows)
+            if rows <= 1:
                 return self._stop(seen, picked, fault.advice)
-            return self._quarantine(seen, picked, work, fault, rows)
+            saved = self._narrow(picked, work, rows, picked.batch_rows)
         except CutOff as fault:
             if rows <= 1:
                 return self._stop(seen, picked, fault.advice)

@@ -23,7 +23,7 @@ from orchestrator.bookkeeping.ledger import LedgerEntry
 from orchestrator.bookkeeping.quarantine import Waiting
 from orchestrator.bookkeeping.ranges import RangeEntry
 from orchestrator.data_migrations import enrolling, repairing
-from orchestrator.data_migrations.batches import Compared, compare, move
+from orchestrator.data_migrations.batches import Compared, committing, compare, move
 from orchestrator.data_migrations.blocked import named
 from orchestrator.data_migrations.claims import Claims
 from orchestrator.data_migrations.endings import ended
@@ -40,12 +40,7 @@ from orchestrator.data_migrations.target import MayAdd, Target, find_target, ref
 from orchestrator.data_migrations.turns import Beside, Links, Turns
 from orchestrator.data_migrations.verifying import Verifications
 from orchestrator.dialects import Database
-from orchestrator.domain.errors import (
-    Invalid,
-    OrchestratorError,
-    StepFailed,
-    Unavailable,
-)
+from orchestrator.domain.errors import Invalid, OrchestratorError, StepFailed, Unavailable
 from orchestrator.domain.pacing import LOCK_TIMEOUT_SECONDS, BatchSizes
 from orchestrator.domain.releases import Release
 from orchestrator.domain.view import MigrationFacts, MigrationState, QuarantinedRow
@@ -327,7 +322,7 @@ class DataMigrationRunner:
                 return ledger.save(connection, self._timed(connection, paced, seconds))
         except RowFault as fault:
             if mine.state is not MigrationState.RUNNING:
-                return self._stop(mine, fault)
+                return self._stop(mine, fault) if rows <= 1 else self._narrow(mine, rows, mine.batch_rows)
             return self._quarantine(mine, upgrade_id, definition, target, fault, rows)
         except CutOff as fault:
             return self._stop(mine, fault) if rows <= 1 else self._narrow(mine, rows, rows // 2)
@@ -473,7 +468,7 @@ class DataMigrationRunner:
 
     @contextmanager
     def _transaction(self, *, snapshot: bool = False) -> Iterator[Connection]:
-        with self.database.snapshot() if snapshot else self.database.writing() as connection:
+        with committing(self.database.snapshot() if snapshot else self.database.writing()) as connection:
             self.database.dialect.lock_timeout(connection, LOCK_TIMEOUT_SECONDS)
             yield connection
 

@@ -38,7 +38,7 @@ def find_target(database: Database, connection: Connection, definition: Definiti
             "table_missing",
             definition,
             f"works on table {definition.table}, which database {database.name} does not have",
-            "Mend the name, or create the table in an expand revision.",
+            _other_name(connection, definition),
         )
     key = _usable_key(database, connection, table, definition, expanded=True)
     _refuse_columns(table, definition, key)
@@ -99,9 +99,10 @@ def _as_element(expression: tuple[str, str]) -> tuple[str, ColumnElement[object]
 
 
 def _described(database: Database, connection: Connection, definition: Definition) -> Table | None:
-    schema, _, name = definition.table.rpartition(".")
+    schema, name = _named(definition)
     try:
-        return Table(name, MetaData(), schema=schema or None, autoload_with=connection, resolve_fks=False)
+        sa.inspect(connection).get_pk_constraint(name, schema)  # on SQLite it alone minds capital letters
+        return Table(name, MetaData(), schema=schema, autoload_with=connection, resolve_fks=False)
     except NoSuchTableError:
         return None
     except (SQLAlchemyError, DBError) as error:
@@ -113,6 +114,21 @@ def _described(database: Database, connection: Connection, definition: Definitio
             f"works on table {definition.table}, which cannot be described: {reason(error, database.engine.url)}",
             "Mend the name of the table.",
         ) from error
+
+
+def _named(definition: Definition) -> tuple[str | None, str]:
+    schema, _, name = definition.table.rpartition(".")
+    return schema or None, name
+
+
+def _other_name(connection: Connection, definition: Definition) -> str:
+    """What to do about a table that is not there."""
+    schema, name = _named(definition)
+    if schema in (None, *sa.inspect(connection).get_schema_names()):
+        for each in sa.inspect(connection).get_table_names(schema):
+            if each.lower() == name.lower():
+                return f"Mend the name: there it is written {each}."
+    return "Mend the name, or create the table in an expand revision."
 
 
 def _usable_key(

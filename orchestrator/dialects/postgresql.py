@@ -5,16 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from decimal import Decimal
-from types import NoneType
 from typing import Any
 
 import sqlalchemy as sa
 from oslo_db.exception import DBError
 from sqlalchemy import URL, Column, ColumnElement, Connection, Engine, Table, event, text
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.types import NULLTYPE, TypeEngine
+from sqlalchemy.types import NULLTYPE
 
 from orchestrator.dialects import postgresql_holders
 from orchestrator.dialects.consulting import consulting_postgresql
@@ -22,10 +19,12 @@ from orchestrator.dialects.dead_servers import LIBPQ_OPTIONS
 from orchestrator.dialects.dialect import ReadOnly
 from orchestrator.dialects.driver_errors import layers, says_disconnected
 from orchestrator.dialects.holders import Holder
+from orchestrator.dialects.postgresql_given import given_rows, same_key
 from orchestrator.dialects.postgresql_load import PostgreSQLLoad
 from orchestrator.dialects.postgresql_roles import PostgreSQLRoles
 from orchestrator.dialects.postgresql_tagged import PostgreSQLTagged
 from orchestrator.dialects.postgresql_triggers import PostgreSQLTriggers
+from orchestrator.dialects.postgresql_values import differ, underlying
 from orchestrator.dialects.row_order import whole
 from orchestrator.dialects.triggers import Triggers
 from orchestrator.domain.errors import Conflict, Invalid
@@ -50,7 +49,6 @@ LOCK_TIMEOUT_SECONDS = 5.0
 
 _TIMEOUT_SET = "orchestrator_lock_timeout"
 _ROUNDS = 8
-_MAX_PARAMETERS = 30_000  # the protocol's limit is 65535
 
 _INCARNATION = text("""
     SELECT system.system_identifier,
@@ -71,7 +69,9 @@ _UNIQUE_INDEXES = text("""
     FROM pg_index AS index
     CROSS JOIN LATERAL unnest(index.indkey::int2[]) WITH ORDINALITY AS part (number, position)
     JOIN pg_attribute AS attribute ON attribute.attrelid = index.indrelid AND attribute.attnum = part.number
-    WHERE index.indrelid = CAST(:table AS regclass) AND part.position <= index.indnkeyatts
+    WHERE index.indrelid = CAST(
+        coalesce(quote_ident(CAST(:schema AS text)) || '.', '') || quote_ident(CAST(:table AS text)) AS regclass
+    ) AND part.position <= index.indnkeyatts
       AND index.indisunique AND index.indisvalid AND index.indimmediate
       AND index.indpred IS NULL AND index.indexprs IS NULL
     GROUP BY index.indexrelid
@@ -163,12 +163,12 @@ class PostgreSQL:
         return not table.c[column].nullable
 
     def unique_keys(self, connection: Connection, table: Table) -> tuple[tuple[str, ...], ...]:
-        quoted = connection.dialect.identifier_preparer.format_table(table)
-        rows = connection.execute(_UNIQUE_INDEXES, {"table": quoted})
+        rows = connection.execute(_UNIQUE_INDEXES, {"schema": table.schema, "table": table.name})
         return tuple(tuple(row.names) for row in rows)
 
     def can_be_walked(self, column: Column[Any]) -> bool:
-        return True
+        """The driver sends a `real` as a double, which most of them are not equal to."""
+        return not isinstance(underlying(column.type), sa.REAL)
 
     def row_after(self, row: Sequence[ColumnElement[Any]], other: Sequence[ColumnElement[Any]]) -> ColumnElement[bool]:
         return whole(row) > whole(other)
@@ -306,10 +306,10 @@ class PostgreSQL:
         within: Sequence[ColumnElement[bool]] = (),
     ) -> int:
         changed = 0
-        for given in _given(table, key, columns, rows):
+        for given in given_rows(table, key, columns, rows):
             statement = (
                 sa.update(table)
-                .where(*_same_key(table, key, given), *within)
+                .where(*same_key(table, key, given), *within)
                 .values({name: given.c[f"new_{i}"] for i, name in enumerate(columns)})
             )
             changed += connection.execute(statement).rowcount
@@ -325,9 +325,9 @@ class PostgreSQL:
         within: Sequence[ColumnElement[bool]] = (),
     ) -> tuple[tuple[Any, ...], ...]:
         found: list[tuple[Any, ...]] = []
-        for given in _given(table, key, columns, rows):
+        for given in given_rows(table, key, columns, rows):
             query = sa.select(*(sa.type_coerce(table.c[name], NULLTYPE) for name in key)).where(
-                *_same_key(table, key, given),
+                *same_key(table, key, given),
                 *within,
                 sa.or_(*(self.differs(table.c[name], given.c[f"new_{i}"]) for i, name in enumerate(columns))),
             )
@@ -335,16 +335,7 @@ class PostgreSQL:
         return tuple(found)
 
     def differs(self, column: Column[Any], value: ColumnElement[Any]) -> ColumnElement[bool]:
-        kind = column.type
-        if isinstance(kind, sa.JSON) and not isinstance(kind, JSONB):
-            return sa.cast(column, JSONB).is_distinct_from(sa.cast(value, JSONB))  # json has no equality
-        if isinstance(kind, sa.String) and not isinstance(kind, sa.Enum):
-            # Byte by byte, whatever collation or type (citext) say; not cut to length, as a cast to varchar(n) would.
-            stored = kind if isinstance(kind, sa.CHAR) else sa.Text()
-            return sa.cast(column, stored).collate("C").is_distinct_from(sa.cast(value, stored).collate("C"))
-        if kind._isnull:
-            return column.is_distinct_from(value)
-        return column.is_distinct_from(sa.cast(value, kind))
+        return differ(column, value)
 
 
 def _says_value(error: BaseException) -> bool:
@@ -354,70 +345,6 @@ def _says_value(error: BaseException) -> bool:
     if state is None:  # the driver itself could not send it
         return isinstance(error, psycopg.DataError | psycopg.ProgrammingError)
     return state[:2] in _VALUE_CLASSES or state in _VALUE_STATES
-
-
-def _given(
-    table: Table, key: Sequence[str], columns: Sequence[str], rows: Sequence[Sequence[Any]]
-) -> Iterator[sa.FromClause]:
-    """The rows as something to join with: one array per column, or VALUES where a column is itself an array."""
-    if not rows:
-        return
-    names = [f"key_{i}" for i in range(len(key))] + [f"new_{i}" for i in range(len(columns))]
-    kinds = [table.c[name].type for name in key] + [_transport(table.c[name].type) for name in columns]
-    if not any(isinstance(kind, sa.ARRAY) for kind in kinds):
-        arrays = [_array(names[i], [row[i] for row in rows], kind) for i, kind in enumerate(kinds)]
-        yield (
-            sa.func.unnest(*arrays)
-            .table_valued(*(sa.column(name, kind) for name, kind in zip(names, kinds, strict=True)))
-            .render_derived(name="given")
-        )
-        return
-    at_once = max(1, _MAX_PARAMETERS // len(names))
-    for start in range(0, len(rows), at_once):
-        yield (
-            sa.values(*(sa.column(name, kind) for name, kind in zip(names, kinds, strict=True)), name="given")
-            .data([tuple(row) for row in rows[start : start + at_once]])
-            .alias("given")
-        )
-
-
-def _array(name: str, values: list[Any], kind: TypeEngine[Any]) -> ColumnElement[Any]:
-    """The values as a parameter that is an array. Numbers and text are written out here: the driver is slow at it."""
-    found = set(map(type, values))
-    written: list[str] | None = None
-    if isinstance(kind, sa.Integer) and found <= {int, NoneType}:
-        written = ["NULL" if value is None else str(value) for value in values]
-    elif type(kind) is sa.Text and found <= {str, NoneType}:
-        written = [
-            "NULL" if value is None else '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"' for value in values
-        ]
-    if written is None:
-        return sa.bindparam(name, _uniform(values, kind), type_=ARRAY(kind))
-    return sa.cast(sa.bindparam(name, "{" + ",".join(written) + "}", type_=sa.Text()), ARRAY(kind))
-
-
-def _transport(kind: TypeEngine[Any]) -> TypeEngine[Any]:
-    """The type in which new values travel. A cast to varchar(n) would cut them silently; assigning text does not."""
-    if isinstance(kind, JSONB):
-        return JSONB(none_as_null=True)
-    if isinstance(kind, sa.JSON):
-        return sa.JSON(none_as_null=True)
-    if isinstance(kind, sa.String) and not isinstance(kind, sa.Enum):
-        return sa.Text()
-    return kind
-
-
-def _uniform(values: list[Any], kind: TypeEngine[Any]) -> list[Any]:
-    """The values as one Python type: the driver sends no array of mixed ones, and 1 beside 1.5 is easily written."""
-    if isinstance(kind, sa.Float):
-        return [float(value) if isinstance(value, int | Decimal) else value for value in values]
-    if isinstance(kind, sa.Numeric):
-        return [Decimal(str(value)) if isinstance(value, int | float) else value for value in values]
-    return values
-
-
-def _same_key(table: Table, key: Sequence[str], given: sa.FromClause) -> list[ColumnElement[bool]]:
-    return [table.c[name] == given.c[f"key_{i}"] for i, name in enumerate(key)]
 
 
 def _lock_number(key: str) -> int:
@@ -436,6 +363,9 @@ def _own_transaction(connection: Connection, statement: sa.TextClause, number: i
 
 
 def _prepare_connection(connection: Any, _record: object) -> None:
+    from orchestrator.dialects.postgresql_intervals import ExactIntervals  # as in `_says_away`
+
+    connection.adapters.register_loader("interval", ExactIntervals)
     connection.execute(f"SET lock_timeout = '{int(LOCK_TIMEOUT_SECONDS * 1000)}ms'")
     connection.commit()
 

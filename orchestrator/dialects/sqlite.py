@@ -17,7 +17,7 @@ from uuid import uuid4
 
 import sqlalchemy as sa
 from sqlalchemy import URL, Column, ColumnElement, Connection, Engine, Table, event, text
-from sqlalchemy.types import NULLTYPE
+from sqlalchemy.types import NULLTYPE, TypeEngine
 
 from orchestrator.dialects.dialect import ReadOnly
 from orchestrator.dialects.driver_errors import layers, says_disconnected
@@ -265,7 +265,7 @@ class SQLite:
                 driver.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_SECONDS * 1000)}")
 
     def check_constraints(self, connection: Connection) -> None:
-        """Nobody can ask for it: a deferred foreign key is checked at the commit."""
+        """Nobody can ask for it: a deferred foreign key is checked at the commit, which then refuses."""
 
     def update_rows(
         self,
@@ -285,7 +285,9 @@ class SQLite:
         statement = (
             sa.update(table)
             .where(*matches)
-            .values({name: sa.bindparam(f"new_{i}", type_=table.c[name].type) for i, name in enumerate(columns)})
+            .values(
+                {name: sa.bindparam(f"new_{i}", type_=_transport(table.c[name].type)) for i, name in enumerate(columns)}
+            )
         )
         names = [f"key_{i}" for i in range(len(key))] + [f"new_{i}" for i in range(len(columns))]
         return connection.execute(statement, [dict(zip(names, row, strict=True)) for row in rows]).rowcount
@@ -304,7 +306,7 @@ class SQLite:
         given = sa.table(  # no `Table`: each would be another one, for which all is compiled, and kept, anew
             "orchestrator_given",
             *(sa.column(f"key_{i}", NULLTYPE) for i in range(len(key))),
-            *(sa.column(f"new_{i}", table.c[name].type) for i, name in enumerate(columns)),
+            *(sa.column(f"new_{i}", _transport(table.c[name].type)) for i, name in enumerate(columns)),
         )
         names = [column.name for column in given.columns]
         # Columns of no type take values as they are, so that only the stored column's type has a say in comparing.
@@ -327,6 +329,11 @@ class SQLite:
         if isinstance(column.type, sa.String):
             return column.collate("BINARY").is_distinct_from(value)
         return column.is_distinct_from(value)
+
+
+def _transport(kind: TypeEngine[Any]) -> TypeEngine[Any]:
+    """None is NULL in a column of JSON too."""
+    return sa.JSON(none_as_null=True) if isinstance(kind, sa.JSON) else kind
 
 
 def _prepare_connection(connection: sqlite3.Connection, _record: object) -> None:

@@ -9,6 +9,8 @@ from types import FrameType
 from typing import Any
 
 import sqlalchemy as sa
+from oslo_db.exception import DBError
+from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.data_migrations.keyset import Key
 from orchestrator.data_migrations.loading import load
@@ -85,12 +87,15 @@ def _faults_of_transform(ground: Ground) -> tuple[Fault, ...]:
 
 
 def _given(ground: Ground) -> dict[Key, dict[str, Any]]:
-    """What transform is given for each row."""
+    """What transform is given for each row; nothing where one cannot be read, which the runs tell with its key."""
     keyset, table, reads = ground.target.keyset, ground.target.table, ground.definition.reads
     labelled = (table.c[name].label(f"read_{at}") for at, name in enumerate(reads))
     width = len(keyset.names)
     with ground.database.reading() as connection:
-        found = connection.execute(sa.select(*keyset.columns, *labelled).order_by(*keyset.columns))
+        try:
+            found = connection.execute(sa.select(*keyset.columns, *labelled).order_by(*keyset.columns)).all()
+        except (SQLAlchemyError, DBError, ValueError, TypeError, LookupError):
+            return {}
         return {tuple(row[:width]): dict(zip(reads, row[width:], strict=True)) for row in found}
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import date, datetime
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import sqlalchemy as sa
 from oslo_db.exception import DBError
@@ -93,7 +96,7 @@ def faults_of_types(ground: Ground, rows: Rows) -> tuple[Fault, ...]:
     try:
         with ground.database.reading() as connection:
             computed = rows.computed(connection)
-    except RowFault:  # the run tells it, with all others
+    except (RowFault, SQLAlchemyError, DBError):  # the run tells it, with its line or its key
         return ()
     except StepFailed as fault:
         return (Fault.of(fault),)
@@ -119,6 +122,10 @@ _TAKES: dict[type, tuple[type, ...]] = {
     int: (int,),
     bytes: (bytes, bytearray, memoryview),
     float: (float, int),
+    Decimal: (Decimal, int, float),
+    date: (date,),
+    datetime: (date,),
+    UUID: (UUID,),
 }
 """What a column takes on every database, of the types on which databases are not of one mind."""
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection
+from sqlalchemy.dialects.postgresql import INTERVAL
 
 from orchestrator.data_migrations.keyset import Key, Range
 from orchestrator.data_migrations.loading import Definition
@@ -104,8 +105,12 @@ class Rows:
         return tuple(tuple(row) for row in connection.execute(query))
 
     def _select(self, connection: Connection, columns: tuple[ColumnElement[Any], ...]) -> Values:
+        """These in the place of the written columns. Intervals are text: Python has none of months."""
         keys = self._target.keyset.columns
-        labelled = (column.label(f"value_{at}") for at, column in enumerate(columns))
+        labelled = (
+            (sa.cast(column, sa.Text) if isinstance(written.type, INTERVAL) else column).label(f"value_{at}")
+            for at, (column, written) in enumerate(zip(columns, self._written, strict=True))
+        )
         query = sa.select(*keys, *labelled).select_from(self._target.table).order_by(*keys)
         return {tuple(row[: len(keys)]): tuple(row[len(keys) :]) for row in connection.execute(query)}
 

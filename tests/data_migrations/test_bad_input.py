@@ -319,6 +319,32 @@ def test_key_that_cannot_be_kept_is_refused(postgresql_site: Site) -> None:
     assert str(site.file("walk")) in caught.value.message
 
 
+def test_table_that_is_written_otherwise_is_named(site: Site) -> None:
+    if site.database.dialect.name == "mysql":
+        return  # there, it depends on the server's file system
+    site.execute(TABLE)
+    site.write("walk", 'table = "Things"\nexpressions = {"new": "old"}')
+    with pytest.raises(MigrationRefused) as caught:
+        site.runner.check(site.release("walk"), expanded=True)
+    assert (caught.value.code, caught.value.remedy) == ("table_missing", "Mend the name: there it is written things.")
+
+
+@pytest.mark.parametrize("kind", ["REAL", "rough"])
+def test_key_that_the_driver_sends_as_another_number_is_refused(postgresql_site: Site, kind: str) -> None:
+    """It would be walked without end."""
+    site = postgresql_site
+    site.execute(
+        "CREATE DOMAIN rough AS REAL",
+        f"CREATE TABLE sizes (height {kind} NOT NULL PRIMARY KEY, old INTEGER, new INTEGER)",
+        "INSERT INTO sizes (height, old) VALUES (0.1, 1), (1.1, 2)",
+    )
+    site.write("walk", 'table = "sizes"\nexpressions = {"new": "old"}')
+    with pytest.raises(MigrationRefused) as caught:
+        site.runner.check(site.release("walk"))
+    assert caught.value.code == "key_type_unsupported"
+    assert "height" in caught.value.message
+
+
 @pytest.mark.parametrize("kind", ["ENUM('b', 'a')", "SET('b', 'a')", "FLOAT", "DOUBLE(9, 2)", "BIT(4)", "TIME"])
 def test_key_that_sorts_otherwise_than_it_compares_is_refused(mysql_site: Site, kind: str) -> None:
     mysql_site.execute(

@@ -279,3 +279,31 @@ def test_batch_reads_its_own_rows_only(mysql_site: Site, columns: tuple[str, ...
             assert connection.execute(sa.update(table).where(*keyset.within(range_)).values(new=1)).rowcount == 100
             read = connection.exec_driver_sql("SHOW SESSION STATUS LIKE 'Handler_read%%'").all()
             assert sum(int(number) for _, number in read) < 320
+
+
+PERCENT = "50% or %%s"
+
+
+@pytest.mark.parametrize("kind", ["expression", "transform"])
+def test_names_may_have_percent_signs(site: Site, kind: str) -> None:
+    is_sqlite, quote = site.database.dialect.name == "sqlite", "`" if site.database.dialect.name == "mysql" else '"'
+    table = f"{quote}{PERCENT}{quote}"
+    for statement in (
+        f"CREATE TABLE {table} (id INTEGER PRIMARY KEY, {quote}100%{quote} INTEGER, {quote}%(a)s{quote} INTEGER)",
+        f"INSERT INTO {table} VALUES (1, 7, NULL), (2, NULL, 3)",
+    ):
+        site.execute(statement if is_sqlite else statement.replace("%", "%%"))
+    body = f"""
+        table = {PERCENT!r}
+        reads = ("100%",)
+        writes = ("%(a)s",)
+
+        def transform(self, row):
+            return {{"%(a)s": row["100%"]}}
+    """
+    if kind == "expression":
+        expressions = {"%(a)s": f"{quote}100%{quote}"}
+        body = f"table = {PERCENT!r}\nexpressions = {expressions!r}"
+    site.start("walk", body)
+    facts = site.run("walk")
+    assert (facts.state, facts.error, facts.rows_done) == (MigrationState.COMPLETE, None, 2)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from orchestrator.bookkeeping import ledger, quarantine
 from orchestrator.bookkeeping.ledger import LedgerEntry
+from orchestrator.dialects import Database
 from orchestrator.domain.errors import Conflict
 from orchestrator.domain.ladder import Phase
 from orchestrator.domain.view import MigrationFacts, MigrationState
 from tests.dying import dying, when_free
 
-from .conftest import SCHEMA, UPGRADE, Site
+from .conftest import SCHEMA, UPGRADE, Site, new_site
 
 TABLE = "CREATE TABLE things (id INTEGER PRIMARY KEY, old INTEGER, new INTEGER)"
 NULLS = "CREATE TABLE things (id INTEGER PRIMARY KEY, old INTEGER, new INTEGER NOT NULL DEFAULT 0)"
@@ -142,14 +144,30 @@ def test_value_of_another_type_is_refused_where_the_database_looks(served_site: 
     assert keys(served_site) == ["id=3", "id=4"]
 
 
-def test_constraint_that_waits_for_the_commit_refuses_its_row(postgresql_site: Site) -> None:
-    site = postgresql_site
-    site.execute("CREATE TABLE known (id INTEGER PRIMARY KEY)", "INSERT INTO known VALUES (2), (4)")
+@pytest.fixture(params=["sqlite", "postgresql"])
+def deferring_site(
+    request: pytest.FixtureRequest, open_database: Callable[[str, str], Database], tmp_path: Path
+) -> Site:
+    """On a database with constraints that wait for the commit."""
+    return new_site(open_database("main", request.getfixturevalue(f"{request.param}_url")), tmp_path)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("body", [in_sql("old + 1"), in_python("None")], ids=["sql", "python"])
+def test_constraint_that_waits_for_the_commit_refuses_its_row(deferring_site: Site, body: str, workers: int) -> None:
+    site = deferring_site
+    site.execute("CREATE TABLE known (id INTEGER PRIMARY KEY)", "INSERT INTO known VALUES (2), (4), (5)")
     deferred = "new INTEGER REFERENCES known (id) DEFERRABLE INITIALLY DEFERRED"
-    add_rows(site, f"CREATE TABLE things (id INTEGER PRIMARY KEY, old INTEGER, {deferred})", rows=3)
-    site.start("walk", in_sql("old + 1"))
+    add_rows(site, f"CREATE TABLE things (id INTEGER PRIMARY KEY, old INTEGER, {deferred})", rows=4)
+    site.runner.workers = workers
+    site.start("walk", body)
     assert end(site).rows_quarantined == 1
-    assert keys(site) == ["id=2"]
+    (row,) = site.runner.quarantined("walk")
+    assert row.key == "id=2"
+    assert "failed on things, the row id=2: " in row.error
+    site.execute("INSERT INTO known VALUES (3)")
+    site.runner.retry("walk")
+    assert end(site).state is MigrationState.COMPLETE
 
 
 def test_rule_of_the_sites_own_refuses_its_row(served_site: Site) -> None:

@@ -1,6 +1,7 @@
 """Rows written and compared in bulk: exactly what a single UPDATE would store, for every type and nothing cut."""
 
 import datetime
+import enum
 import uuid
 from decimal import Decimal
 from typing import Any
@@ -10,6 +11,11 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, postgresql
 
 from orchestrator.dialects import Database, open_database
+
+
+class Word(enum.StrEnum):
+    B = "b"
+
 
 WHEN = datetime.datetime(2026, 1, 2, 3, 4, 5, 678901)
 COLUMNS: dict[str, tuple[sa.types.TypeEngine[Any], list[Any]]] = {
@@ -35,6 +41,22 @@ POSTGRESQL_COLUMNS: dict[str, tuple[sa.types.TypeEngine[Any], list[Any]]] = {
         [WHEN.replace(tzinfo=datetime.UTC), None, WHEN.replace(tzinfo=datetime.UTC), None],
     ),
     "span": (postgresql.INTERVAL(), [datetime.timedelta(days=1, seconds=1), None, None, None]),
+}
+EAST = datetime.timezone(datetime.timedelta(hours=5))
+MIXED: dict[str, tuple[sa.types.TypeEngine[Any], list[Any]]] = {
+    "day": (sa.Date(), [WHEN.date(), None, "2024-01-02", WHEN]),
+    "moment": (sa.DateTime(), [WHEN, None, "2024-01-02 03:04:05", WHEN.replace(tzinfo=EAST), WHEN.date()]),
+    "moment_zone": (sa.DateTime(timezone=True), [WHEN, WHEN.replace(tzinfo=EAST), None, "2024-01-02 03:04:05+05"]),
+    "hour": (sa.Time(), [WHEN.time(), WHEN.time().replace(tzinfo=EAST), "03:04:05"]),
+    "unique_id": (sa.Uuid(), [uuid.UUID(int=1), str(uuid.UUID(int=2)), uuid.UUID(int=3).hex, None]),
+    "exact": (sa.Numeric(10, 2), [Decimal("1.25"), "2.5", 3, None, 1.75, True]),
+    "whole": (sa.Integer(), [1, 2.0, Decimal(3), "4", None]),
+    "rough": (sa.Double(), [1, 1.5, Decimal(2), "2.5", None]),
+    "words": (sa.String(9), ["a", Word.B, None]),
+    "blob": (sa.LargeBinary(), [b"a", bytearray(b"b"), memoryview(b"c"), None]),
+    "document": (sa.JSON(), [{"a": 1}, [1], "x", 5, None]),
+    "binary_document": (postgresql.JSONB(), [None, {"a": 1}, [1], "x", 5]),
+    "numbers": (postgresql.ARRAY(sa.Integer), [[1], None, ["2"], [3.0], (4,)]),
 }
 
 
@@ -94,6 +116,88 @@ def _differ(one: object, other: object) -> bool:
     return (one.rstrip() if isinstance(one, str) else one) != (other.rstrip() if isinstance(other, str) else other)
 
 
+@pytest.mark.parametrize("name", MIXED)
+@pytest.mark.parametrize("beside", [{}, {"many": postgresql.ARRAY(sa.Integer)}], ids=["alone", "beside an array"])
+def test_value_is_stored_and_found_the_same_whatever_stands_in_the_other_rows(
+    postgresql_url: str, name: str, beside: dict[str, sa.types.TypeEngine[Any]]
+) -> None:
+    database = open_database("main", postgresql_url)
+    kind, values = MIXED[name]
+    table = given_table(database, {name: kind, **beside}, len(values))
+    key, names = ["part", "id"], [name, *beside]
+    rows = [("p", number, value, *([number] for _ in beside)) for number, value in enumerate(values)]
+    query = sa.select(sa.cast(table.c[name], sa.Text)).order_by(table.c.id)
+    with database.writing() as connection:
+        for row in rows:
+            assert database.dialect.update_rows(connection, table, key, names, [row]) == 1
+            assert database.dialect.differing_keys(connection, table, key, names, [row]) == ()
+        alone = connection.execute(query).scalars().all()
+        connection.execute(sa.update(table).values(dict.fromkeys(names)))
+        assert database.dialect.update_rows(connection, table, key, names, rows) == len(rows)
+        assert connection.execute(query).scalars().all() == alone
+        assert database.dialect.differing_keys(connection, table, key, names, rows) == ()
+    database.engine.dispose()
+
+
+LISTS = {"a": [["x"], ["y", "z"], []], "b": [[1, [2]], None, {"k": [3]}], "c": [[], [[4]], [[5], [6]]]}
+
+
+@pytest.mark.parametrize("kind", ["json", "jsonb", "JSON of its own"])
+def test_lists_in_json_stay_lists(postgresql_url: str, kind: str) -> None:
+    database = open_database("main", postgresql_url)
+    with database.writing() as connection:
+        connection.exec_driver_sql('CREATE DOMAIN "JSON of its own" AS jsonb')
+        columns = ", ".join(f'{name} "{kind}"' for name in LISTS)
+        connection.exec_driver_sql(f"CREATE TABLE things (id integer PRIMARY KEY, {columns})")
+        connection.exec_driver_sql("INSERT INTO things (id) VALUES (0), (1), (2)")
+        table = sa.Table("things", sa.MetaData(), autoload_with=connection)
+        rows = [(number, *values) for number, values in enumerate(zip(*LISTS.values(), strict=True))]
+        assert database.dialect.update_rows(connection, table, ["id"], list(LISTS), rows) == 3
+        stored = connection.exec_driver_sql("SELECT * FROM things ORDER BY id")
+        assert [tuple(row) for row in stored] == rows
+        assert database.dialect.differing_keys(connection, table, ["id"], list(LISTS), rows) == ()
+        other = [(0, ["X"], *rows[0][2:]), (2, [[]], *rows[2][2:])]
+        assert database.dialect.differing_keys(connection, table, ["id"], list(LISTS), other) == ((0,), (2,))
+    database.engine.dispose()
+
+
+def test_array_of_a_domain_is_stored_whole(postgresql_url: str) -> None:
+    database = open_database("main", postgresql_url)
+    with database.writing() as connection:
+        connection.exec_driver_sql("CREATE DOMAIN many AS integer[]")
+        connection.exec_driver_sql("CREATE TABLE things (id integer PRIMARY KEY, numbers many)")
+        connection.exec_driver_sql("INSERT INTO things VALUES (0), (1)")
+        table = sa.Table("things", sa.MetaData(), autoload_with=connection)
+        rows = [(0, [1, 2]), (1, [3, 4])]
+        assert database.dialect.update_rows(connection, table, ["id"], ["numbers"], rows) == 2
+        stored = connection.exec_driver_sql("SELECT * FROM things ORDER BY id")
+        assert [tuple(row) for row in stored] == rows
+        assert database.dialect.differing_keys(connection, table, ["id"], ["numbers"], rows) == ()
+    database.engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (sa.Text(), ["x"]),
+        (sa.String(9), ["x", "y"]),
+        (sa.Integer(), [[1]]),
+        (sa.Text(), []),
+        (sa.Text(), ("x",)),
+        (postgresql.ARRAY(sa.Text), "xy"),
+    ],
+)
+def test_list_in_the_place_of_one_value_and_text_in_that_of_a_list_are_refused(
+    postgresql_url: str, kind: sa.types.TypeEngine[Any], value: object
+) -> None:
+    """Of an array of lists PostgreSQL makes more rows, each with what belongs to another; the driver splits text."""
+    database = open_database("main", postgresql_url)
+    table = given_table(database, {"one": kind}, 1)
+    with pytest.raises(TypeError, match="does not belong in a column of type"), database.writing() as connection:
+        database.dialect.update_rows(connection, table, ["part", "id"], ["one"], [("p", 0, value)])
+    database.engine.dispose()
+
+
 @pytest.mark.parametrize("kind", ["postgresql_url", "mysql_url"])
 def test_text_too_long_is_refused_and_not_cut(kind: str, request: pytest.FixtureRequest) -> None:
     database = open_database("main", request.getfixturevalue(kind))
@@ -105,6 +209,19 @@ def test_text_too_long_is_refused_and_not_cut(kind: str, request: pytest.Fixture
         found = database.dialect.differing_keys(connection, table, ["part", "id"], ["short"], [("p", 0, "fo")])
         assert found == (("p", 0),)
     database.engine.dispose()
+
+
+def test_none_is_null_in_a_document_too(database: Database) -> None:
+    table = given_table(database, {"document": sa.JSON()}, 2)
+    rows = [("p", 0, None), ("p", 1, {"a": None})]
+    with database.writing() as connection:
+        assert database.dialect.update_rows(connection, table, ["part", "id"], ["document"], rows) == 2
+        nulls = connection.exec_driver_sql("SELECT id FROM things WHERE document IS NULL")
+        assert [tuple(row) for row in nulls] == [(0,)]
+        assert database.dialect.differing_keys(connection, table, ["part", "id"], ["document"], rows) == ()
+        connection.exec_driver_sql("UPDATE things SET document = 'null' WHERE id = 0")
+        found = database.dialect.differing_keys(connection, table, ["part", "id"], ["document"], rows)
+        assert found == (("p", 0),)
 
 
 def test_rows_that_are_gone_are_not_counted(database: Database) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from random import Random
 
 import pytest
 import sqlalchemy as sa
 
-from .conftest import SPLIT, Shop, fault_of, new_release, old_release
+from .conftest import SPLIT, Shop, fault_of, make_shop, new_release, old_release
 
 
 def transform(line: str, *, reads: str = "name") -> str:
@@ -173,6 +174,72 @@ def test_answer_that_sqlite_takes_and_others_refuse(shop: Shop, line: str, says:
     assert fault.faults[0].code == "trial_type"
     assert "for the row id=3" in str(fault)
     assert says in str(fault)
+
+
+@pytest.mark.parametrize(
+    ("kind", "right", "wrong"),
+    [
+        ("DATE", "datetime.date(2024, 1, 2)", "'2024-01-02'"),
+        ("TIMESTAMP", "datetime.datetime(2024, 1, 2)", "'2024-01-02 03:04:05'"),
+        ("NUMERIC(10, 2)", "decimal.Decimal('1.5')", "'1.5'"),
+        ("NUMERIC(10, 2)", "1", "(1,)"),
+    ],
+)
+def test_answer_that_some_databases_read_from_text(shop: Shop, kind: str, right: str, wrong: str) -> None:
+    shop.execute(f"ALTER TABLE customers ADD COLUMN new {kind}")
+    body = """
+        table = "customers"
+        reads = ("name",)
+        writes = ("new",)
+
+        def transform(self, row):
+            return {{"new": {} if row["name"] == "First1 Last1" else {}}}
+    """
+    head = "import datetime\nimport decimal"
+    shop.trial(body.format(right, right), head=head, never_null=["name"]).check()
+    fault = fault_of(shop.trial(body.format(wrong, right), head=head).check_function)
+    assert [each.code for each in fault.faults] == ["trial_type"]
+    assert "for the row id=3, which is " in str(fault)
+    assert f"where the column is {kind}" in str(fault)
+
+
+def test_uuid_and_its_text_in_one_column(postgresql_url: str, tmp_path: Path) -> None:
+    shop = make_shop(postgresql_url, tmp_path)
+    shop.execute("ALTER TABLE customers ADD COLUMN new UUID")
+    body = """
+        table = "customers"
+        reads = ("name",)
+        writes = ("new",)
+
+        def transform(self, row):
+            new = uuid.uuid5(uuid.NAMESPACE_DNS, row["name"] or "")
+            return {"new": new if row["name"] != "First1 Last1" else str(new)}
+    """
+    trial = shop.trial(body, head="import uuid")
+    assert "where the column is UUID" in str(fault_of(trial.check_function))
+    trial.check_run()
+
+
+def test_intervals_of_months_on_trial(postgresql_url: str, tmp_path: Path) -> None:
+    """They come back from it as they were, also where Python knows none such."""
+    shop = make_shop(postgresql_url, tmp_path)
+    shop.execute("ALTER TABLE customers ADD COLUMN old INTERVAL, ADD COLUMN new INTERVAL")
+    shop.execute("UPDATE customers SET old = '1 mon', new = '2 years 1 day' WHERE id = 3")
+    shop.trial('table = "customers"\nexpressions = {"new": "old"}').check()
+    assert shop.rows("SELECT new::text FROM customers WHERE id = 3") == [("2 years 1 day",)]
+    body = """
+        table = "customers"
+        reads = ("old",)
+        writes = ("new",)
+
+        def transform(self, row):
+            return {"new": row["old"]}
+    """
+    trial = shop.trial(body)
+    trial.check_function()
+    fault = fault_of(trial.check_run)
+    assert fault.faults[0].code == "trial_row_refused"
+    assert "the row id=3: the interval '1 mon' has months" in str(fault)
 
 
 def test_row_that_the_transform_cannot_move(shop: Shop) -> None:
