@@ -105,11 +105,12 @@ class Rows:
         return tuple(tuple(row) for row in connection.execute(query))
 
     def _select(self, connection: Connection, columns: tuple[ColumnElement[Any], ...]) -> Values:
-        """These in the place of the written columns. Intervals are text: Python has none of months."""
+        """These in the place of the written columns, and any more. Intervals are text: Python has none of months."""
         keys = self._target.keyset.columns
+        intervals = {at for at, written in enumerate(self._written) if isinstance(written.type, INTERVAL)}
         labelled = (
-            (sa.cast(column, sa.Text) if isinstance(written.type, INTERVAL) else column).label(f"value_{at}")
-            for at, (column, written) in enumerate(zip(columns, self._written, strict=True))
+            (sa.cast(column, sa.Text) if at in intervals else column).label(f"value_{at}")
+            for at, column in enumerate(columns)
         )
         query = sa.select(*keys, *labelled).select_from(self._target.table).order_by(*keys)
         return {tuple(row[: len(keys)]): tuple(row[len(keys) :]) for row in connection.execute(query)}
