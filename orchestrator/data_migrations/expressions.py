@@ -18,7 +18,7 @@ def parsed(sql: str, dialect: str) -> exp.Expr | None:
     """The expression as the only value of a SELECT, as a database of that dialect reads it. None: cannot be parsed."""
     try:
         return sqlglot.parse_one(f"SELECT (\n{sql}\n)", read=PARSERS[dialect])
-    except SqlglotError:
+    except (SqlglotError, RecursionError):
         return None
 
 
