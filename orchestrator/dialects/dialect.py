@@ -211,6 +211,10 @@ class Dialect(Protocol):
         """
         ...
 
+    def as_read(self, column: Column[Any]) -> ColumnElement[Any]:
+        """The column as a transform is given its values: nothing on their way makes other values of them."""
+        ...
+
     def check_constraints(self, connection: Connection) -> None:
         """Let constraints that wait for the commit be checked now, where a session can ask for that."""
         ...

@@ -264,6 +264,9 @@ class SQLite:
                 driver.execute("PRAGMA foreign_keys = ON")
                 driver.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_SECONDS * 1000)}")
 
+    def as_read(self, column: Column[Any]) -> ColumnElement[Any]:
+        return column
+
     def check_constraints(self, connection: Connection) -> None:
         """Nobody can ask for it: a deferred foreign key is checked at the commit."""
 

@@ -287,5 +287,3 @@ _LOST_IN_THE_COLUMN = (
 def _require(*faults: Fault) -> None:
     if faults:
         raise MigrationFault(*faults)
-
-
