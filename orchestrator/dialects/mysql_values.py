@@ -10,7 +10,6 @@ from sqlalchemy import Column, ColumnElement, Dialect
 from sqlalchemy.dialects import mysql
 from sqlalchemy.types import NULLTYPE, TypeEngine
 
-
 _LARGEST_FLOAT = (2 - 2**-23) * 2.0**127
 """The server refuses a number beyond, also one that rounds to it."""
 

@@ -23,6 +23,7 @@ from orchestrator.dialects.dialect import ReadOnly
 from orchestrator.dialects.driver_errors import layers, says_disconnected
 from orchestrator.dialects.holders import Holder
 from orchestrator.dialects.load import NoLoad
+from orchestrator.dialects.offsets import refuse_offsets
 from orchestrator.dialects.roles import NoRoles
 from orchestrator.dialects.row_order import whole
 from orchestrator.dialects.sqlite_triggers import SQLiteTriggers
@@ -279,6 +280,7 @@ class SQLite:
         rows: Sequence[Sequence[Any]],
         within: Sequence[ColumnElement[bool]] = (),
     ) -> int:
+        refuse_offsets(columns, rows)
         if not rows:
             return 0
         matches = [
@@ -302,6 +304,7 @@ class SQLite:
         rows: Sequence[Sequence[Any]],
         within: Sequence[ColumnElement[bool]] = (),
     ) -> tuple[tuple[Any, ...], ...]:
+        refuse_offsets(columns, rows)
         if not rows:
             return ()
         given = sa.table(  # no `Table`: each would be another one, for which all is compiled, and kept, anew

@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.domain.errors import OrchestratorError
+from orchestrator.domain.ladder import InStepBy
 from orchestrator.domain.view import MigrationFacts, MigrationState
 from orchestrator.testing.faults import Fault, MigrationFault, told
 from orchestrator.testing.functions import faults_of_function
@@ -64,6 +65,7 @@ class DataMigrationTrial:
         self._writers = Writers(
             self._ground.database, {name: writer for name, writer in given.items() if writer is not None}, seed=seed
         )
+        self._refuse_arguments(in_step_by, never_null, batch_rows, writes)
         self._in_step_by = in_step_by
         self._never_null = tuple(never_null)
         self._writes = writes
@@ -78,6 +80,20 @@ class DataMigrationTrial:
             )
         self._batch_rows = batch_rows or min(max(1, len(self._at_first) // _BATCHES), _MOST_BATCH_ROWS)
         self._undisturbed: Values | None = None
+
+    def _refuse_arguments(
+        self, in_step_by: str, never_null: Sequence[str], batch_rows: int | None, writes: int
+    ) -> None:
+        """Refuse what would be nobody's business in silence: a word or a column that is misspelled, no rows at all."""
+        ways, columns = [each.value for each in InStepBy], self._ground.target.table.c.keys()
+        if in_step_by not in ways:
+            raise _no_argument(f"in_step_by = {in_step_by!r}", f"Give one of {', '.join(map(repr, ways))}.")
+        if isinstance(never_null, str) or (unknown := [name for name in never_null if name not in columns]):
+            what = f"never_null = {never_null!r}" if isinstance(never_null, str) else f"never_null with {unknown}"
+            raise _no_argument(what, f"Give a list of columns of the table, which has {', '.join(columns)}.")
+        for name, count in (("batch_rows", 1 if batch_rows is None else batch_rows), ("writes", writes)):
+            if not isinstance(count, int) or count < 1:
+                raise _no_argument(f"{name} = {count!r}", "Give a number of 1 or more, or leave it out.")
 
     def check(self) -> None:
         """Everything, in the order of the methods; writers where some were given."""
@@ -265,6 +281,10 @@ class DataMigrationTrial:
         definition = self._ground.definition
         faults = [Fault(code, f"{definition.place}, {when}: {definition.table} {each}", remedy) for each in found]
         _require(*told(faults))
+
+
+def _no_argument(what: str, remedy: str) -> MigrationFault:
+    return MigrationFault(Fault("trial_argument", f"a trial cannot have {what}", remedy))
 
 
 _AGREEMENT = (
