@@ -219,6 +219,10 @@ class Dialect(Protocol):
         """Let constraints that wait for the commit be checked now, where a session can ask for that."""
         ...
 
+    def stamped(self, connection: Connection, table: Table) -> tuple[str, ...]:
+        """Columns that the database sets anew in each UPDATE without them; `update_rows` leaves them as they are."""
+        ...
+
     def update_rows(
         self,
         connection: Connection,

@@ -35,6 +35,7 @@ from orchestrator.dialects.mysql_given import given_rows
 from orchestrator.dialects.mysql_load import MySQLLoad
 from orchestrator.dialects.mysql_roles import MySQLRoles
 from orchestrator.dialects.mysql_server import code_of, is_mariadb
+from orchestrator.dialects.mysql_stamps import KEEPING, stamped
 from orchestrator.dialects.mysql_tagged import MySQLTagged
 from orchestrator.dialects.mysql_triggers import MySQLTriggers
 from orchestrator.dialects.mysql_values import as_read, differ, differs
@@ -338,6 +339,9 @@ class MySQL:
     def check_constraints(self, connection: Connection) -> None:
         """Here none waits."""
 
+    def stamped(self, connection: Connection, table: Table) -> tuple[str, ...]:
+        return stamped(connection, table)
+
     def update_rows(
         self,
         connection: Connection,
@@ -354,9 +358,12 @@ class MySQL:
         target = connection.dialect.identifier_preparer.format_table(table)
         same = " AND ".join(f"target.{quote(name)} = given.key_{i}" for i, name in enumerate(key))
         values = ", ".join(f"target.{quote(name)} = given.new_{i}" for i, name in enumerate(columns))
+        kept = [quote(name) for name in stamped(connection, table) if name not in columns]
+        values += "".join(f", target.{name} = target.{name}" for name in kept)
         with given_rows(connection, table, key, columns, rows) as given:
             return connection.exec_driver_sql(
-                f"UPDATE {given.name} AS given STRAIGHT_JOIN {target} AS target ON {same} SET {values}"
+                f"{KEEPING if kept else ''}UPDATE {given.name} AS given"
+                f" STRAIGHT_JOIN {target} AS target ON {same} SET {values}"
             ).rowcount
 
     def differing_keys(

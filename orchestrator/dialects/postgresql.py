@@ -299,6 +299,9 @@ class PostgreSQL:
     def check_constraints(self, connection: Connection) -> None:
         connection.exec_driver_sql("SET CONSTRAINTS ALL IMMEDIATE")
 
+    def stamped(self, connection: Connection, table: Table) -> tuple[str, ...]:
+        return ()
+
     def update_rows(
         self,
         connection: Connection,

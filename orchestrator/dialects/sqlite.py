@@ -271,6 +271,9 @@ class SQLite:
     def check_constraints(self, connection: Connection) -> None:
         """Nobody can ask for it: a deferred foreign key is checked at the commit."""
 
+    def stamped(self, connection: Connection, table: Table) -> tuple[str, ...]:
+        return ()
+
     def update_rows(
         self,
         connection: Connection,

@@ -140,3 +140,39 @@ def test_time_whose_offset_was_applied_is_stored(site: Site) -> None:
     answer = WITH_OFFSET.format(5) + ".astimezone(timezone.utc).replace(tzinfo=None)"
     moved(site, COPY.replace('row["old"]', answer).replace("    return", f"    {IMPORTS}\n    return"))
     assert "2026-01-01 07:00:00" in str(site.rows("SELECT CAST(new AS CHAR(30)) FROM things"))
+
+
+STAMPED = """
+CREATE TABLE things (
+    id INTEGER PRIMARY KEY,
+    old INTEGER,
+    new INTEGER,
+    `50%% at` TIMESTAMP NULL ON UPDATE CURRENT_TIMESTAMP,
+    at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6) ON UPDATE CURRENT_TIMESTAMP(6),
+    zero DATETIME NOT NULL ON UPDATE CURRENT_TIMESTAMP
+)
+"""
+SAME = 'table = "things"\nexpressions = {"new": "old"}'
+STAMPS = "SELECT `50%% at`, at, zero FROM things"
+
+
+@pytest.mark.parametrize("body", [COPY, SAME], ids=["transform", "expression"])
+def test_stamp_of_the_last_change_by_a_service_stays(mysql_site: Site, body: str) -> None:
+    mysql_site.execute(
+        STAMPED,
+        "SET SESSION sql_mode = ''",
+        "INSERT INTO things VALUES (1, 7, 0, NULL, '2020-02-02 02:02:02.25', '0000-00-00')",
+        "SET SESSION sql_mode = DEFAULT",
+    )
+    before = mysql_site.rows(STAMPS)
+    mysql_site.database.engine.dispose()
+    moved(mysql_site, body)
+    assert mysql_site.rows("SELECT new FROM things") == [(7,)]
+    assert mysql_site.rows(STAMPS) == before
+
+
+@pytest.mark.parametrize("body", [COPY, SAME], ids=["transform", "expression"])
+def test_stamp_that_is_written_is_written(mysql_site: Site, body: str) -> None:
+    add_values(mysql_site, "TIMESTAMP NULL", "'2020-02-02 02:02:02'", new="TIMESTAMP NULL ON UPDATE CURRENT_TIMESTAMP")
+    moved(mysql_site, body)
+    assert mysql_site.rows("SELECT new = old FROM things") == [(1,)]
