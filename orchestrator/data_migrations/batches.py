@@ -70,7 +70,9 @@ def move(database: Database, connection: Connection, definition: Definition, tar
     with _explained(database, definition, target, range_):
         if definition.transform is None:
             # The database computes each value from the row as it is once it has its lock.
-            statement = sa.update(target.table).where(*target.keyset.within(range_)).values(dict(target.expressions))
+            kept = {name: target.table.c[name] for name in database.dialect.stamped(connection, target.table)}
+            values = {**kept, **dict(target.expressions)}
+            statement = sa.update(target.table).where(*target.keyset.within(range_)).values(values)
             moved = connection.execute(statement).rowcount
             database.dialect.check_constraints(connection)
             return Moved(range_, moved)

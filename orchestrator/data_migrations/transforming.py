@@ -28,10 +28,9 @@ def read_and_transform(
     """
     keyset = target.keyset
     width = len(keyset.names)
+    reads = (keyset.dialect.as_read(target.table.c[name]) for name in definition.reads)
     query = (
-        sa.select(
-            *keyset.columns, *(target.table.c[name].label(f"read_{i}") for i, name in enumerate(definition.reads))
-        )
+        sa.select(*keyset.columns, *(column.label(f"read_{i}") for i, column in enumerate(reads)))
         .where(*keyset.within(range_))
         .order_by(*keyset.columns)
     )

@@ -211,8 +211,16 @@ class Dialect(Protocol):
         """
         ...
 
+    def as_read(self, column: Column[Any]) -> ColumnElement[Any]:
+        """The column as a transform is given its values: nothing on their way makes other values of them."""
+        ...
+
     def check_constraints(self, connection: Connection) -> None:
         """Let constraints that wait for the commit be checked now, where a session can ask for that."""
+        ...
+
+    def stamped(self, connection: Connection, table: Table) -> tuple[str, ...]:
+        """Columns that the database sets anew in each UPDATE without them; `update_rows` leaves them as they are."""
         ...
 
     def update_rows(

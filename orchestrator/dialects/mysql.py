@@ -25,7 +25,6 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.types import NULLTYPE
 
 from orchestrator.dialects import dead_servers, mysql_holders
 from orchestrator.dialects.consulting import consulting_mysql
@@ -36,9 +35,10 @@ from orchestrator.dialects.mysql_given import given_rows
 from orchestrator.dialects.mysql_load import MySQLLoad
 from orchestrator.dialects.mysql_roles import MySQLRoles
 from orchestrator.dialects.mysql_server import code_of, is_mariadb
+from orchestrator.dialects.mysql_stamps import KEEPING, stamped
 from orchestrator.dialects.mysql_tagged import MySQLTagged
 from orchestrator.dialects.mysql_triggers import MySQLTriggers
-from orchestrator.dialects.mysql_values import as_bytes, as_stored, differ
+from orchestrator.dialects.mysql_values import as_read, differ, differs
 from orchestrator.dialects.triggers import Triggers
 from orchestrator.domain.errors import Conflict, Invalid
 
@@ -333,8 +333,14 @@ class MySQL:
         with engine.connect() as connection:
             yield connection
 
+    def as_read(self, column: Column[Any]) -> ColumnElement[Any]:
+        return as_read(column)
+
     def check_constraints(self, connection: Connection) -> None:
         """Here none waits."""
+
+    def stamped(self, connection: Connection, table: Table) -> tuple[str, ...]:
+        return stamped(connection, table)
 
     def update_rows(
         self,
@@ -352,9 +358,12 @@ class MySQL:
         target = connection.dialect.identifier_preparer.format_table(table)
         same = " AND ".join(f"target.{quote(name)} = given.key_{i}" for i, name in enumerate(key))
         values = ", ".join(f"target.{quote(name)} = given.new_{i}" for i, name in enumerate(columns))
+        kept = [quote(name) for name in stamped(connection, table) if name not in columns]
+        values += "".join(f", target.{name} = target.{name}" for name in kept)
         with given_rows(connection, table, key, columns, rows) as given:
             return connection.exec_driver_sql(
-                f"UPDATE {given.name} AS given STRAIGHT_JOIN {target} AS target ON {same} SET {values}"
+                f"{KEEPING if kept else ''}UPDATE {given.name} AS given"
+                f" STRAIGHT_JOIN {target} AS target ON {same} SET {values}"
             ).rowcount
 
     def differing_keys(
@@ -380,12 +389,7 @@ class MySQL:
             return tuple(tuple(row) for row in connection.execute(query))
 
     def differs(self, column: Column[Any], value: ColumnElement[Any]) -> ColumnElement[bool]:
-        kind = column.type
-        if isinstance(kind, sa.String) and not isinstance(kind, sa.Enum | mysql.SET):
-            if isinstance(kind, sa.CHAR):  # it keeps no spaces at its end
-                value = sa.func.rtrim(value)
-            return as_bytes(column).is_distinct_from(as_bytes(value))
-        return sa.type_coerce(column, NULLTYPE).is_distinct_from(as_stored(value, kind))
+        return differs(column, value)
 
 
 def _prepare_connection(connection: Any, record: Any) -> None:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from types import NoneType
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection, Table, TableClause
 from sqlalchemy.dialects import mysql
 from sqlalchemy.types import NULLTYPE, TypeEngine
+
+from orchestrator.dialects.offsets import refuse_offsets
 
 _NAME = "orchestrator_given"
 
@@ -20,12 +27,23 @@ _MOST_BYTES = 1_000_000
 
 _BIGINT = range(-(2**63), 2**63)
 
+_SENT_AS_THEY_ARE = frozenset(
+    {NoneType, bool, int, float, Decimal, str, bytes, bytearray, date, datetime, time, timedelta, UUID}
+)
+"""A list becomes a part of the statement in the driver's hands, and any other object what `str` says of it."""
+
 
 @contextmanager
 def given_rows(
     connection: Connection, table: Table, key: Sequence[str], columns: Sequence[str], rows: Sequence[Sequence[Any]]
 ) -> Iterator[TableClause]:
-    """The rows in a temporary table, whose columns are made as those of the table are. Ends no transaction."""
+    """The rows in a temporary table, whose columns are made as those of the table are. Ends no transaction.
+
+    Raises `TypeError` or `ValueError` for a value that the driver would send as another one, or not at all.
+    """
+    refuse_offsets(columns, rows)
+    for at, name in enumerate(columns, start=len(key)):
+        _refuse_unsendable(name, table.c[name].type, [row[at] for row in rows])
     names = [f"key_{i}" for i in range(len(key))] + [f"new_{i}" for i in range(len(columns))]
     kinds = [NULLTYPE for _ in key] + [_transport(table.c[name].type) for name in columns]
     given = sa.table(  # no `Table`: each would be another one, for which every statement is compiled, and kept, anew
@@ -55,6 +73,30 @@ def given_rows(
     yield given
     connection.exec_driver_sql(f"DROP TEMPORARY TABLE {_NAME}")
     del connection.info[_NAME]
+
+
+def _refuse_unsendable(name: str, kind: TypeEngine[Any], values: Sequence[Any]) -> None:
+    found = set(map(type, values))
+    if not isinstance(kind, sa.JSON | mysql.SET) and (strange := found - _SENT_AS_THEY_ARE):
+        for value in values:
+            if type(value) in strange and not _says_itself(value):
+                raise TypeError(f"column {name} takes no {type(value).__name__}: {_instead_of(value)}")
+    for value in values if found & {float, Decimal} else ():
+        if isinstance(value, float | Decimal) and not math.isfinite(value):
+            raise ValueError(f"column {name} takes no {value}: MariaDB and MySQL have no such number")
+
+
+def _says_itself(value: object) -> bool:
+    """Text or a number of some other class, as an enumeration may be, of which `str` says no more than that."""
+    if isinstance(value, str):
+        return str(value) == str.__str__(value)
+    return isinstance(value, int) and str(value) == int.__repr__(value)
+
+
+def _instead_of(value: object) -> str:
+    if isinstance(value, Mapping | Sequence | AbstractSet) and not isinstance(value, str):
+        return "if it is of JSON, return text, as of json.dumps"
+    return "return text, bytes, a number, a date, a time, or None"
 
 
 def _insert(connection: Connection, columns: str, described: str, rows: Sequence[Sequence[Any]]) -> None:

@@ -1,13 +1,44 @@
-"""Values in MariaDB and MySQL: what a column makes of one, and whether two are the same."""
+"""Values in MariaDB and MySQL: how they are read, what a column makes of one, and whether two are the same."""
 
 from __future__ import annotations
 
+import struct
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import Column, ColumnElement
+from sqlalchemy import Column, ColumnElement, Dialect
 from sqlalchemy.dialects import mysql
 from sqlalchemy.types import NULLTYPE, TypeEngine
+
+_LARGEST_FLOAT = (2 - 2**-23) * 2.0**127
+"""The server refuses a number beyond, also one that rounds to it."""
+
+
+class _Single(sa.TypeDecorator[float]):
+    """What the server shows of a FLOAT once it is a DOUBLE, as the shortest number that is the same FLOAT."""
+
+    impl = sa.Double
+    cache_ok = True
+
+    def process_result_value(self, value: float | None, _dialect: Dialect) -> float | None:
+        if value is None:
+            return None
+        for digits in range(6, 10):
+            short = float(f"{value:.{digits}g}")
+            if abs(short) <= _LARGEST_FLOAT and struct.pack("f", short) == struct.pack("f", value):
+                return short
+        return value
+
+
+def as_read(column: Column[Any]) -> ColumnElement[Any]:
+    """The column as its values are read. SQLAlchemy takes a TIME for one of a day, and ten places of a DOUBLE.
+
+    The server itself shows six digits of a FLOAT.
+    """
+    kind = column.type
+    if isinstance(kind, sa.Float) and not isinstance(kind, sa.Double) and kind.scale is None:
+        return sa.type_coerce(sa.type_coerce(column, NULLTYPE) * sa.literal_column("1e0"), _Single())
+    return sa.type_coerce(column, NULLTYPE) if isinstance(kind, sa.Float | sa.Time) else column
 
 
 def differ(stored: Column[Any], given: ColumnElement[Any]) -> ColumnElement[bool]:
@@ -15,6 +46,16 @@ def differ(stored: Column[Any], given: ColumnElement[Any]) -> ColumnElement[bool
     if isinstance(stored.type, sa.String) and not isinstance(stored.type, sa.Enum | mysql.SET):
         return sa.cast(stored, sa.LargeBinary).is_distinct_from(sa.cast(given, sa.LargeBinary))
     return sa.type_coerce(stored, NULLTYPE).is_distinct_from(sa.type_coerce(given, NULLTYPE))
+
+
+def differs(column: Column[Any], value: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Whether a column holds something else than what it makes of a value."""
+    kind = column.type
+    if isinstance(kind, sa.String) and not isinstance(kind, sa.Enum | mysql.SET):
+        if isinstance(kind, sa.CHAR):  # it keeps no spaces at its end
+            value = sa.func.rtrim(value)
+        return as_bytes(column).is_distinct_from(as_bytes(value))
+    return sa.type_coerce(column, NULLTYPE).is_distinct_from(as_stored(value, kind))
 
 
 def as_bytes(text_value: ColumnElement[Any]) -> ColumnElement[Any]:

@@ -293,8 +293,14 @@ class PostgreSQL:
         with engine.connect() as connection:
             yield connection
 
+    def as_read(self, column: Column[Any]) -> ColumnElement[Any]:
+        return column
+
     def check_constraints(self, connection: Connection) -> None:
         connection.exec_driver_sql("SET CONSTRAINTS ALL IMMEDIATE")
+
+    def stamped(self, connection: Connection, table: Table) -> tuple[str, ...]:
+        return ()
 
     def update_rows(
         self,

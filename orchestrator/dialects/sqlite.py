@@ -23,6 +23,7 @@ from orchestrator.dialects.dialect import ReadOnly
 from orchestrator.dialects.driver_errors import layers, says_disconnected
 from orchestrator.dialects.holders import Holder
 from orchestrator.dialects.load import NoLoad
+from orchestrator.dialects.offsets import refuse_offsets
 from orchestrator.dialects.roles import NoRoles
 from orchestrator.dialects.row_order import whole
 from orchestrator.dialects.sqlite_triggers import SQLiteTriggers
@@ -264,8 +265,14 @@ class SQLite:
                 driver.execute("PRAGMA foreign_keys = ON")
                 driver.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_SECONDS * 1000)}")
 
+    def as_read(self, column: Column[Any]) -> ColumnElement[Any]:
+        return column
+
     def check_constraints(self, connection: Connection) -> None:
         """Nobody can ask for it: a deferred foreign key is checked at the commit, which then refuses."""
+
+    def stamped(self, connection: Connection, table: Table) -> tuple[str, ...]:
+        return ()
 
     def update_rows(
         self,
@@ -276,6 +283,7 @@ class SQLite:
         rows: Sequence[Sequence[Any]],
         within: Sequence[ColumnElement[bool]] = (),
     ) -> int:
+        refuse_offsets(columns, rows)
         if not rows:
             return 0
         matches = [
@@ -301,6 +309,7 @@ class SQLite:
         rows: Sequence[Sequence[Any]],
         within: Sequence[ColumnElement[bool]] = (),
     ) -> tuple[tuple[Any, ...], ...]:
+        refuse_offsets(columns, rows)
         if not rows:
             return ()
         given = sa.table(  # no `Table`: each would be another one, for which all is compiled, and kept, anew

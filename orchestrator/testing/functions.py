@@ -89,7 +89,7 @@ def _faults_of_transform(ground: Ground) -> tuple[Fault, ...]:
 def _given(ground: Ground) -> dict[Key, dict[str, Any]]:
     """What transform is given for each row; nothing where one cannot be read, which the runs tell with its key."""
     keyset, table, reads = ground.target.keyset, ground.target.table, ground.definition.reads
-    labelled = (table.c[name].label(f"read_{at}") for at, name in enumerate(reads))
+    labelled = (keyset.dialect.as_read(table.c[name]).label(f"read_{at}") for at, name in enumerate(reads))
     width = len(keyset.names)
     with ground.database.reading() as connection:
         try:

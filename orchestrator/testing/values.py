@@ -41,7 +41,7 @@ class Rows:
         self._database = database
         self._definition = definition
         self._target = target
-        self._written = tuple(target.table.c[name] for name in definition.writes)
+        self._written = tuple(database.dialect.as_read(target.table.c[name]) for name in definition.writes)
 
     def values(self) -> Values:
         """What the written columns hold now. A null of JSON that is no NULL is `sa.JSON.NULL`."""
