@@ -176,3 +176,35 @@ def test_stamp_that_is_written_is_written(mysql_site: Site, body: str) -> None:
     add_values(mysql_site, "TIMESTAMP NULL", "'2020-02-02 02:02:02'", new="TIMESTAMP NULL ON UPDATE CURRENT_TIMESTAMP")
     moved(mysql_site, body)
     assert mysql_site.rows("SELECT new = old FROM things") == [(1,)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer", "says"),
+    [
+        ("INTEGER NOT NULL DEFAULT 0", "None", "Column '50% (new)' cannot be null"),
+        ("INTEGER", "'x'", ".`things`.`50% (new)` at row 1"),
+        ("VARCHAR(3)", "'long'", "Data too long for column '50% (new)'"),
+        ("VARCHAR(3) CHARACTER SET latin1", "'\u0142'", ".`things`.`50% (new)` at row 1"),
+        ("INTEGER CHECK (`50%% (new)` < 9)", "9", "failed for `"),
+        ("INTEGER UNIQUE", "1", "Duplicate entry '1' for key '50% (new)'"),
+    ],
+)
+def test_what_mariadb_refuses_is_said_of_the_table(mysql_site: Site, kind: str, answer: str, says: str) -> None:
+    mysql_site.execute(f"CREATE TABLE things (id INTEGER PRIMARY KEY, `50%% (new)` {kind})")
+    mysql_site.execute("INSERT INTO things VALUES (1, 3), (2, 4)")
+    mysql_site.start(
+        "walk",
+        f"""
+        table = "things"
+        reads = ("id",)
+        writes = ("50% (new)",)
+
+        def transform(self, row):
+            return {{"50% (new)": {answer} if row["id"] == 2 else 1}}
+        """,
+    )
+    assert mysql_site.run("walk").state is MigrationState.FAILED
+    (row,) = mysql_site.runner.quarantined("walk")
+    assert row.key == "id=2"
+    assert says in row.error
+    assert "orchestrator_given" not in row.error
