@@ -142,6 +142,33 @@ def test_time_whose_offset_was_applied_is_stored(site: Site) -> None:
     assert "2026-01-01 07:00:00" in str(site.rows("SELECT CAST(new AS CHAR(30)) FROM things"))
 
 
+@pytest.mark.parametrize(
+    ("kind", "value", "given"),
+    [
+        ("NUMERIC", "1e-15", "1E-15"),
+        ("NUMERIC", "0.123456789012", "0.123456789012"),
+        ("NUMERIC", "1e300", "1E+300"),
+        ("NUMERIC(20, 3)", "1.5", "1.500"),
+        ("NUMERIC(20, 3)", "1e300", f"1{'0' * 300}.000"),
+        ("NUMERIC(20, 3)", "1.23456", "1.23456"),
+        ("NUMERIC(20, 0)", "9007199254740993", "9007199254740993"),
+    ],
+)
+def test_number_of_sqlite_is_given_with_all_its_digits(sqlite_site: Site, kind: str, value: str, given: str) -> None:
+    add_values(sqlite_site, kind, value, "NULL", new="TEXT")
+    moved(sqlite_site, COPY.replace('row["old"]', 'repr(row["old"])'))
+    assert sqlite_site.rows("SELECT new FROM things ORDER BY id") == [(f"Decimal('{given}')",), ("None",)]
+
+
+def test_text_in_a_column_of_numbers_is_told(sqlite_site: Site) -> None:
+    add_values(sqlite_site, "NUMERIC", "1", "'x'")
+    sqlite_site.start("walk", COPY)
+    assert sqlite_site.run("walk").state is MigrationState.FAILED
+    (row,) = sqlite_site.runner.quarantined("walk")
+    assert row.key == "id=2"
+    assert row.error.endswith("'x' is no number")
+
+
 STAMPED = """
 CREATE TABLE things (
     id INTEGER PRIMARY KEY,
