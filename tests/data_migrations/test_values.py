@@ -59,6 +59,51 @@ def test_time_of_mariadb_is_given_as_a_span(mysql_site: Site) -> None:
     assert mysql_site.rows("SELECT new FROM things ORDER BY id") == [(108_000,), (-1,)]
 
 
+@pytest.mark.parametrize(
+    ("database", "value", "given"),
+    [
+        ("postgresql", "BOOLEAN|true", "True"),
+        ("postgresql", "NUMERIC(5, 2)|1.5", "Decimal('1.50')"),
+        ("postgresql", "REAL|16777218", "16777218.0"),
+        ("postgresql", "CHAR(3)|'a'", "'a  '"),
+        ("postgresql", "TIMESTAMPTZ|'2026-01-02 03:04+05'", "datetime.datetime(2026, 1, 1, 22, 4, tzinfo="),
+        ("postgresql", "TIMETZ|'03:04+05'", "datetime.time(3, 4, tzinfo="),
+        ("postgresql", "INTERVAL|'1 day 1 second'", "datetime.timedelta(days=1, seconds=1)"),
+        ("postgresql", "JSON|'null'", "None"),
+        ("postgresql", "BIT(4)|b'0101'", "BitString("),
+        ("postgresql", "INTEGER[]|'{1,NULL}'", "[1, None]"),
+        ("postgresql", "INET|'10.0.0.1/24'", "IPv4Interface("),
+        ("postgresql", "INT4RANGE|'[1,3)'", "Range("),
+        ("postgresql", "MONEY|1.5", "'$1.50'"),
+        ("mysql", "BOOLEAN|1", "1"),
+        ("mysql", "CHAR(3)|'a'", "'a'"),
+        ("mysql", "TIME|'30:00'", "datetime.timedelta(days=1, seconds=21600)"),
+        ("mysql", "JSON|'[1]'", "'[1]'"),
+        ("mysql", "UUID|'00000000-0000-0000-0000-000000000001'", "UUID("),
+        ("mysql", "ENUM('x')|'x'", "'x'"),
+        ("mysql", "SET('x')|'x'", "{'x'}"),
+        ("mysql", "BIT(4)|b'101'", "5"),
+        ("mysql", "YEAR|2026", "2026"),
+        ("sqlite", "BOOLEAN|5", "True"),
+        ("sqlite", "CHAR(3)|'a '", "'a '"),
+        ("sqlite", "DATETIME|'2026-01-02 03:04+05:00'", "datetime.datetime(2026, 1, 2, 3, 4, tzinfo="),
+        ("sqlite", "TIME|'03:04:00'", "datetime.time(3, 4)"),
+        ("sqlite", "JSON|'[1]'", "[1]"),
+    ],
+)
+def test_page_says_what_a_transform_is_given(
+    request: pytest.FixtureRequest, database: str, value: str, given: str
+) -> None:
+    """The table "What a transform is given" of docs/databases.md, where databases differ."""
+    site: Site = request.getfixturevalue(f"{database}_site")
+    kind, literal = value.split("|")
+    add_values(site, kind, literal, "NULL", new="TEXT")
+    moved(site, COPY.replace('row["old"]', 'repr(row["old"])'))
+    ((found,), null) = site.rows("SELECT new FROM things ORDER BY id")
+    assert found.startswith(given)
+    assert null == ("None",)
+
+
 def refused(site: Site, imports: str, answer: str) -> str:
     """Why the row 2 is in quarantine, for which the transform gives this; the others are moved."""
     body = f"""
