@@ -31,7 +31,7 @@ from orchestrator.dialects.consulting import consulting_mysql
 from orchestrator.dialects.dialect import ReadOnly
 from orchestrator.dialects.driver_errors import layers, says_disconnected
 from orchestrator.dialects.holders import Holder
-from orchestrator.dialects.mysql_given import given_rows
+from orchestrator.dialects.mysql_given import NUMBER, given_rows, name_table
 from orchestrator.dialects.mysql_load import MySQLLoad
 from orchestrator.dialects.mysql_roles import MySQLRoles
 from orchestrator.dialects.mysql_server import code_of, is_mariadb
@@ -145,7 +145,8 @@ class MySQL:
         for moment in ("connect", "first_connect"):
             event.listen(engine, moment, _prepare_connection, insert=True)
         event.listen(engine, "reset", _reset_timeouts)
-        event.listen(engine, "handle_error", _name_lost_cluster, insert=True)  # before oslo.db looks at it
+        for rename in (_name_lost_cluster, name_table):
+            event.listen(engine, "handle_error", rename, insert=True)  # before oslo.db looks at it
         event.listen(engine, "do_connect", dead_servers.limit_pymysql_greeting)
         own = engine.url.query.get("read_timeout")
         limit = float(own) if isinstance(own, str) else None
@@ -356,10 +357,14 @@ class MySQL:
             return 0
         quote = connection.dialect.identifier_preparer.quote
         target = connection.dialect.identifier_preparer.format_table(table)
-        same = " AND ".join(f"target.{quote(name)} = given.key_{i}" for i, name in enumerate(key))
-        values = ", ".join(f"target.{quote(name)} = given.new_{i}" for i, name in enumerate(columns))
+        same = " AND ".join(f"target.{name} = given.{name}" for name in map(quote, key))
         kept = [quote(name) for name in stamped(connection, table) if name not in columns]
-        values += "".join(f", target.{name} = target.{name}" for name in kept)
+        values = ", ".join(
+            (
+                *(f"target.{name} = given.{name}" for name in map(quote, columns)),
+                *(f"target.{name} = target.{name}" for name in kept),
+            )
+        )
         with given_rows(connection, table, key, columns, rows) as given:
             return connection.exec_driver_sql(
                 f"{KEEPING if kept else ''}UPDATE {given.name} AS given"
@@ -378,13 +383,13 @@ class MySQL:
         if not rows:
             return ()
         with given_rows(connection, table, key, columns, rows) as given:
-            same = sa.and_(*(table.c[name] == given.c[f"key_{i}"] for i, name in enumerate(key)))
+            same = sa.and_(*(table.c[name] == given.c[name] for name in key))
             query = (
-                sa.select(*(given.c[f"key_{i}"] for i in range(len(key))))
+                sa.select(*(given.c[name] for name in key))
                 .prefix_with("STRAIGHT_JOIN")
                 .select_from(given.join(table, same))
-                .where(sa.or_(*(differ(table.c[name], given.c[f"new_{i}"]) for i, name in enumerate(columns))))
-                .order_by(given.c.number)
+                .where(sa.or_(*(differ(table.c[name], given.c[name]) for name in columns)))
+                .order_by(given.c[NUMBER])
             )
             return tuple(tuple(row) for row in connection.execute(query))
 

@@ -14,13 +14,16 @@ from uuid import UUID
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy import Connection, Table, TableClause
+from sqlalchemy import Connection, ExceptionContext, Table, TableClause
 from sqlalchemy.dialects import mysql
 from sqlalchemy.types import NULLTYPE, TypeEngine
 
+from orchestrator.dialects.mysql_server import code_of
 from orchestrator.dialects.offsets import refuse_offsets
 
 _NAME = "orchestrator_given"
+
+NUMBER = "orchestrator_number"
 
 _MOST_BYTES = 1_000_000
 """A statement is no longer than that, as PyMySQL has it, except for the sake of one row."""
@@ -37,42 +40,50 @@ _SENT_AS_THEY_ARE = frozenset(
 def given_rows(
     connection: Connection, table: Table, key: Sequence[str], columns: Sequence[str], rows: Sequence[Sequence[Any]]
 ) -> Iterator[TableClause]:
-    """The rows in a temporary table, whose columns are made as those of the table are. Ends no transaction.
+    """The rows in a temporary table, whose columns are made, and called, as those of the table are, with their order in
+    the column `NUMBER`. Ends no transaction.
 
     Raises `TypeError` or `ValueError` for a value that the driver would send as another one, or not at all.
     """
     refuse_offsets(columns, rows)
     for at, name in enumerate(columns, start=len(key)):
         _refuse_unsendable(name, table.c[name].type, [row[at] for row in rows])
-    names = [f"key_{i}" for i in range(len(key))] + [f"new_{i}" for i in range(len(columns))]
+    names = (*key, *columns)
     kinds = [NULLTYPE for _ in key] + [_transport(table.c[name].type) for name in columns]
     given = sa.table(  # no `Table`: each would be another one, for which every statement is compiled, and kept, anew
         _NAME,
-        sa.column("number", sa.Integer),
+        sa.column(NUMBER, sa.Integer),
         *(sa.column(name, kind) for name, kind in zip(names, kinds, strict=True)),
     )
     preparer = connection.dialect.identifier_preparer
-    made_of = ", ".join(
-        f"{preparer.quote(column)} AS {name}" for column, name in zip((*key, *columns), names, strict=True)
-    )
+    quoted = list(map(preparer.quote, names))
+    listed = ", ".join(quoted)
     if connection.info.get(_NAME):  # by somebody whose statement failed
         connection.exec_driver_sql(f"DROP TEMPORARY TABLE IF EXISTS {_NAME}")
-    connection.info[_NAME] = True
+    connection.info[_NAME] = table.name
     connection.exec_driver_sql(
-        f"CREATE TEMPORARY TABLE {_NAME} (number INT AUTO_INCREMENT PRIMARY KEY)"
-        f" AS SELECT {made_of} FROM {preparer.format_table(table)} LIMIT 0"
+        f"CREATE TEMPORARY TABLE {_NAME} ({NUMBER} INT AUTO_INCREMENT PRIMARY KEY)"
+        f" AS SELECT {listed} FROM {preparer.format_table(table)} LIMIT 0"
     )
     in_json = [_kind_in_json(kind, [row[i] for row in rows]) for i, kind in enumerate(kinds)]
     if all(in_json):
         described = ", ".join(
-            f"{name} {kind} PATH '$[{i}]'" for i, (name, kind) in enumerate(zip(names, in_json, strict=True))
+            f"{name} {kind} PATH '$[{i}]'" for i, (name, kind) in enumerate(zip(quoted, in_json, strict=True))
         )
-        _insert(connection, f"({', '.join(names)}) SELECT {', '.join(names)}", described, rows)
+        _insert(connection, f"({listed}) SELECT {listed}", described, rows)
     else:
         connection.execute(sa.insert(given), [dict(zip(names, row, strict=True)) for row in rows])
     yield given
     connection.exec_driver_sql(f"DROP TEMPORARY TABLE {_NAME}")
     del connection.info[_NAME]
+
+
+def name_table(context: ExceptionContext) -> None:
+    """Let what the server says of a column of the temporary table be said of the table that the rows are of."""
+    error, connection = context.original_exception, context.connection
+    table = None if connection is None else connection.info.get(_NAME)
+    if table and code_of(error) is not None and error.args[1:]:
+        error.args = (error.args[0], str(error.args[1]).replace(f"`{_NAME}`", f"`{table}`"))
 
 
 def _refuse_unsendable(name: str, kind: TypeEngine[Any], values: Sequence[Any]) -> None:

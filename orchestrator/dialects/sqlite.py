@@ -27,6 +27,7 @@ from orchestrator.dialects.offsets import refuse_offsets
 from orchestrator.dialects.roles import NoRoles
 from orchestrator.dialects.row_order import whole
 from orchestrator.dialects.sqlite_triggers import SQLiteTriggers
+from orchestrator.dialects.sqlite_values import as_read
 from orchestrator.dialects.tagged import NoSessions
 from orchestrator.dialects.triggers import Triggers
 from orchestrator.domain.errors import Conflict, Invalid
@@ -266,7 +267,7 @@ class SQLite:
                 driver.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_SECONDS * 1000)}")
 
     def as_read(self, column: Column[Any]) -> ColumnElement[Any]:
-        return column
+        return as_read(column)
 
     def check_constraints(self, connection: Connection) -> None:
         """Nobody can ask for it: a deferred foreign key is checked at the commit, which then refuses."""

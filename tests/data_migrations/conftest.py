@@ -152,6 +152,11 @@ def customers(site: Site) -> Site:
 
 
 @pytest.fixture
+def sqlite_site(open_database: Callable[[str, str], Database], sqlite_url: str, tmp_path: Path) -> Site:
+    return new_site(open_database("main", sqlite_url), tmp_path)
+
+
+@pytest.fixture
 def postgresql_site(open_database: Callable[[str, str], Database], postgresql_url: str, tmp_path: Path) -> Site:
     return new_site(open_database("main", postgresql_url), tmp_path)
 

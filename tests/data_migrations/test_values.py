@@ -59,6 +59,51 @@ def test_time_of_mariadb_is_given_as_a_span(mysql_site: Site) -> None:
     assert mysql_site.rows("SELECT new FROM things ORDER BY id") == [(108_000,), (-1,)]
 
 
+@pytest.mark.parametrize(
+    ("database", "value", "given"),
+    [
+        ("postgresql", "BOOLEAN|true", "True"),
+        ("postgresql", "NUMERIC(5, 2)|1.5", "Decimal('1.50')"),
+        ("postgresql", "REAL|16777218", "16777218.0"),
+        ("postgresql", "CHAR(3)|'a'", "'a  '"),
+        ("postgresql", "TIMESTAMPTZ|'2026-01-02 03:04+05'", "datetime.datetime(2026, 1, 1, 22, 4, tzinfo="),
+        ("postgresql", "TIMETZ|'03:04+05'", "datetime.time(3, 4, tzinfo="),
+        ("postgresql", "INTERVAL|'1 day 1 second'", "datetime.timedelta(days=1, seconds=1)"),
+        ("postgresql", "JSON|'null'", "None"),
+        ("postgresql", "BIT(4)|b'0101'", "BitString("),
+        ("postgresql", "INTEGER[]|'{1,NULL}'", "[1, None]"),
+        ("postgresql", "INET|'10.0.0.1/24'", "IPv4Interface("),
+        ("postgresql", "INT4RANGE|'[1,3)'", "Range("),
+        ("postgresql", "MONEY|1.5", "'$1.50'"),
+        ("mysql", "BOOLEAN|1", "1"),
+        ("mysql", "CHAR(3)|'a'", "'a'"),
+        ("mysql", "TIME|'30:00'", "datetime.timedelta(days=1, seconds=21600)"),
+        ("mysql", "JSON|'[1]'", "'[1]'"),
+        ("mysql", "UUID|'00000000-0000-0000-0000-000000000001'", "UUID("),
+        ("mysql", "ENUM('x')|'x'", "'x'"),
+        ("mysql", "SET('x')|'x'", "{'x'}"),
+        ("mysql", "BIT(4)|b'101'", "5"),
+        ("mysql", "YEAR|2026", "2026"),
+        ("sqlite", "BOOLEAN|5", "True"),
+        ("sqlite", "CHAR(3)|'a '", "'a '"),
+        ("sqlite", "DATETIME|'2026-01-02 03:04+05:00'", "datetime.datetime(2026, 1, 2, 3, 4, tzinfo="),
+        ("sqlite", "TIME|'03:04:00'", "datetime.time(3, 4)"),
+        ("sqlite", "JSON|'[1]'", "[1]"),
+    ],
+)
+def test_page_says_what_a_transform_is_given(
+    request: pytest.FixtureRequest, database: str, value: str, given: str
+) -> None:
+    """The table "What a transform is given" of docs/databases.md, where databases differ."""
+    site: Site = request.getfixturevalue(f"{database}_site")
+    kind, literal = value.split("|")
+    add_values(site, kind, literal, "NULL", new="TEXT")
+    moved(site, COPY.replace('row["old"]', 'repr(row["old"])'))
+    ((found,), null) = site.rows("SELECT new FROM things ORDER BY id")
+    assert found.startswith(given)
+    assert null == ("None",)
+
+
 def refused(site: Site, imports: str, answer: str) -> str:
     """Why the row 2 is in quarantine, for which the transform gives this; the others are moved."""
     body = f"""
@@ -142,6 +187,33 @@ def test_time_whose_offset_was_applied_is_stored(site: Site) -> None:
     assert "2026-01-01 07:00:00" in str(site.rows("SELECT CAST(new AS CHAR(30)) FROM things"))
 
 
+@pytest.mark.parametrize(
+    ("kind", "value", "given"),
+    [
+        ("NUMERIC", "1e-15", "1E-15"),
+        ("NUMERIC", "0.123456789012", "0.123456789012"),
+        ("NUMERIC", "1e300", "1E+300"),
+        ("NUMERIC(20, 3)", "1.5", "1.500"),
+        ("NUMERIC(20, 3)", "1e300", f"1{'0' * 300}.000"),
+        ("NUMERIC(20, 3)", "1.23456", "1.23456"),
+        ("NUMERIC(20, 0)", "9007199254740993", "9007199254740993"),
+    ],
+)
+def test_number_of_sqlite_is_given_with_all_its_digits(sqlite_site: Site, kind: str, value: str, given: str) -> None:
+    add_values(sqlite_site, kind, value, "NULL", new="TEXT")
+    moved(sqlite_site, COPY.replace('row["old"]', 'repr(row["old"])'))
+    assert sqlite_site.rows("SELECT new FROM things ORDER BY id") == [(f"Decimal('{given}')",), ("None",)]
+
+
+def test_text_in_a_column_of_numbers_is_told(sqlite_site: Site) -> None:
+    add_values(sqlite_site, "NUMERIC", "1", "'x'")
+    sqlite_site.start("walk", COPY)
+    assert sqlite_site.run("walk").state is MigrationState.FAILED
+    (row,) = sqlite_site.runner.quarantined("walk")
+    assert row.key == "id=2"
+    assert row.error.endswith("'x' is no number")
+
+
 STAMPED = """
 CREATE TABLE things (
     id INTEGER PRIMARY KEY,
@@ -176,3 +248,35 @@ def test_stamp_that_is_written_is_written(mysql_site: Site, body: str) -> None:
     add_values(mysql_site, "TIMESTAMP NULL", "'2020-02-02 02:02:02'", new="TIMESTAMP NULL ON UPDATE CURRENT_TIMESTAMP")
     moved(mysql_site, body)
     assert mysql_site.rows("SELECT new = old FROM things") == [(1,)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer", "says"),
+    [
+        ("INTEGER NOT NULL DEFAULT 0", "None", "Column '50% (new)' cannot be null"),
+        ("INTEGER", "'x'", ".`things`.`50% (new)` at row 1"),
+        ("VARCHAR(3)", "'long'", "Data too long for column '50% (new)'"),
+        ("VARCHAR(3) CHARACTER SET latin1", "'\u0142'", ".`things`.`50% (new)` at row 1"),
+        ("INTEGER CHECK (`50%% (new)` < 9)", "9", "failed for `"),
+        ("INTEGER UNIQUE", "1", "Duplicate entry '1' for key '50% (new)'"),
+    ],
+)
+def test_what_mariadb_refuses_is_said_of_the_table(mysql_site: Site, kind: str, answer: str, says: str) -> None:
+    mysql_site.execute(f"CREATE TABLE things (id INTEGER PRIMARY KEY, `50%% (new)` {kind})")
+    mysql_site.execute("INSERT INTO things VALUES (1, 3), (2, 4)")
+    mysql_site.start(
+        "walk",
+        f"""
+        table = "things"
+        reads = ("id",)
+        writes = ("50% (new)",)
+
+        def transform(self, row):
+            return {{"50% (new)": {answer} if row["id"] == 2 else 1}}
+        """,
+    )
+    assert mysql_site.run("walk").state is MigrationState.FAILED
+    (row,) = mysql_site.runner.quarantined("walk")
+    assert row.key == "id=2"
+    assert says in row.error
+    assert "orchestrator_given" not in row.error
