@@ -74,10 +74,11 @@ class DataMigrationView(View, frozen=True, kw_only=True):
 
     `rows_total` is null until counted, once, when it begins: rows that are inserted later are in the other counts only.
     State is pending, running, verifying, complete, assumed, failed, or absent where its ledger was not read or does
-    not have it yet. `throttled_by` are the reasons why its next batch does not begin now: it runs, and waits.
-    `rows_quarantined` could not be moved; `quarantine` are these rows, at most 100, where one data migration is shown,
-    and null elsewhere or while the database does not answer. `intention` is what somebody wants of it, null where it is
-    to run: it is no state of it, and lies beside. The highest `priority` of several that may run has its turn first.
+    not have it yet. `throttled_by` are the reasons why its next batch does not begin now: it runs, and waits; `remedy`
+    is what mends that or passes it over, null where it is to be waited for alone. `rows_quarantined` could not be
+    moved; `quarantine` are these rows, at most 100, where one data migration is shown, and null elsewhere or while the
+    database does not answer. `intention` is what somebody wants of it, null where it is to run: it is no state of it,
+    and lies beside. The highest `priority` of several that may run has its turn first.
     `progress` is 0 to 1, at most 0.99 before all rows are verified, null while they are not counted; it falls only
     where a new run begins, as after a retry. `rows_per_second` are moved, or verified, over the last minute; null while
     that is not known. `reverse`: it moves rows back, and runs on the way back only.
@@ -97,6 +98,7 @@ class DataMigrationView(View, frozen=True, kw_only=True):
     first_differences: str | None = None
     error: str | None = None
     throttled_by: tuple[str, ...] = ()
+    remedy: str | None = None
     rows_quarantined: int = 0
     quarantine: tuple[QuarantinedRowView, ...] | None = None
     intention: IntentionView | None = None
@@ -243,13 +245,14 @@ def migration_view(status: MigrationStatus) -> DataMigrationView:
     """A data migration as it is shown."""
     facts, progress = status.facts, status.progress
     throttled_by = tuple(reason.sentence for reason in status.throttled_by)
+    remedy = status.remedy or None
     intention = None if status.intention is None else _intention_view(status.intention)
     verification = None if status.verification is None else _verification_view(status.verification, status)
     if facts is None:
         return DataMigrationView(
             name=status.name, release=status.release, database=status.database, error=status.unreadable,
             state=state_of(status),
-            throttled_by=throttled_by, intention=intention, priority=status.priority,
+            throttled_by=throttled_by, remedy=remedy, intention=intention, priority=status.priority,
             progress=progress.share, eta=eta_view(progress.eta), reverse=status.is_reverse, verification=verification,
         )  # fmt: skip
     return DataMigrationView(
@@ -265,6 +268,7 @@ def migration_view(status: MigrationStatus) -> DataMigrationView:
         rows_to_repair=facts.rows_to_repair,
         error=facts.error,
         throttled_by=throttled_by,
+        remedy=remedy,
         rows_quarantined=facts.rows_quarantined,
         quarantine=None if status.quarantine is None else tuple(map(_row_view, status.quarantine)),
         intention=intention,

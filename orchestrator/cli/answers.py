@@ -114,6 +114,7 @@ class DataMigration(msgspec.Struct, frozen=True):
     first_differences: str | None = None
     error: str | None = None
     throttled_by: tuple[str, ...] = ()
+    remedy: str | None = None
     rows_quarantined: int = 0
     quarantine: tuple[QuarantinedRow, ...] | None = None
     intention: Intention | None = None

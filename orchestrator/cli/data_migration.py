@@ -23,6 +23,7 @@ from orchestrator.cli.command import Listing, Plain, with_schema
 from orchestrator.cli.connection import path_of
 from orchestrator.cli.data_migration_watch import Watch
 from orchestrator.cli.failures import UsageError
+from orchestrator.domain.overlay import OFF
 
 COLUMNS = (
     "Name", "Release", "Database", "State", "Wanted", "Priority", "Moved", "Verified", "Differences", "Progress",
@@ -30,7 +31,9 @@ COLUMNS = (
 )  # fmt: skip
 QUARANTINE = "Quarantine"
 VERIFICATION = "Verification"
+REMEDY = "Remedy"
 VERIFIED = ("Name", "Database", "State", VERIFICATION)
+OFF_WORD = "off"
 PACE = ("Database", "Option", "Configured", "In force", "Set", "Set at")
 
 
@@ -69,7 +72,7 @@ def _with_quarantine(each: DataMigration) -> tuple[object, ...]:
         words = f"{each.rows_quarantined} in all; their database, which knows them, does not answer now"
     else:
         words = "\n".join(_words(row) for row in each.quarantine or ())
-    return (*_row(each), cells.Cell(each.quarantine, words), _compared(each.verification))
+    return (*_row(each), cells.Cell(each.quarantine, words), _compared(each.verification), cells.maybe(each.remedy))
 
 
 def _compared(found: Verification | None) -> cells.Cell:
@@ -110,8 +113,8 @@ class _OfOne(Listing):
 class Show(_OfOne):
     """Show one data migration in every database.
 
-    With the rows that could not be moved: when each was tried, its key and why. And with what the newest comparison
-    came to that somebody asked for with `verify`.
+    With the rows that could not be moved: when each was tried, its key and why. With what the newest comparison came
+    to that somebody asked for with `verify`. And where rows wait, with what lets them go on.
     """
 
     EXAMPLE = "orchestrator data-migration show inventory split_name"
@@ -119,7 +122,7 @@ class Show(_OfOne):
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Iterable[Any]]:
         path = path_of("schemas", parsed_args.schema, "data-migrations", parsed_args.name)
         found = self.api.get(path, DataMigrations).data_migrations
-        return (*COLUMNS, QUARANTINE, VERIFICATION), [_with_quarantine(each) for each in found]
+        return (*COLUMNS, QUARANTINE, VERIFICATION, REMEDY), [_with_quarantine(each) for each in found]
 
     def produce_output(
         self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Iterable[Sequence[Any]]
@@ -130,7 +133,7 @@ class Show(_OfOne):
             return super().produce_output(parsed_args, column_names, rows)
         done = super().produce_output(parsed_args, COLUMNS, [row[: len(COLUMNS)] for row in rows])
         for row in rows:
-            for title, cell in zip(("Not moved", "Compared"), row[len(COLUMNS) :], strict=True):
+            for title, cell in zip(("Not moved", "Compared", "To go on"), row[len(COLUMNS) :], strict=True):
                 if lines := cell.human_readable():
                     self.app.stdout.write(f"\n{title} in {row[COLUMNS.index('Database')]}:\n{indent(lines, '  ')}\n")
         return done
@@ -253,9 +256,10 @@ class Set(Listing):
     its turn first.
 
     Without: the options of [data_migrations] and [throttling], over what is configured, such as nice_ratio=2,
-    batch_seconds=0.05 or max_active_sessions=40; -1 lifts a limit. throttle:NAME=NUMBER sets max of
-    [throttle:SCHEMA:NAME]. In one database, or in the whole schema; what is set for one database goes before. In force
-    on every daemon from its next batch on, until it is cleared with --default.
+    batch_seconds=0.05 or max_active_sessions=40. throttle:NAME=NUMBER sets max of [throttle:SCHEMA:NAME]. OPTION=off,
+    or -1, switches any limit or throttle off, also one that cannot be read; throttle:NAME=1 asks one again that has no
+    number. In one database, or in the whole schema; what is set for one database goes before. In force on every daemon
+    from its next batch on, until it is cleared with --default.
     """
 
     EXAMPLE = 'orchestrator data-migration set inventory nice_ratio=2 --reason "the shop is busy"'
@@ -304,12 +308,14 @@ class Set(Listing):
 
 
 def _given(text: str) -> tuple[str, float]:
-    """`nice_ratio=2` as a name and a number."""
+    """`nice_ratio=2` as a name and a number; off is a number too."""
     name, is_there, value = text.partition("=")
+    if name not in ("", "priority") and value == OFF_WORD:
+        return name, OFF
     with suppress(ValueError):
         if is_there and name and math.isfinite(float(value)):
             return name, float(value)
-    raise UsageError(f"{text}: give OPTION=VALUE, with a number for the value.")
+    raise UsageError(f"{text}: give OPTION=VALUE, with a number for the value, or off.")
 
 
 class ShowPace(Listing):
@@ -336,10 +342,15 @@ def _option(each: PaceOption) -> tuple[object, ...]:
         each.database,
         each.option,
         _number(each.configured, "not there any more"),
-        _number(each.in_force, "no effect"),
+        cells.Cell(each.in_force, OFF_WORD) if _is_off(each) else _number(each.in_force, "no effect"),
         cells.Cell(each.set, words),
         cells.moment(None if each.set is None else each.set.at),
     )
+
+
+def _is_off(each: PaceOption) -> bool:
+    """Whether somebody switched it off."""
+    return each.set is not None and each.in_force is not None and each.in_force < 0
 
 
 def _number(value: float | None, unknown: str) -> cells.Cell:

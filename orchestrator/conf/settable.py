@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 from oslo_config import cfg
 
 from orchestrator.conf import data_migrations, throttling
 from orchestrator.conf.settings import DatabaseSettings, SchemaSettings
-from orchestrator.domain.overlay import Option, Refused
+from orchestrator.domain.overlay import OFF, ON, Option, Refused
 
 OWN = "throttle:"
-"""What the option of a throttle of the operator's begins with: its limit, `max` in [throttle:SCHEMA:NAME]."""
+"""What the option of a throttle of the operator's begins with: `max` in [throttle:SCHEMA:NAME], or whether it is on."""
 
 
 def options_of(schema: SchemaSettings, pause_seconds: float, database: DatabaseSettings) -> tuple[Option, ...]:
@@ -38,15 +37,21 @@ def _limits(schema: SchemaSettings, database: DatabaseSettings) -> Iterator[Opti
     for opt in throttling.OPTIONS:
         if opt.name in throttling.LIMITS:
             refused = throttling.refusal(opt.name, database)
-            limit = -1.0 if refused is not None else float(configured.get(opt.name, -1))
-            yield _option(opt, limit, free=-1.0, refused=refused)
+            limit = OFF if refused is not None else float(configured.get(opt.name, OFF))
+            yield _option(opt, limit, free=OFF, refused=refused)
 
 
 def _own(schema: SchemaSettings, database: DatabaseSettings) -> Iterator[Option]:
     for each in schema.throttling.own:
-        if each.limit is not None and (not each.databases or database.name in each.databases):
-            help = f"The most that the query of [throttle:{schema.name}:{each.name}] may return."
-            yield Option(f"{OWN}{each.name}", each.limit, -math.inf, None, is_whole=False, help=help)
+        if each.databases and database.name not in each.databases:
+            continue
+        name, section = f"{OWN}{each.name}", f"[{OWN}{schema.name}:{each.name}]"
+        off = "-1 (off): rows do not wait for it."
+        if each.limit is None:
+            yield Option(name, ON, ON, ON, is_whole=True, help=f"{section}, {off} 1: they do.", free=OFF)
+        else:
+            help = f"The most that the query of {section} may return, 0 or more; {off}"
+            yield Option(name, each.limit, 0.0, None, is_whole=False, help=help, free=OFF)
 
 
 def _option(opt: cfg.Opt, configured: float, *, free: float | None = None, refused: Refused | None = None) -> Option:

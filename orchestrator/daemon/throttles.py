@@ -58,7 +58,7 @@ def _throttles(schema: SchemaSettings, database: Database) -> Iterator[Throttle]
             signal: Signal = ReplicaLag(database, replicas, settings.timeout_seconds, time.monotonic)
         else:
             signal = _SIGNALS[option](database, settings.timeout_seconds)
-        yield Throttle(signal, limit, option, may_be_lifted=True)
+        yield Throttle(signal, limit, option, is_none_below_zero=True)
     for own in settings.own:
         if not own.databases or database.name in own.databases:
             yield Throttle(_own(own, database, settings.timeout_seconds), own.limit, f"{OWN}{own.name}")

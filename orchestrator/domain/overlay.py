@@ -15,6 +15,12 @@ PRIORITY = "priority"
 
 PRIORITIES = range(-1000, 1001)
 
+OFF = -1.0
+"""A limit, or a throttle, that is set to this is not asked. What is set below 0 counts as this."""
+
+ON = 1.0
+"""A throttle that has no limit is asked."""
+
 EVERYWHERE = ""
 """Instead of a database: in all of the schema. Instead of a data migration: no matter which."""
 
@@ -46,6 +52,8 @@ class Option:
 
     def refusal(self, value: float) -> Refused | None:
         """Why it cannot have this value, in the words of the configuration; None where it can."""
+        if value == self.free:
+            return None
         why, kind = "", "Give a number."
         if self.is_whole:
             kind = "Give a whole number."
@@ -58,7 +66,7 @@ class Option:
             why = f"Should be less than or equal to {self.most:g}"
         if why:
             return Refused("option_value_invalid", f"its value cannot be used: {why}", f"{kind} {self.help}".strip())
-        return None if value == self.free else self.refused
+        return self.refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +97,11 @@ class Overlay:
         found = self.settings.get(option)
         return configured if found is None else found.value
 
+    def is_off(self, option: str) -> bool:
+        """Whether somebody switched that limit or throttle off there."""
+        found = self.settings.get(option)
+        return found is not None and found.value < 0
+
 
 NOTHING_SET = Overlay()
 
@@ -102,6 +115,11 @@ def overlay_of(settings: Iterable[Setting], database: str) -> Overlay:
 def priorities_of(settings: Iterable[Setting]) -> Mapping[str, int]:
     """The priority of each data migration that was given one; of the others it is 0."""
     return {each.name: int(each.value) for each in settings if each.option == PRIORITY}
+
+
+def said_value(value: float) -> str:
+    """The value of a setting, for people."""
+    return "off" if value < 0 else f"{value:g}"
 
 
 def known_options(options: Sequence[Option]) -> str:

@@ -20,7 +20,7 @@ class Reading:
 
     `value` is compared with `limit`, both in `unit`. `of` says what was measured, where there may be several of them.
     A signal that only says yes or no has no value; `objection` is its no, in words that follow its name. With `error`
-    it could not be read.
+    it could not be read, and `remedy` is what mends that. `option` is what switches its throttle off.
     """
 
     signal: str
@@ -30,16 +30,23 @@ class Reading:
     of: str = ""
     objection: str | None = None
     error: str | None = None
+    remedy: str = ""
+    option: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why no batch begins, as one sentence. `signal` and `of` say whose; with `is_unreadable` it could not be read."""
+    """Why no batch begins, as one sentence. `signal` and `of` say whose; with `is_unreadable` it could not be read.
+
+    `remedy` is what mends it, "" where time alone does; `option` what may be set off so that nobody waits for it.
+    """
 
     signal: str
     of: str
     is_unreadable: bool
     sentence: str
+    remedy: str = ""
+    option: str = ""
 
     @property
     def mark(self) -> tuple[str, str, bool]:
@@ -70,6 +77,17 @@ def reasons_to_wait(readings: Iterable[Reading]) -> tuple[Reason, ...]:
     """Every reason why no batch may begin, in the order of the readings; none means go."""
     found = (_reason(reading) for reading in readings)
     return tuple(reason for reason in found if reason is not None)
+
+
+def remedy_of(reasons: Iterable[Reason], schema: str, database: str) -> str:
+    """What mends that rows wait there, and how not to wait for it; "" where time alone mends it."""
+    reasons = tuple(reasons)
+    said = dict.fromkeys(reason.remedy for reason in reasons if reason.remedy)
+    switches = " ".join(dict.fromkeys(f"{reason.option}=off" for reason in reasons if reason.option))
+    if switches:
+        command = f"orchestrator data-migration set {schema} {switches} --database {database} --reason ..."
+        said[f"Not to wait for it: {command}"] = None
+    return " ".join(said)
 
 
 def newest_reasons(waits: Iterable[RowsWait], daemons: Collection[str]) -> tuple[Reason, ...]:
@@ -108,7 +126,7 @@ def _reason(reading: Reading) -> Reason | None:
 def _because(reading: Reading, sentence: str, *, is_unreadable: bool = False) -> Reason:
     if len(sentence) > LONGEST_SENTENCE:
         sentence = f"{sentence[: LONGEST_SENTENCE - 3]}..."
-    return Reason(reading.signal, reading.of, is_unreadable, sentence)
+    return Reason(reading.signal, reading.of, is_unreadable, sentence, reading.remedy, reading.option)
 
 
 def _amount(value: float, unit: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -14,6 +14,7 @@ from orchestrator.domain.ladder import Phase
 from orchestrator.domain.releases import Link, Release
 from orchestrator.domain.removals import Removal
 from orchestrator.domain.roles import Role
+from orchestrator.domain.throttling import Reason
 from orchestrator.domain.upgrades import Move, Moving, Upgrade, moving, past_return
 from orchestrator.domain.verifications import Verification
 from orchestrator.domain.waves import EVERYBODY_AT_ONCE, FleetPause, Waves
@@ -230,6 +231,7 @@ class View:
     part in the upgrade and are not in the configuration any more. `evicted` are the instances that were counted out of
     `sourced_fleets`, which have an inventory source. `pauses` are the fleets that somebody paused, `intentions` what is
     wanted of data migrations. `links` say which of the new release's wait for which; none: for all before them.
+    `waits` are why rows are not moved now, in each database in which they wait.
     `incarnation` is that of the state database, None where it does not tell restores.
     """
 
@@ -252,6 +254,7 @@ class View:
     incarnation: str | None = None
     intentions: tuple[Intention, ...] = ()
     links: tuple[Link, ...] = ()
+    waits: Mapping[str, tuple[Reason, ...]] = field(default_factory=dict)
 
     @property
     def listed_fleets(self) -> frozenset[str]:

@@ -125,13 +125,17 @@ def batch_needs_seconds(batch_seconds: float, took_seconds: float = 0.0) -> floa
 def reasons_to_wait(windows: Windows, opening: Opening, now: float, needs_seconds: float) -> tuple[Reason, ...]:
     """Why no batch that needs so long begins now, where that opening is the present one or the next; none means go."""
     if not opening.holds(now):
-        return (_because("closed", f"outside its {SIGNAL}; the next opens {windows.told(opening.opens_at)}"),)
+        sentence = f"outside its {SIGNAL}; the next opens {windows.told(opening.opens_at)}"
+        return (
+            _because("closed", sentence, "To move rows before that, give it another window, and restart the daemon."),
+        )
     left = opening.closes_at - now
     if left >= needs_seconds:
         return ()
     if opening.seconds < needs_seconds:
         said = f"is open for {_said(opening.seconds)} and no batch fits in it: one may take {_said(needs_seconds)}"
-        return (_because("too short", f"its maintenance window {said}"),)
+        remedy = "Set batch_seconds to less; or let it be open for longer, and restart the daemon."
+        return (_because("too short", f"its maintenance window {said}", remedy),)
     sentence = f"its maintenance window closes in {_said(left)}, too soon for another batch, which may take "
     return (_because("closing", sentence + _said(needs_seconds)),)
 
@@ -148,8 +152,8 @@ def eta_seconds(of_databases: Iterable[Windows], now: float, work_seconds: float
     return max(known) - now if len(known) == len(ends) else None
 
 
-def _because(of: str, sentence: str) -> Reason:
-    return Reason(SIGNAL, of, False, sentence)
+def _because(of: str, sentence: str, remedy: str = "") -> Reason:
+    return Reason(SIGNAL, of, False, sentence, remedy)
 
 
 def _said(seconds: float) -> str:

@@ -13,6 +13,7 @@ from orchestrator.domain.records import DatabaseReading, Event, SchemaState
 from orchestrator.domain.upgrades import Upgrade
 from orchestrator.domain.view import DatabaseFacts, Policy, View
 from orchestrator.ports import ManagedSchema, Store, Transaction
+from orchestrator.services.waits import reasons_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +137,7 @@ def view_of(
         pauses=tx.fleet_pauses(upgrade.schema),
         intentions=tx.intentions(upgrade.schema),
         links=managed.links(releases[upgrade.to_release].data_migrations),
+        waits=reasons_in(tx, upgrade.schema),
     )
 
 

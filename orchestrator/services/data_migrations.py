@@ -20,16 +20,17 @@ from orchestrator.domain.overlay import Overlay, overlay_of, priorities_of
 from orchestrator.domain.progress import UNKNOWN, EtaState, Progress, progress_of
 from orchestrator.domain.records import DatabaseReading
 from orchestrator.domain.releases import Release
-from orchestrator.domain.throttling import Reason
+from orchestrator.domain.throttling import Reason, remedy_of
 from orchestrator.domain.upgrades import Moving, Upgrade
 from orchestrator.domain.verifications import Verification, moving_again
 from orchestrator.domain.view import MigrationFacts, MigrationState, QuarantinedRow
 from orchestrator.ports import Transaction
 from orchestrator.services.context import Context, event, readings_of
 from orchestrator.services.progress import progress_in
-from orchestrator.services.throttling import Throttling, reasons_in
+from orchestrator.services.throttling import Throttling
 from orchestrator.services.verifying import Verifying
 from orchestrator.services.vouching import check_done
+from orchestrator.services.waits import reasons_in
 from orchestrator.services.windows import MaintenanceWindows, WindowStatus
 
 _NOT_MOVED = (MigrationState.PENDING, MigrationState.RUNNING)
@@ -49,10 +50,11 @@ class MigrationStatus:
     `unreadable` is then why the database could not be read. `to_move_again` is what to type where somebody's comparison
     found rows that differ, if they can be moved again now.
 
-    `throttled_by` is why its next batch does not begin now, which is no state of it: it runs, and waits. `quarantine`
-    are the rows that it could not move, None where nobody asked for them or the database does not answer. `intention`
-    is what somebody wants of it, beside what it does; None: it is to run. `is_reverse`: it moves rows back, on the way
-    back only. `verification` is the newest comparison that somebody asked for, where one data migration is shown.
+    `throttled_by` is why its next batch does not begin now, which is no state of it: it runs, and waits. `remedy` is
+    what mends that or passes it over, "" where it is to be waited for alone. `quarantine` are the rows that it could
+    not move, None where nobody asked for them or the database does not answer. `intention` is what somebody wants of
+    it, beside what it does; None: it is to run. `is_reverse`: it moves rows back, on the way back only. `verification`
+    is the newest comparison that somebody asked for, where one data migration is shown.
     """
 
     name: str
@@ -60,6 +62,7 @@ class MigrationStatus:
     database: str
     facts: MigrationFacts | None
     throttled_by: tuple[Reason, ...] = ()
+    remedy: str = ""
     quarantine: tuple[QuarantinedRow, ...] | None = None
     intention: Intention | None = None
     priority: int = 0
@@ -472,7 +475,8 @@ def _status(
     is_over = intention is not None or (facts is not None and facts.state in _ENDED)
     reasons = () if is_over else throttles
     return MigrationStatus(
-        name, release.name, reading.database, facts, reasons, intention=intention, priority=priority,
+        name, release.name, reading.database, facts, reasons, remedy_of(reasons, reading.schema, reading.database),
+        intention=intention, priority=priority,
         progress=progress_in(reading, name, now=now, may_move=may_move, intention=intention, reasons=reasons),
         is_reverse=name in release.reverse_data_migrations,
         unreadable=reading.facts.error if facts is None else None,

@@ -22,6 +22,7 @@ from orchestrator.domain.overlay import (
     Setting,
     known_options,
     overlay_of,
+    said_value,
 )
 from orchestrator.domain.view import MigrationState
 from orchestrator.ports import Transaction
@@ -209,11 +210,11 @@ class RowsControl:
                         remedy=f"orchestrator data-migration pace {schema}",
                     )
                 tx.clear_setting(known[name])
-                said.append(f"cleared {name}, which was {known[name].value:g},")
+                said.append(f"cleared {name}, which was {said_value(known[name].value)},")
             for name, value in values.items():
                 tx.save_setting(Setting(schema, place, "", name, value, actor, reason, tx.now))
-                before = f" instead of {known[name].value:g}" if name in known else ""
-                said.append(f"set {name} to {value:g}{before}")
+                before = f" instead of {said_value(known[name].value)}" if name in known else ""
+                said.append(f"set {name} to {said_value(value)}{before}")
             where = f"in {database}" if database else f"in all of {schema}"
             event(
                 tx, "data_migration.set", f"{actor} {' and '.join(said)} {where}".replace(", and", " and"),

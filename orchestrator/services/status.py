@@ -21,7 +21,6 @@ from orchestrator.ports import ManagedSchema, Transaction
 from orchestrator.services.context import Context, readings_of, removed_by_hand, standing_of, view_of
 from orchestrator.services.inventories import FleetInventory, inventories
 from orchestrator.services.progress import progress_of_upgrade
-from orchestrator.services.throttling import reasons_in
 from orchestrator.services.windows import in_windows
 
 MOST_NAMES = 3
@@ -209,7 +208,7 @@ class StatusBoard:
         running = upgrade.status is Status.RUNNING
         blockers = planner.explain(view) if running else at_rest
         steps = {record.database: record for record in view.steps} if running else {}
-        throttles = reasons_in(tx, managed.name) if running else {}
+        throttles = view.waits if running else {}
         progress = progress_of_upgrade(view, readings, throttles)
         share = None if progress is None else progress.share
         return UpgradeStatus(

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from orchestrator.domain.daemons import DaemonState
 from orchestrator.domain.overlay import NOTHING_SET, Overlay
-from orchestrator.domain.throttling import Reason, RowsWait, newest_reasons, reasons_to_wait
+from orchestrator.domain.throttling import Reason, RowsWait, reasons_to_wait
 from orchestrator.ports import Transaction
 from orchestrator.services.context import Context
 
@@ -81,19 +80,6 @@ class Throttling:
             self._noted[schema, database] = _Noted(reasons, since, now)
         else:
             del self._noted[schema, database]
-
-
-def reasons_in(tx: Transaction, schema: str) -> Mapping[str, tuple[Reason, ...]]:
-    """Why rows of this schema wait, by database, as the daemons found that renew."""
-    waits = tx.rows_waits(schema)
-    if not waits:
-        return {}
-    renewing = {daemon.id for daemon in tx.daemons(state=DaemonState.ALIVE) if not daemon.is_expired(tx.now)}
-    found: dict[str, list[RowsWait]] = defaultdict(list)
-    for wait in waits:
-        if wait.daemon in renewing:
-            found[wait.database].append(wait)
-    return {database: newest_reasons(each, renewing) for database, each in found.items()}
 
 
 def _marks(reasons: tuple[Reason, ...]) -> tuple[tuple[str, str, bool], ...]:

@@ -15,13 +15,15 @@ from orchestrator.domain.overlay import Overlay
 class Sample:
     """What a signal says of one thing now: a number, or with `objection` a no, in words that follow the signal's name.
 
-    Neither is a yes. `of` says what was measured, where there may be several.
+    Neither is a yes. `of` says what was measured, where there may be several. With `error` it could not be, and
+    `remedy` mends that.
     """
 
     value: float | None = None
     of: str = ""
     objection: str | None = None
     error: str | None = None
+    remedy: str = ""
 
 
 class Signal(Protocol):
@@ -49,14 +51,14 @@ class Signal(Protocol):
 class Throttle:
     """A signal, and how much of it is still a yes. No limit: it says yes or no by itself.
 
-    `option` is the name under which the limit may be set while rows are moved, "" where it may not. With
-    `may_be_lifted` a limit below 0 is none, and the signal is not asked.
+    `option` is the name under which the limit may be set while rows are moved, or the signal switched off; "" where
+    neither may. With `is_none_below_zero` a configured limit below 0 is none, and the signal is not asked.
     """
 
     signal: Signal
     limit: float | None = None
     option: str = ""
-    may_be_lifted: bool = False
+    is_none_below_zero: bool = False
 
     def limit_in(self, over: Overlay) -> float | None:
         """The limit that is in force."""
@@ -64,5 +66,7 @@ class Throttle:
 
     def is_asked(self, over: Overlay) -> bool:
         """Whether the signal says anything now."""
+        if over.is_off(self.option):
+            return False
         limit = self.limit_in(over)
-        return not self.may_be_lifted or limit is None or limit >= 0
+        return not self.is_none_below_zero or limit is None or limit >= 0

@@ -14,12 +14,10 @@ from orchestrator.domain.errors import Unavailable
 
 
 @contextmanager
-def asking(database: Database, seconds: float) -> Iterator[Connection]:
+def asking(database: Database, seconds: float, remedy: str = "It is asked again.") -> Iterator[Connection]:
     """A connection for it. What the database refuses comes out as `Unavailable`, without any password."""
     try:
         with database.consulting(seconds) as connection:
             yield connection
     except (SQLAlchemyError, DBError) as error:
-        raise Unavailable(
-            "signal_unreadable", reason(error, database.engine.url), remedy="It is asked again."
-        ) from error
+        raise Unavailable("signal_unreadable", reason(error, database.engine.url), remedy=remedy) from error

@@ -50,7 +50,7 @@ class HttpCheck:
             place = f"{parts.hostname}{f':{parts.port}' if parts.port else ''}"
             raise Unavailable(
                 "signal_unreadable", f"{place} does not answer: {error or type(error).__name__}",
-                remedy="It is asked again.",
+                remedy="Let it answer; or mend its url, and restart the daemon.",
             ) from error  # fmt: skip
         finally:
             connection.close()

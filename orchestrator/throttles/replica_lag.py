@@ -59,7 +59,7 @@ class ReplicaLag:
             with asking(replica, self._timeout_seconds) as connection:
                 found = replica.dialect.load.replica(connection, replica.name)
         except OrchestratorError as error:
-            return Sample(of=_named(replica.name), error=error.message)
+            return Sample(of=_named(replica.name), error=error.message, remedy=error.remedy)
         return self._sample(found, written, now)
 
     def _sample(self, replica: Replica, written: int | None, now: float) -> Sample:

@@ -11,6 +11,8 @@ from orchestrator.domain.errors import Invalid
 from orchestrator.throttles import Sample
 from orchestrator.throttles.asking import asking
 
+_MEND = "Mend what its query reads; or the query, and restart the daemon."
+
 _TRUTHS = {"true": True, "t": True, "yes": True, "1": True, "false": False, "f": False, "no": False, "0": False}
 
 
@@ -27,7 +29,7 @@ class SqlQuery:
 
     def read(self) -> tuple[Sample, ...]:
         """Runs the query alone, in a transaction that can write nothing, under a timeout."""
-        with asking(self.database, self.timeout_seconds) as connection:
+        with asking(self.database, self.timeout_seconds, _MEND) as connection:
             answer = connection.exec_driver_sql(self.query, execution_options={"no_parameters": True})
             rows = answer.fetchmany(2)
         if len(rows) != 1 or len(rows[0]) != 1:
@@ -60,4 +62,4 @@ def _shown(value: Any) -> str:
 
 
 def _unclear(why: str) -> Invalid:
-    return Invalid("signal_unreadable", why, remedy="Mend the query, then restart the daemon.")
+    return Invalid("signal_unreadable", why, remedy=_MEND)

@@ -19,6 +19,8 @@ from orchestrator.throttles import Sample, Throttle
 GOOD_FOR_TURNS = 3
 """A reading that began more of them ago tells nothing any more."""
 
+_SILENT = "It is asked again when it has answered; [throttling] timeout_seconds is how long it may take."
+
 Begin = Callable[[Callable[[], None]], None]
 
 
@@ -94,7 +96,7 @@ class _Kept:
             if self._is_good():
                 return self._readings
             silent_seconds = 0.0 if self._asked_at is None else self._clock() - self._asked_at
-            return (self._unread(f"it has not answered for {silent_seconds:.1f} s"),)
+            return (self._unread(f"it has not answered for {silent_seconds:.1f} s", _SILENT),)
 
     def _patience_left(self) -> float:
         asked_at = self._clock() if self._asked_at is None else self._asked_at
@@ -109,7 +111,7 @@ class _Kept:
         try:
             found = tuple(self._reading(sample) for sample in self.throttle.signal.read())
         except OrchestratorError as error:
-            found = (self._unread(error.message),)
+            found = (self._unread(error.message, error.remedy),)
         except Exception as error:
             found = (self._unread(f"{type(error).__name__}: {error}"),)
         has_failed = any(reading.error is not None for reading in found)
@@ -121,7 +123,13 @@ class _Kept:
 
     def _reading(self, sample: Sample) -> Reading:
         signal, limit = self.throttle.signal, self.throttle.limit
-        return Reading(signal.name, sample.value, limit, signal.unit, sample.of, sample.objection, sample.error)
+        return Reading(
+            signal.name, sample.value, limit, signal.unit, sample.of, sample.objection, sample.error, sample.remedy,
+            self.throttle.option,
+        )  # fmt: skip
 
-    def _unread(self, error: str) -> Reading:
-        return Reading(self.throttle.signal.name, limit=self.throttle.limit, error=error)
+    def _unread(self, error: str, remedy: str = "") -> Reading:
+        throttle = self.throttle
+        return Reading(
+            throttle.signal.name, limit=throttle.limit, error=error, remedy=remedy, option=throttle.option
+        )  # fmt: skip

@@ -23,7 +23,7 @@ def test_every_limit_and_the_pace_may_be_set_with_what_is_configured_beside(tmp_
     assert {name: option.configured for name, option in found.items()} == {
         "batch_seconds": 0.2, "batch_rows": 100000, "batch_bytes": 16 * 2**20, "pause_seconds": 0.5, "nice_ratio": 2.0,
         "max_replica_lag_seconds": -1, "max_active_sessions": -1, "max_lock_waits": 3, "max_transaction_seconds": -1,
-        "max_wal_backlog_mib": -1, "throttle:jobs": 10.0,
+        "max_wal_backlog_mib": -1, "throttle:jobs": 10.0, "throttle:gate": 1.0,
     }  # fmt: skip
 
 
@@ -63,3 +63,23 @@ def test_limits_that_a_database_does_not_have_are_refused_but_can_be_lifted(
     assert refused is not None
     assert refused.code == code
     assert option.refusal(-1) is None
+
+
+@pytest.mark.parametrize("max", ["10", "0", "-5"])
+def test_a_throttle_of_the_operators_is_switched_off_with_minus_one(tmp_path: Path, max: str) -> None:
+    option = options(tmp_path, POSTGRESQL, f"{THROTTLE}query = SELECT 1\nmax = {max}\n")["throttle:jobs"]
+    assert option.configured == float(max)
+    assert [option.refusal(value) for value in (-1, 0, 0.5, 1000)] == [None] * 4
+    refused = option.refusal(-2)
+    assert refused is not None
+    assert "-1 (off): rows do not wait for it" in refused.remedy
+
+
+@pytest.mark.parametrize("asks", ["query = SELECT true", "url = http://127.0.0.1/"])
+def test_a_throttle_without_a_number_is_on_or_off(tmp_path: Path, asks: str) -> None:
+    option = options(tmp_path, POSTGRESQL, f"{THROTTLE}{asks}\n")["throttle:jobs"]
+    assert [option.refusal(value) for value in (-1, 1)] == [None, None]
+    for value in (0, 2, -2, 0.5):
+        refused = option.refusal(value)
+        assert refused is not None
+        assert refused.code == "option_value_invalid"

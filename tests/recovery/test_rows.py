@@ -66,6 +66,56 @@ def test_paused_data_migration(place: Place, entry: Entry) -> None:
     assert place.execute("SELECT first_name FROM customers WHERE id = 1") == [("Ada",)]
 
 
+def throttled(place: Place, **throttles: dict[str, object]) -> Place:
+    """At backfill, with these throttles."""
+    for name, options in throttles.items():
+        place.site.more[f"throttle:{SCHEMA}:{name}"] = options
+    return at_backfill(place)
+
+
+@mends("Rows wait for a throttle")
+def test_rows_that_wait_for_a_throttle(place: Place, entry: Entry) -> None:
+    throttled(place, jobs={"query": "SELECT 101", "max": 100}).work()
+    entry.assert_shown(place.status())
+    place.type(entry)
+    place.execute("DELETE FROM customers WHERE id = 2")
+    assert place.goes_on()
+    assert place.execute("SELECT first_name FROM customers WHERE id = 1") == [("Ada",)]
+
+
+@mends("A throttle cannot be read")
+def test_throttle_that_cannot_be_read(place: Place, entry: Entry) -> None:
+    throttled(place, gate={"url": "http://127.0.0.1:1/"}, jobs={"query": "SELECT may_move FROM jobs"}).work()
+    entry.assert_shown(place.status())
+    assert "To go on in main:\n  Let it answer" in place.orchestrator("data-migration", "show", SCHEMA, "split_name")
+    place.type(entry)
+    assert place.orchestrator("data-migration", "pace", SCHEMA).count("off") == 2
+    place.execute("DELETE FROM customers WHERE id = 2")
+    assert place.goes_on()
+    assert place.execute("SELECT first_name FROM customers WHERE id = 1") == [("Ada",)]
+
+
+def test_throttle_that_is_on_again_is_waited_for(place: Place) -> None:
+    """As the page says."""
+    throttled(place, gate={"url": "http://127.0.0.1:1/"})
+    place.orchestrator("data-migration", "set", SCHEMA, "throttle:gate=-1")
+    place.orchestrator("data-migration", "set", SCHEMA, "--default", "throttle:gate")
+    place.work()
+    assert "throttle gate cannot be read" in place.status()
+
+
+@mends("Rows wait for their maintenance window")
+def test_rows_that_wait_for_their_window(place: Place, entry: Entry) -> None:
+    section = f"window:{SCHEMA}:leap"
+    place.site.more[section] = {"cron": "0 0 29 2 *", "duration": "1h", "timezone": "UTC"}
+    at_backfill(place).work()
+    entry.assert_shown(place.status())
+    del place.site.more[section]
+    place.reopen()
+    place.execute("DELETE FROM customers WHERE id = 2")
+    assert place.goes_on()
+
+
 @mends("A data migration's file was changed after it began")
 def test_changed_file_of_a_data_migration(place: Place, entry: Entry) -> None:
     at_backfill(place)

@@ -407,6 +407,8 @@ def test_what_cannot_be_is_refused_and_nothing_of_it_is_set(
 def test_a_limit_that_cannot_be_read_there_can_be_lifted(make_site: MakeSite) -> None:
     desk = Desk(make_site)
     desk.set(max_replica_lag_seconds=-1)
+    (*_, line) = desk.site.store.read(lambda tx: tx.events(schema=SCHEMA, after=-1, limit=100))
+    assert line.sentence == f"alice set max_replica_lag_seconds to off in all of {SCHEMA}"
     assert [each.in_force for each in desk.control.options(SCHEMA) if each.name == LAG.name] == [-1]
 
 

@@ -115,15 +115,15 @@ def test_a_number_that_comes_too_late_is_old(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "said"),
+    ("fault", "said", "remedy"),
     [
-        (Unavailable("away", "it does not answer", remedy="Wait."), "it does not answer"),
-        (ValueError("nonsense"), "ValueError: nonsense"),
+        (Unavailable("away", "it does not answer", remedy="Wait."), "it does not answer", "Wait."),
+        (ValueError("nonsense"), "ValueError: nonsense", ""),
     ],
 )
-def test_whatever_a_signal_raises_is_a_reason_to_wait(desk: Desk, fault: Exception, said: str) -> None:
+def test_whatever_a_signal_raises_is_a_reason_to_wait(desk: Desk, fault: Exception, said: str, remedy: str) -> None:
     desk.dial.fails = fault
-    assert desk.reading == Reading("dial", limit=5.0, error=said)
+    assert desk.reading == Reading("dial", limit=5.0, error=said, remedy=remedy)
     desk.dial.fails = None
     assert desk.reading.error == said
     desk.clock.advance(1.0)
@@ -178,7 +178,7 @@ def set_to(value: float) -> Overlay:
 
 def test_a_limit_that_is_set_is_in_force_at_once(desk: Desk) -> None:
     watch = Watch(
-        [Throttle(desk.dial, 5.0, "max_dials", may_be_lifted=True)],
+        [Throttle(desk.dial, 5.0, "max_dials", is_none_below_zero=True)],
         every_seconds=1.0, patience_seconds=0.001, clock=desk.clock, begin=desk.begin,
     )  # fmt: skip
     assert not reasons_to_wait(watch.readings())
@@ -189,9 +189,32 @@ def test_a_limit_that_is_set_is_in_force_at_once(desk: Desk) -> None:
 
 def test_a_signal_without_a_limit_is_not_asked_before_one_is_set(desk: Desk) -> None:
     watch = Watch(
-        [Throttle(desk.dial, -1.0, "max_dials", may_be_lifted=True)],
+        [Throttle(desk.dial, -1.0, "max_dials", is_none_below_zero=True)],
         every_seconds=1.0, patience_seconds=0.001, clock=desk.clock, begin=desk.begin,
     )  # fmt: skip
     assert (watch.readings(), desk.dial.times) == ((), 0)
     assert reasons_to_wait(watch.readings(set_to(0.5)))
     assert watch.readings(set_to(-1)) == ()
+
+
+@pytest.mark.parametrize("limit", [None, 0.5, -7.0])
+def test_a_throttle_that_is_set_off_is_not_asked_even_where_it_cannot_be_read(desk: Desk, limit: float | None) -> None:
+    desk.dial.fails = ValueError("nonsense")
+    watch = Watch(
+        [Throttle(desk.dial, limit, "max_dials")],
+        every_seconds=1.0, patience_seconds=0.001, clock=desk.clock, begin=desk.begin,
+    )  # fmt: skip
+    assert (watch.readings(set_to(-1)), desk.dial.times) == ((), 0)
+    (reason,) = reasons_to_wait(watch.readings(set_to(1)))
+    assert (reason.is_unreadable, reason.option) == (True, "max_dials")
+
+
+def test_a_limit_below_zero_that_is_configured_is_compared(desk: Desk) -> None:
+    watch = Watch(
+        [Throttle(desk.dial, -7.0, "max_dials")],
+        every_seconds=1.0, patience_seconds=0.001, clock=desk.clock, begin=desk.begin,
+    )  # fmt: skip
+    assert reasons_to_wait(watch.readings())
+    desk.dial.samples = (Sample(-8.0),)
+    desk.clock.advance(1.0)
+    assert not reasons_to_wait(watch.readings())

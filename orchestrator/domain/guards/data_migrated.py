@@ -8,6 +8,7 @@ from orchestrator.domain import order
 from orchestrator.domain.intentions import Intention, intention_for
 from orchestrator.domain.ladder import Phase
 from orchestrator.domain.pacing import known_total
+from orchestrator.domain.throttling import remedy_of
 from orchestrator.domain.view import Blocker, DatabaseFacts, MigrationFacts, MigrationState, View
 from orchestrator.domain.ways_back import again_from
 
@@ -139,7 +140,7 @@ def _how_it_goes_on(view: View, name: str, database: str) -> str:
     upgrade = view.upgrade
     look = f"orchestrator data-migration show {upgrade.schema} {name}"
     if upgrade.phase <= Phase.BACKFILL:
-        return f"It goes on by itself: {look}"
+        return how_rows_go_on(view, database, f"It goes on by itself: {look}")
     if not upgrade.old_valid:
         return (
             "Rows only move in backfill, and the old shape is stale by now: restore a newer backup of the database, or "
@@ -147,6 +148,15 @@ def _how_it_goes_on(view: View, name: str, database: str) -> str:
             f"orchestrator data-migration retry {upgrade.schema} {name} --database {database}"
         )
     return f"Rows only move in backfill: {again_from(upgrade, Phase.BACKFILL)}"
+
+
+def how_rows_go_on(view: View, database: str, by_itself: str) -> str:
+    """What lets rows that wait in that database go on, where that is more than time; `by_itself` where it is not."""
+    reasons = view.waits.get(database, ())
+    more = remedy_of(reasons, view.upgrade.schema, database)
+    if more and any(reason.is_unreadable for reason in reasons):
+        return more
+    return f"{by_itself}. {more}".removesuffix(". ")
 
 
 def _how_it_is_entered(view: View, database: str) -> str:

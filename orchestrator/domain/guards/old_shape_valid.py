@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from orchestrator.domain.guards.data_migrated import paused
+from orchestrator.domain.guards.data_migrated import how_rows_go_on, paused
 from orchestrator.domain.intentions import intention_for
 from orchestrator.domain.ladder import Phase
 from orchestrator.domain.view import Blocker, MigrationState, View
@@ -57,9 +57,10 @@ def unproven_reverses(view: View) -> Iterator[Blocker]:
             if intention is not None:
                 yield paused(schema, intention)
                 continue
+            by_itself = "It runs by itself once everybody is at read_new"
             yield Blocker(
                 "old_shape_stale_yet",
                 f"data migration {name} makes the old shape valid again in {database.name}: {state.value}",
-                f"It runs by itself once everybody is at read_new: orchestrator data-migration show {schema} {name}",
+                how_rows_go_on(view, database.name, f"{by_itself}: orchestrator data-migration show {schema} {name}"),
                 (f"{database.name}/{name}",),
             )
