@@ -52,6 +52,7 @@ class VerificationView(View, frozen=True, kw_only=True):
 
     State is running, done, stopped or failed. `expected` is why differences are no alarm, null where they are one.
     `to_move_again` is what to type to have rows that differ moved again, null where there is nothing to be typed.
+    `throttled_by` are the reasons why its next batch does not begin now.
     Times are by the clock of the managed database.
     """
 
@@ -67,6 +68,7 @@ class VerificationView(View, frozen=True, kw_only=True):
     reason: str | None = None
     finished_at: float | None = None
     to_move_again: str | None = None
+    throttled_by: tuple[str, ...] = ()
 
 
 class DataMigrationView(View, frozen=True, kw_only=True):
@@ -299,6 +301,7 @@ def _verification_view(found: Verification, status: MigrationStatus) -> Verifica
         by=found.actor, started_at=found.started_at, first_differences=found.first_differences,
         expected=found.expected, error=found.error, reason=found.reason, finished_at=found.finished_at,
         to_move_again=status.to_move_again,
+        throttled_by=tuple(reason.sentence for reason in status.verification_waits),
     )  # fmt: skip
 
 

@@ -98,6 +98,7 @@ class Verification(msgspec.Struct, frozen=True):
     reason: str | None = None
     finished_at: float | None = None
     to_move_again: str | None = None
+    throttled_by: tuple[str, ...] = ()
 
 
 class DataMigration(msgspec.Struct, frozen=True):

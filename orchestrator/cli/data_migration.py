@@ -82,7 +82,10 @@ def _compared(found: Verification | None) -> cells.Cell:
     reason = "" if found.reason is None else f" ({found.reason})"
     begun = cells.moment(found.started_at).human_readable()
     more = "" if found.to_move_again is None else f". {found.to_move_again}"
-    return cells.Cell(found, f"{found.state}, asked for by {found.by}{reason} at {begun}: {found.sentence}{more}")
+    waits = f"; it waits: {'; '.join(found.throttled_by)}" if found.throttled_by else ""
+    return cells.Cell(
+        found, f"{found.state}, asked for by {found.by}{reason} at {begun}: {found.sentence}{waits}{more}"
+    )
 
 
 def _words(row: QuarantinedRow) -> str:

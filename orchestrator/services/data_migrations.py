@@ -54,7 +54,8 @@ class MigrationStatus:
     what mends that or passes it over, "" where it is to be waited for alone. `quarantine` are the rows that it could
     not move, None where nobody asked for them or the database does not answer. `intention` is what somebody wants of
     it, beside what it does; None: it is to run. `is_reverse`: it moves rows back, on the way back only. `verification`
-    is the newest comparison that somebody asked for, where one data migration is shown.
+    is the newest comparison that somebody asked for, where one data migration is shown; `verification_waits` is why its
+    next batch does not begin now.
     """
 
     name: str
@@ -69,6 +70,7 @@ class MigrationStatus:
     progress: Progress = UNKNOWN
     is_reverse: bool = False
     verification: Verification | None = None
+    verification_waits: tuple[Reason, ...] = ()
     unreadable: str | None = None
     to_move_again: str | None = None
 
@@ -289,7 +291,16 @@ class DataMigrations:
         """One data migration in all databases, with the rows that it could not move. Raises `NotFound`."""
         found = tuple(self._with_quarantine(schema, status) for status in self._find(schema, name))
         upgrade = self._context.store.read(lambda tx: _running_upgrade(tx, schema))
-        return tuple(self._with_verification(schema, status, upgrade) for status in found)
+        found = tuple(self._with_verification(schema, status, upgrade) for status in found)
+        return tuple(self._with_its_waits(schema, status) for status in found)
+
+    def _with_its_waits(self, schema: str, status: MigrationStatus) -> MigrationStatus:
+        """The same with what its comparison waits for, where one is under way."""
+        if status.verification is None or not status.verification.is_running:
+            return status
+        waits = self.verifying.reasons(schema, status.database, status.name)
+        remedy = status.remedy or remedy_of(waits, schema, status.database)
+        return replace(status, verification_waits=waits, remedy=remedy)
 
     def _with_verification(self, schema: str, status: MigrationStatus, upgrade: Upgrade | None) -> MigrationStatus:
         known = self.verifying.in_database(schema, status.database)

@@ -25,7 +25,7 @@ from orchestrator.domain.overlay import (
     said_value,
 )
 from orchestrator.domain.view import MigrationState
-from orchestrator.ports import Transaction
+from orchestrator.ports import ManagedSchema, Transaction
 from orchestrator.services.context import Context, event, latest_readings
 from orchestrator.services.vouching import check_reason
 
@@ -197,7 +197,7 @@ class RowsControl:
             if name in defaults:
                 raise _refused(name, Refused("option_ambiguous", "it is to be set and cleared", "Do one of them."))
             for each in databases:
-                self._check(managed.options(each), each, name, value)
+                _check(managed, each, name, value)
 
         def work(tx: Transaction) -> None:
             place, said = database or EVERYWHERE, []
@@ -238,19 +238,6 @@ class RowsControl:
             found += [OptionStatus(database, name, None, setting) for name, setting in over.items()]
         return tuple(found)
 
-    @staticmethod
-    def _check(options: Sequence[Option], database: str, name: str, value: float) -> None:
-        option = next((each for each in options if each.name == name), None)
-        if option is None:
-            raise Invalid(
-                "option_unknown",
-                f"nothing of that name can be set in {database}: {name}",
-                remedy=f"Known: {known_options(options)}.",
-            )
-        refused = option.refusal(value)
-        if refused is not None:
-            raise _refused(name, refused)
-
     # -- what there is -------------------------------------------------------------------------------------------------
 
     def _in(self, schema: str, database: str | None) -> tuple[str, ...]:
@@ -285,6 +272,39 @@ class RowsControl:
 
 def _of(tx: Transaction, schema: str, name: str) -> tuple[Intention, ...]:
     return tuple(each for each in tx.intentions(schema) if each.name == name)
+
+
+def _check(managed: ManagedSchema, database: str, name: str, value: float) -> None:
+    """Raise `Invalid` where that option cannot have this value in that database."""
+    options = managed.options(database)
+    option = next((each for each in options if each.name == name), None)
+    if option is None:
+        raise _unknown(managed, database, name)
+    refused = option.refusal(value)
+    if refused is not None:
+        raise _refused(name, refused)
+
+
+def _unknown(managed: ManagedSchema, database: str, name: str) -> Invalid:
+    here = managed.options(database)
+    known = {option.name for option in here}
+    elsewhere: dict[str, list[str]] = {}
+    for other in managed.databases:
+        for option in managed.options(other):
+            if option.name not in known:
+                elsewhere.setdefault(option.name, []).append(other)
+    if name in elsewhere:
+        return Invalid(
+            "option_unknown",
+            f"{name} can be set in {', '.join(elsewhere[name])}, and not in {database}",
+            remedy=f"Set it there alone: {'; '.join(f'--database {each}' for each in elsewhere[name])}.",
+        )
+    more = f" In other databases also: {', '.join(elsewhere)}." if elsewhere else ""
+    return Invalid(
+        "option_unknown",
+        f"nothing of that name can be set in {database}: {name}",
+        remedy=f"Known: {known_options(here)}.{more}",
+    )
 
 
 def _refused(name: str, refused: Refused) -> Invalid:

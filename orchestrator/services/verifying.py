@@ -13,7 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from orchestrator.domain.errors import Conflict, LostCursor, NotFound, OrchestratorError
-from orchestrator.domain.overlay import overlay_of
+from orchestrator.domain.overlay import Overlay, overlay_of
+from orchestrator.domain.throttling import Reason
 from orchestrator.domain.verifications import Verification
 from orchestrator.ports import Transaction
 from orchestrator.services.context import Context, event, latest_readings
@@ -106,7 +107,7 @@ class Verifying:
         if not names:
             self._note(schema, database, is_wanted=False)
             return False
-        over = self._context.store.read(lambda tx: overlay_of(tx.settings(schema), database))
+        over = self._over(schema, database)
         if self._throttling.reasons(schema, database, over):
             return False
         for name in names:
@@ -127,6 +128,15 @@ class Verifying:
                 self._record("data_migration.verified", sentence, schema, name, DAEMON, None)
             return True
         return False
+
+    def reasons(self, schema: str, database: str, name: str) -> tuple[Reason, ...]:
+        """Why no batch of that comparison would begin there now, as this daemon finds; none means go."""
+        over = self._over(schema, database)
+        throttles = self._throttling.reasons(schema, database, over)
+        return throttles + self._windows.reasons(schema, database, name, over)
+
+    def _over(self, schema: str, database: str) -> Overlay:
+        return self._context.store.read(lambda tx: overlay_of(tx.settings(schema), database))
 
     def in_database(self, schema: str, database: str) -> tuple[Verification, ...]:
         """The newest of each data migration as its database tells now, or else as it was last read."""

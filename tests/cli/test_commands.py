@@ -487,6 +487,20 @@ def test_pace_is_set_shown_and_cleared(run: Run, world: World) -> None:
     assert (row["In force"], row["Set"]) == (0.5, None)
 
 
+def test_a_limit_is_switched_off_with_a_word(run: Run, world: World) -> None:
+    help = "How many."
+    world.managed.on["main"].options = (
+        Option("max_lock_waits", 3.0, -1.0, None, is_whole=True, help=help, free=-1.0),
+        Option("nice_ratio", 0.5, 0.0, 100.0, is_whole=False, help=help),
+    )  # fmt: skip
+    words = ("data-migration", "set", "inventory")
+    row, _ = shown(run, *words, "max_lock_waits=off")
+    assert (row["Configured"], row["In force"]) == (3, -1)
+    assert " off " in run("data-migration", "pace", "inventory").out
+    assert "greater than or equal to 0" in run(*words, "nice_ratio=off").err
+    assert "with a number for the value" in run(*words, "split_name", "priority=off").err
+
+
 def test_pace_says_when_windows_open(run: Run, world: World) -> None:
     window = Every(1000, 100, first=world.clock.now + 50)
     world.managed.on["main"].windows = Windows((window,))

@@ -8,6 +8,7 @@ import pytest
 
 from orchestrator.domain.guards import GUARDS
 from orchestrator.domain.ladder import Phase
+from orchestrator.domain.throttling import Reason
 from orchestrator.domain.view import Blocker, MigrationFacts, MigrationState, View
 from tests.domain.views import NEW, a_view, an_upgrade, complete, with_database
 
@@ -43,6 +44,30 @@ def test_rows_are_not_said_to_move_after_backfill() -> None:
         (blocker,) = of_rows(phase, target, waiting, complete("fill_kind"))
         assert "by itself" not in blocker.remedy
         assert ("rollback" in blocker.remedy) is (phase is Phase.READ_NEW)
+
+
+HIGH = Reason("replica lag", "", False, "replica lag is 9 s, more than 5 s", option="max_replica_lag_seconds")
+BROKEN = Reason("throttle gate", "", True, "throttle gate cannot be read: NULL", "Mend it.", "throttle:gate")
+LOCKED = Reason("locks", "", False, "split_name waits for locks")
+SHOW = "It goes on by itself: orchestrator data-migration show inventory split_name"
+SET = "Not to wait for it: orchestrator data-migration set inventory {} --database main --reason ..."
+
+
+@pytest.mark.parametrize(
+    ("reasons", "remedy"),
+    [
+        ((), SHOW),
+        ((LOCKED,), SHOW),
+        ((HIGH,), f"{SHOW}. {SET.format('max_replica_lag_seconds=off')}"),
+        ((BROKEN,), f"Mend it. {SET.format('throttle:gate=off')}"),
+        ((HIGH, BROKEN), f"Mend it. {SET.format('max_replica_lag_seconds=off throttle:gate=off')}"),
+    ],
+)
+def test_what_rows_wait_for_is_told_with_what_ends_it(reasons: tuple[Reason, ...], remedy: str) -> None:
+    running = MigrationFacts("split_name", MigrationState.RUNNING, rows_done=1)
+    view = with_database(a_view(an_upgrade(Phase.BACKFILL)), migrations=(running, complete("fill_kind")))
+    (blocker,) = GUARDS["data_migrated"](replace(view, waits={"main": reasons, "two": (BROKEN,)}), Phase.READ_NEW)
+    assert (blocker.code, blocker.remedy) == ("data_migration_running", remedy)
 
 
 def test_a_database_that_was_taken_out_of_the_configuration_holds_the_upgrade_up() -> None:

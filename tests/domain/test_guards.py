@@ -14,6 +14,7 @@ from orchestrator.domain.inventories import Inventory
 from orchestrator.domain.ladder import InStepBy, Phase
 from orchestrator.domain.removals import Removal
 from orchestrator.domain.roles import Role, RoleSession
+from orchestrator.domain.throttling import Reason
 from orchestrator.domain.upgrades import Move, Upgrade
 from orchestrator.domain.view import Blocker, Copy, MigrationFacts, MigrationState, Policy, View
 from tests.domain.test_waves import BEFORE, in_waves, told_in_waves
@@ -360,6 +361,11 @@ def test_the_way_back_waits_for_the_rows_that_reverse_data_migrations_move() -> 
     waiting, unrecorded = asked("old_shape_valid", view, Phase.BACKFILL)
     assert (waiting.code, waiting.culprits) == ("old_shape_stale_yet", ("main/join_name",))
     assert unrecorded.code == "old_shape_restored"
+    broken = Reason("throttle gate", "", True, "throttle gate cannot be read: NULL", "Mend it.", "throttle:gate")
+    throttled, _ = asked("old_shape_valid", replace(view, waits={"main": (broken,)}), Phase.BACKFILL)
+    assert throttled.remedy.startswith(
+        "Mend it. Not to wait for it: orchestrator data-migration set inventory throttle"
+    )
     failed = with_database(view, migrations=(MigrationFacts("join_name", MigrationState.FAILED, error="2 differ"),))
     assert asked("old_shape_valid", failed, Phase.BACKFILL)[0].code == "data_migration_failed"
     proven = with_database(view, migrations=(complete("join_name"),))

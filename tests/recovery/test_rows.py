@@ -169,6 +169,17 @@ def test_data_migration_that_the_ledger_lost(place: Place, entry: Entry) -> None
     assert place.phase() == "sealed"
 
 
+def test_a_comparison_that_waits_says_what_for(place: Place) -> None:
+    place.site.more[f"window:{SCHEMA}:leap"] = {"cron": "0 0 29 2 *", "duration": "1h"}
+    at_backfill(place)
+    place.orchestrator("data-migration", "verify", SCHEMA, "split_name")
+    place.work()
+    said = " ".join(place.orchestrator("data-migration", "show", SCHEMA, "split_name").split())
+    assert (
+        "0 rows were compared so far, none differs; it waits: outside its maintenance windows; the next opens" in said
+    )
+
+
 def test_rows_are_compared_at_any_time_and_nothing_changes_by_it(place: Place) -> None:
     """By the program as it runs, from the request to what is shown."""
     at_backfill(place).work()

@@ -404,9 +404,32 @@ def test_what_cannot_be_is_refused_and_nothing_of_it_is_set(
     assert all(each.setting is None for each in desk.control.options(SCHEMA))
 
 
+JOBS = Option("throttle:jobs", 10.0, 0.0, None, is_whole=False, help="How many.", free=-1.0)
+
+
+def test_what_one_database_alone_knows_is_refused_for_all_with_the_word_that_is_missing(make_site: MakeSite) -> None:
+    desk = Desk(make_site, "main", "two", "three")
+    for each in ("two", "three"):
+        desk.site.managed.on[each].options = (NICE, JOBS)
+    with pytest.raises(Invalid) as refused:
+        desk.set(**{"throttle:jobs": -1})
+    assert code_of(refused) == "option_unknown"
+    assert refused.value.message == "throttle:jobs can be set in two, three, and not in main"
+    assert refused.value.remedy == "Set it there alone: --database two; --database three."
+    desk.set("two", **{"throttle:jobs": -1})
+    with pytest.raises(Invalid) as misspelled:
+        desk.set("main", **{"throttle:job": -1})
+    assert misspelled.value.message == "nothing of that name can be set in main: throttle:job"
+    assert misspelled.value.remedy == (
+        "Known: nice_ratio, batch_rows, max_replica_lag_seconds. In other databases also: throttle:jobs."
+    )
+
+
 def test_a_limit_that_cannot_be_read_there_can_be_lifted(make_site: MakeSite) -> None:
     desk = Desk(make_site)
     desk.set(max_replica_lag_seconds=-1)
+    (*_, line) = desk.site.store.read(lambda tx: tx.events(schema=SCHEMA, after=-1, limit=100))
+    assert line.sentence == f"alice set max_replica_lag_seconds to off in all of {SCHEMA}"
     assert [each.in_force for each in desk.control.options(SCHEMA) if each.name == LAG.name] == [-1]
 
 

@@ -100,6 +100,28 @@ def test_throttles_hold_it_as_they_hold_rows_that_move(site: Site) -> None:
     assert found.verifications[NAME].rows == 300
 
 
+def test_what_it_waits_for_is_shown_with_what_ends_that(site: Site) -> None:
+    migrations = DataMigrations(site.context)
+    found = site.managed.on["main"]
+    found.signals = (Reading("throttle gate", error="silent", remedy="Mend it.", option="throttle:gate"),)
+    found.windows = Windows((Every(1000, 100, first=site.clock.now + 50),))
+    verify(migrations)
+    run(site, migrations)
+    (shown,) = migrations.show(SCHEMA, NAME)
+    first, second = [each.sentence for each in shown.verification_waits]
+    assert first == "throttle gate cannot be read: silent"
+    assert second.startswith("outside its maintenance windows; the next opens")
+    assert shown.remedy.startswith("Mend it. To move rows before that, give it another window")
+    assert f"set {SCHEMA} throttle:gate=off" in shown.remedy
+    found.signals, found.windows = (), Windows()
+    (shown,) = migrations.show(SCHEMA, NAME)
+    assert (shown.verification_waits, shown.remedy) == ((), "")
+    run(site, migrations)
+    found.signals = (Reading("throttle gate", error="silent"),)
+    (shown,) = migrations.show(SCHEMA, NAME)
+    assert shown.verification_waits == (), "it is done"
+
+
 def test_stopped_it_is_left_alone(site: Site) -> None:
     migrations = DataMigrations(site.context)
     with pytest.raises(NotFound) as refused:
