@@ -71,8 +71,9 @@ class CronWindow:
             found = self._found(wall + 1)
 
     def told(self, moment: float) -> str:
-        """As `domain.windows.Window.told`, e.g. Mon 2026-11-23 22:00 Europe/Berlin."""
-        return f"{datetime.fromtimestamp(moment, self._zone):%a %Y-%m-%d %H:%M} {self._zone_name}"
+        """As `domain.windows.Window.told`, e.g. Mon 2026-11-23 22:00 Europe/Berlin; with its seconds if it has any."""
+        shown = datetime.fromtimestamp(moment, self._zone)
+        return f"{shown:{'%a %Y-%m-%d %H:%M:%S' if shown.second else '%a %Y-%m-%d %H:%M'}} {self._zone_name}"
 
     def _find(self, wall: float) -> tuple[float, float] | None:
         """The first time from this one on, as the clocks show it, and the moment; None where there is none any more.

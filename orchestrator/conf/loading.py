@@ -335,7 +335,7 @@ class _Loading:
             workers=_either(section, self._reader(data_migrations.GROUP.name), "workers"),
             nice_ratio=_either(section, self._reader(data_migrations.GROUP.name), "nice_ratio"),
             throttling=replace(
-                throttling.read(section, self._reader(throttling.GROUP.name), databases),
+                throttling.read(name, section, self._reader(throttling.GROUP.name), databases),
                 own=tuple(self._throttles(name, databases)),
             ),
             windows=tuple(self._windows(name, databases, batches)),
@@ -353,7 +353,8 @@ class _Loading:
         for name in self._known:
             of, window = window_section.parts(name)
             if name.startswith(window_section.PREFIX) and of == schema:
-                yield window_section.read(self._reader(name), window, databases, batches)
+                cycle_seconds = float(self._reader(cycle.GROUP.name).value("interval_seconds"))
+                yield window_section.read(self._reader(name), window, databases, batches, cycle_seconds)
 
     def _inventories(self, schema: str, databases: Sequence[DatabaseSettings]) -> Iterator[InventorySettings]:
         for name in self._known:

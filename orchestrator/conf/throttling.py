@@ -94,8 +94,10 @@ def refusal(option: str, database: DatabaseSettings) -> Refused | None:
     return None
 
 
-def read(schema: SectionReader, site: SectionReader, databases: Iterable[DatabaseSettings]) -> ThrottlingSettings:
-    """The limits of the schema, or else of the site. Raises `ConfigurationError` for one that could never be read.
+def read(
+    name: str, schema: SectionReader, site: SectionReader, databases: Iterable[DatabaseSettings]
+) -> ThrottlingSettings:
+    """The limits of the schema of that name, or else of the site. Raises `ConfigurationError` for what nobody can read.
 
     What the site limits holds where there is such a thing; what the schema limits has to be there.
     """
@@ -109,13 +111,24 @@ def read(schema: SectionReader, site: SectionReader, databases: Iterable[Databas
         for refused in filter(None, (refusal(option, each) for each in databases)):
             if own is not None or refused.code == "replicas_unnamed":
                 section = site if own is None else schema
-                section.refuse(option, refused.code, refused.why, remedy=refused.remedy)
+                alone = _alone(name, option, limit, databases)
+                section.refuse(option, refused.code, refused.why, remedy=f"{refused.remedy}{alone}")
         limits[option] = limit
     return ThrottlingSettings(
         limits=tuple(limits.items()),
         interval_seconds=site.value("interval_seconds"),
         timeout_seconds=site.value("timeout_seconds"),
     )
+
+
+def _alone(schema: str, option: str, limit: float, databases: Iterable[DatabaseSettings]) -> str:
+    """How those databases of the schema have the limit that can have it, as the end of a remedy."""
+    able = [each.name for each in databases if refusal(option, each) is None]
+    if not able:
+        return ""
+    set_ = f"orchestrator data-migration set {schema} {option}={limit:g} --database"
+    commands = "; ".join(f"{set_} {name}" for name in able)
+    return f" To have it in {', '.join(able)} alone, give -1, and to the running daemon: {commands}."
 
 
 def _kind(url: str) -> str:

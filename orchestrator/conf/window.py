@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, tzinfo
@@ -70,11 +71,18 @@ def parts(section: str) -> tuple[str, str]:
 
 
 def read(
-    section: SectionReader, name: str, databases: Sequence[DatabaseSettings], batches: BatchSizes
+    section: SectionReader,
+    name: str,
+    databases: Sequence[DatabaseSettings],
+    batches: BatchSizes,
+    cycle_seconds: float,
 ) -> WindowSettings:
-    """The section as settings. Raises `ConfigurationError` for a window that never opens, or in which nothing fits."""
+    """The section as settings. Raises `ConfigurationError` for a window that never opens, or in which nothing fits.
+
+    A daemon looks every `cycle_seconds` whether it has opened.
+    """
     names, _ = chosen(section, databases)
-    duration_seconds = _duration(section, batches)
+    duration_seconds = _duration(section, batches, cycle_seconds)
     cron = " ".join(section.text("cron").split())
     settings = WindowSettings(name, cron, duration_seconds, _zone_name(section), names)
     try:
@@ -127,8 +135,8 @@ def _zone_name(section: SectionReader) -> str:
     return name
 
 
-def _duration(section: SectionReader, batches: BatchSizes) -> float:
-    """In seconds, and enough for a batch."""
+def _duration(section: SectionReader, batches: BatchSizes, cycle_seconds: float) -> float:
+    """In seconds, and enough for a batch, however late in its cycle a daemon finds it open."""
     text = section.text("duration").strip().lower()
     read = _DURATION.fullmatch(text)
     counts = [int(count or 0) for count in read.groups()] if read and len(text) < 20 else [0]
@@ -140,13 +148,14 @@ def _duration(section: SectionReader, batches: BatchSizes) -> float:
             f"{section.text('duration')} is no time between 1s and {LONGEST_DAYS}d",
             remedy=f"{_of_comments(text)}Give a number and its unit, such as 90m, 8h or 1h30m.",
         )
-    needed = batch_needs_seconds(batches.seconds)
-    if seconds < needed:
+    batch_seconds = batch_needs_seconds(batches.seconds)
+    if seconds < batch_seconds + cycle_seconds:
         section.refuse(
             "duration",
             "option_value_invalid",
-            f"no batch fits in: one may take {needed:g} s with batch_seconds = {batches.seconds:g}, waiting for its "
-            "locks included",
-            remedy="Let it be open for longer, or make batch_seconds smaller.",
+            f"no batch fits in: one may take {batch_seconds:g} s with batch_seconds = {batches.seconds:g}, waiting "
+            f"for its locks included, and a daemon looks every {cycle_seconds:g} s ([cycle] interval_seconds)",
+            remedy=f"Let it be open for {math.ceil(batch_seconds + cycle_seconds)}s at the least, or make one of the "
+            "two smaller.",
         )
     return seconds

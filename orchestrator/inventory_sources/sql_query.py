@@ -11,7 +11,7 @@ from typing import Any
 import sqlglot
 from oslo_db.exception import DBError
 from sqlalchemy.exc import SQLAlchemyError
-from sqlglot import TokenType
+from sqlglot import TokenType, exp
 from sqlglot.errors import SqlglotError
 
 from orchestrator.dialects import Database, reason
@@ -26,6 +26,9 @@ MOST_NAMES = 5
 
 _TOKENS = {"postgresql": "postgres", "postgres": "postgres", "mysql": "mysql", "mariadb": "mysql", "sqlite": "sqlite"}
 _READS = ("SELECT", "WITH", "VALUES", "TABLE", "(")
+_WRITES: Mapping[type[exp.Expression], str] = {
+    exp.Insert: "an INSERT", exp.Update: "an UPDATE", exp.Delete: "a DELETE", exp.Merge: "a MERGE", exp.Into: "an INTO",
+}  # fmt: skip
 _TRUTHS = {True: True, False: False, "true": True, "t": True, "false": False, "f": False, "1": True, "0": False}
 
 
@@ -42,7 +45,18 @@ def refusal(query: str, url: str) -> str | None:
         return "it is empty"
     if any(token.token_type is TokenType.SEMICOLON for token in tokens):
         return "it is more than one statement"
-    return None if tokens[0].text.upper() in _READS else "it is no query: it has to begin with SELECT, or WITH"
+    if tokens[0].text.upper() not in _READS:
+        return "it is no query: it has to begin with SELECT, or WITH"
+    return _writing(query, _TOKENS.get(kind))
+
+
+def _writing(query: str, dialect: str | None) -> str | None:
+    """What in the query writes, None where nothing does, or where it cannot be parsed: the database then refuses it."""
+    try:
+        found = sqlglot.parse_one(query, read=dialect).find(*_WRITES)
+    except (SqlglotError, RecursionError):
+        return None
+    return None if found is None else f"it writes: it has {_WRITES[type(found)]} in it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +87,8 @@ class SqlQuery:
                 columns = [name.lower() for name in answer.keys()]  # noqa: SIM118  # a result is no mapping
                 rows = answer.fetchmany(MOST_ROWS + 1)
         except OrchestratorError as error:
+            if error.code == "database_read_only":  # as its transaction is
+                return self._unread("its query would write", f"Mend query in [{self.section}] and restart the daemon.")
             return self._unread(error.message, error.remedy)
         except (SQLAlchemyError, DBError) as error:
             return self._unread(

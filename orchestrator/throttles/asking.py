@@ -19,5 +19,11 @@ def asking(database: Database, seconds: float, remedy: str = "It is asked again.
     try:
         with database.consulting(seconds) as connection:
             yield connection
+    except Unavailable as error:
+        if error.code != "database_read_only":
+            raise
+        raise Unavailable(
+            "signal_unreadable", "its query would write, and no query of a throttle may", remedy=remedy
+        ) from error
     except (SQLAlchemyError, DBError) as error:
         raise Unavailable("signal_unreadable", reason(error, database.engine.url), remedy=remedy) from error

@@ -82,6 +82,14 @@ def test_a_query_and_a_check_are_read(tmp_path: Path) -> None:
         (MARIADB, "[throttling]\nmax_replica_lag_seconds = 4\n", "replicas_unnamed", "[throttling] max_replica_lag"),
         (POSTGRESQL, f"{THROTTLE}max = 4\n", "option_missing", "has no option query"),
         (POSTGRESQL, f"{THROTTLE}query = DELETE FROM jobs\n", "query_unusable", "it is no query"),
+        (
+            POSTGRESQL, f"{THROTTLE}query = WITH d AS (DELETE FROM jobs RETURNING id) SELECT count(*) FROM d\n",
+            "query_unusable", "it writes: it has a DELETE in it",
+        ),
+        (
+            SQLITE, f"{THROTTLE}query = WITH d AS (SELECT 1) INSERT INTO jobs SELECT * FROM d\n", "query_unusable",
+            "it writes: it has an INSERT in it",
+        ),
         (POSTGRESQL, f"{THROTTLE}query = SELECT 1\nmax = nan\n", "option_value_invalid", "no finite number"),
         (POSTGRESQL, f"{THROTTLE}query = SELECT 1\nurl = http://x\n", "option_ambiguous", "a query too"),
         (POSTGRESQL, f"{THROTTLE}url = http://u:secret@x\n", "option_value_invalid", "a user or a password"),
@@ -99,6 +107,35 @@ def test_what_cannot_be_used_is_refused(tmp_path: Path, schema: str, rest: str, 
     assert caught.value.remedy
 
 
+MIXED = (
+    "databases = pg, my\n[database:nova:pg]\nconnection = postgresql://db/nova\n"
+    "[database:nova:my]\nconnection = mysql://root@db/nova\n"
+)
+
+
+@pytest.mark.parametrize("option", ["max_replica_lag_seconds", "max_wal_backlog_mib"])
+def test_a_limit_that_one_of_the_databases_has_not_is_refused_with_the_way_to_have_it_in_the_others(
+    tmp_path: Path, option: str
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        loaded(tmp_path, f"{option} = 4.5\n{MIXED}")
+    command = f"orchestrator data-migration set nova {option}=4.5 --database pg"
+    assert caught.value.remedy.endswith(f"To have it in pg alone, give -1, and to the running daemon: {command}.")
+
+
 def test_what_the_site_limits_holds_where_there_is_such_a_thing(tmp_path: Path) -> None:
     site = "[throttling]\nmax_wal_backlog_mib = 100\nmax_active_sessions = 40\n"
     assert loaded(tmp_path, SQLITE, site).throttling.limits
+
+
+@pytest.mark.parametrize(
+    ("schema", "query"),
+    [
+        (POSTGRESQL, "SELECT count(*) FROM jobs WHERE state = 'delete' AND \"update\" > 0"),
+        (MARIADB, "SELECT length(INSERT('abc', 1, 1, 'x')) + length(REPLACE('abc', 'a', 'b'))"),
+        (SQLITE, "WITH d AS (SELECT max(rowid) AS n FROM jobs) SELECT n FROM d"),
+        (POSTGRESQL, "SELECT some_grammar_that FROM ONLY ROWS (nobody knows) ->> here"),
+    ],
+)
+def test_what_only_looks_like_writing_is_let_be(tmp_path: Path, schema: str, query: str) -> None:
+    assert loaded(tmp_path, schema, f"{THROTTLE}query = {query}\n").throttling.own

@@ -235,6 +235,18 @@ def test_a_window_in_which_no_batch_fits_is_refused(tmp_path: Path) -> None:
     assert loaded(tmp_path, POSTGRESQL, f"{WINDOW}cron = 0 22 * * *\nduration = 90s\n").windows
 
 
+def test_a_window_that_may_close_before_a_daemon_looks_and_a_batch_is_done_is_refused(tmp_path: Path) -> None:
+    short = f"{WINDOW}cron = * * * * *\nduration = 3s\n"
+    with pytest.raises(ConfigurationError) as caught:
+        loaded(tmp_path, POSTGRESQL, short)
+    assert "a daemon looks every 1 s ([cycle] interval_seconds)" in caught.value.message
+    assert "open for 4s at the least" in caught.value.remedy
+    found = loaded(tmp_path, POSTGRESQL, f"{short}[cycle]\ninterval_seconds = 0.5\n")
+    opening = windows_of(found)["nova"].opening(0.0)
+    assert opening is not None
+    assert windows_of(found)["nova"].told(opening.closes_at) == "Thu 1970-01-01 00:00:03 UTC"
+
+
 @pytest.mark.parametrize(
     ("rest", "code", "said", "remedy"),
     [

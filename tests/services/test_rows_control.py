@@ -76,6 +76,9 @@ class Desk:
     ) -> None:
         self.control.set(SCHEMA, database, values, defaults, actor=actor, reason="busy")
 
+    def switch_off(self, option: str, database: str | None = None) -> None:
+        self.control.set(SCHEMA, database, {option: -1.0}, (), actor="alice", reason="busy")
+
     def facts(self, name: str, database: str = "main") -> MigrationFacts:
         return self.site.managed.on[database].migrations[name]
 
@@ -412,13 +415,13 @@ def test_what_one_database_alone_knows_is_refused_for_all_with_the_word_that_is_
     for each in ("two", "three"):
         desk.site.managed.on[each].options = (NICE, JOBS)
     with pytest.raises(Invalid) as refused:
-        desk.set(**{"throttle:jobs": -1})
+        desk.switch_off("throttle:jobs")
     assert code_of(refused) == "option_unknown"
     assert refused.value.message == "throttle:jobs can be set in two, three, and not in main"
     assert refused.value.remedy == "Set it there alone: --database two; --database three."
-    desk.set("two", **{"throttle:jobs": -1})
+    desk.switch_off("throttle:jobs", "two")
     with pytest.raises(Invalid) as misspelled:
-        desk.set("main", **{"throttle:job": -1})
+        desk.switch_off("throttle:job", "main")
     assert misspelled.value.message == "nothing of that name can be set in main: throttle:job"
     assert misspelled.value.remedy == (
         "Known: nice_ratio, batch_rows, max_replica_lag_seconds. In other databases also: throttle:jobs."

@@ -66,8 +66,11 @@ def test_a_query_that_fails_is_named(server: Database) -> None:
 def test_a_query_can_write_nothing(server: Database) -> None:
     with server.writing() as connection:
         connection.exec_driver_sql("CREATE TABLE items (id integer PRIMARY KEY)")
-    with pytest.raises(Unavailable):
+    with pytest.raises(Unavailable) as refused:
         asked(server, "INSERT INTO items VALUES (1)")
+    assert (refused.value.code, refused.value.message) == (
+        "signal_unreadable", "its query would write, and no query of a throttle may"
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
