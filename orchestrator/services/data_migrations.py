@@ -223,7 +223,7 @@ class DataMigrations:
             if refusal.code not in _PASSING:
                 raise
             turn.is_over = True
-            turn.waits_for = (Reason(_PASSING[refusal.code], name, False, refusal.advice),)
+            turn.waits_for = (Reason(_PASSING[refusal.code], name, False, refusal.message, refusal.remedy),)
         else:
             self._throttling.note(schema, database, ())
             return facts

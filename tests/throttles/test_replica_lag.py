@@ -231,4 +231,5 @@ def test_a_slot_keeps_what_nobody_has_read(standby: Standby) -> None:
 
 def test_a_server_that_is_no_replica_is_unreadable_on_mariadb(mariadb: Database) -> None:
     (sample,) = ReplicaLag(mariadb, (mariadb,), SECONDS, Clock()).read()
-    assert sample == Sample(of="replica main", error="that server is no replica now")
+    error, remedy = "that server is no replica now", "Name its replicas as they are now."
+    assert sample == Sample(of="replica main", error=error, remedy=remedy)
