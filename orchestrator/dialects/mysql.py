@@ -234,9 +234,8 @@ class MySQL:
         a lock is told from one that took too long.
         """
         whole = max(1, math.ceil(seconds))
-        connection.exec_driver_sql(_set_lock_timeout(whole))
-        if is_mariadb(connection):
-            connection.exec_driver_sql(_SET_STATEMENT_TIME.format(least=whole + 1))
+        also = _STATEMENT_TIME.format(least=whole + 1) if is_mariadb(connection) else ""
+        connection.exec_driver_sql(f"{_set_lock_timeout(whole)}{also}")
         connection.info[_TIMEOUT_SET] = True
 
     @contextmanager
@@ -431,15 +430,13 @@ def _reset_timeouts(connection: Any, record: Any, _state: object) -> None:
             cursor.execute("SET SESSION wait_timeout = DEFAULT")
     if record.info.pop(_TIMEOUT_SET, None):
         with connection.cursor() as cursor:
-            cursor.execute(_set_lock_timeout(LOCK_TIMEOUT_SECONDS))
-            if "MariaDB" in connection.get_server_info():
-                cursor.execute("SET SESSION max_statement_time = DEFAULT")
+            also = ", max_statement_time = DEFAULT" if "MariaDB" in connection.get_server_info() else ""
+            cursor.execute(f"{_set_lock_timeout(LOCK_TIMEOUT_SECONDS)}{also}")
 
 
-_SET_STATEMENT_TIME = """
-    SET SESSION max_statement_time =
-    IF(@@SESSION.max_statement_time = 0, 0, GREATEST(@@SESSION.max_statement_time, {least}))
-"""
+_STATEMENT_TIME = (
+    ", max_statement_time = IF(@@SESSION.max_statement_time = 0, 0, GREATEST(@@SESSION.max_statement_time, {least}))"
+)
 
 
 def _set_lock_timeout(seconds: int) -> str:
