@@ -121,7 +121,7 @@ class Verifications:
                 if mine is None or mine.revision != seen.revision:
                     raise self._claims.taken(name)
                 pauses.require(self._claims, connection, name, mine.batch_at)
-                rows = sizes.within(mine.batch_rows)
+                rows = min(sizes.within(mine.batch_rows), mine.batch_rows or sizes.most)  # fewer, if it takes that
                 return self._advance(connection, mine, definition, target, rows, sizes, pauses)
         except CutOff as fault:
             return self._fail(seen, fault.message) if rows <= 1 else self._narrow(seen, rows // 2)

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from orchestrator.data_migrations import verifying
+from orchestrator.data_migrations.faults import CutOff
 from orchestrator.data_migrations.pauses import Pauses
 from orchestrator.domain.errors import Conflict, MigrationRefused, NotFound
 from orchestrator.domain.ladder import Phase
@@ -219,3 +221,26 @@ def test_row_for_which_the_transform_raises_is_named(customers: Site) -> None:
     assert found.state is VerificationState.FAILED
     assert found.error is not None
     assert "for the row id=42 of customers" in found.error
+
+
+@pytest.mark.parametrize("most", [3, 0])
+def test_batches_that_are_cut_off_become_as_small_as_it_takes(
+    customers: Site, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    """Also smaller than batches are meant to be; where a single row takes too long, it fails."""
+    site = complete(customers)
+    usual = verifying.compare
+
+    def impatient(*given: Any) -> Any:
+        found = usual(*given)
+        if found.rows > most:
+            raise CutOff("batch_cut_off", "the server lets no statement run for so long", remedy="Give it longer.")
+        return found
+
+    monkeypatch.setattr(verifying, "compare", impatient)
+    assert ask(site)
+    for _ in range(200):
+        if not (found := batch(site, 10)).is_running:
+            break
+    assert found.state is (VerificationState.DONE if most else VerificationState.FAILED)
+    assert found.rows == (25 if most else 0)
