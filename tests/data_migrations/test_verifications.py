@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.data_migrations import verifying
+from orchestrator.data_migrations import batches, verifying
 from orchestrator.data_migrations.faults import CutOff
 from orchestrator.data_migrations.pauses import Pauses
 from orchestrator.domain.errors import Conflict, MigrationRefused, NotFound
@@ -229,7 +229,7 @@ def test_batches_that_are_cut_off_become_as_small_as_it_takes(
 ) -> None:
     """Also smaller than batches are meant to be; where a single row takes too long, it fails."""
     site = complete(customers)
-    usual = verifying.compare
+    usual = batches.compare
 
     def impatient(*given: Any) -> Any:
         found = usual(*given)
