@@ -81,9 +81,10 @@ def given_rows(
 def name_table(context: ExceptionContext) -> None:
     """Let what the server says of a column of the temporary table be said of the table that the rows are of."""
     error, connection = context.original_exception, context.connection
-    table = None if connection is None else connection.info.get(_NAME)
-    if table and code_of(error) is not None and error.args[1:]:
-        error.args = (error.args[0], str(error.args[1]).replace(f"`{_NAME}`", f"`{table}`"))
+    if connection is None or code_of(error) is None or f"`{_NAME}`" not in str(error):  # a lost one has no `info`
+        return
+    code, words = error.args
+    error.args = (code, words.replace(f"`{_NAME}`", f"`{connection.info.get(_NAME, _NAME)}`"))
 
 
 def _refuse_unsendable(name: str, kind: TypeEngine[Any], values: Sequence[Any]) -> None:
