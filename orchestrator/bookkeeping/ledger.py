@@ -285,6 +285,8 @@ def reset(
     Part of the transaction in which a phase below backfill is published: from then on the old release may write
     rows that no longer match. And of one that sends those back that go before.
     """
+    if names is not None and not names:
+        return
     blank = LedgerEntry(schema_name=schema, name="", release="", upgrade_id=upgrade_id, file_hash="")
     kept = {"schema_name", "name", "release", "upgrade_id", "file_hash", "revision", "is_reverse"}
     start = {name: value for name, value in _values(blank).items() if name not in kept}

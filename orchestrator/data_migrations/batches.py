@@ -103,12 +103,28 @@ def compare(
             return _compare_in_database(database, connection, target, range_)
         key, within = target.keyset.names, target.keyset.within(range_)
         found = read_and_transform(connection, definition, target, range_, lock=False)
+        counting = sa.select(sa.func.count()).select_from(target.table).where(*within)
+        if (rows := connection.execute(counting).scalar_one()) != len(found):
+            raise _incomplete(definition, target, range_, len(found), rows)
         with _explained(database, definition, target, range_, found):
             keys = database.dialect.differing_keys(connection, target.table, key, definition.writes, found, within)
         if keys:
             refuse_unsteady(connection, definition, target, found, keys[:FIRST_DIFFERENCES])
     return Compared(
         range_, len(found), len(keys), tuple(target.keyset.describe(key) for key in keys[:FIRST_DIFFERENCES])
+    )
+
+
+def _incomplete(definition: Definition, target: Target, range_: Range, read: int, rows: int) -> StepFailed:
+    """A proof by the rows that were read would be none for the others."""
+    return StepFailed(
+        "rows_not_read",
+        f"{definition.place} was given {read} of the {rows} rows of {definition.table}, "
+        f"{target.keyset.describe_range(range_)}",
+        remedy="Look for a setting of the server, or of its user, that limits how many rows a query returns.",
+        file=str(definition.path),
+        data_migration=definition.name,
+        table=definition.table,
     )
 
 

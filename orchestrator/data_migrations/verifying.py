@@ -17,7 +17,7 @@ from orchestrator.bookkeeping import ledger, verifications
 from orchestrator.bookkeeping.copies import read_copy
 from orchestrator.bookkeeping.ledger import LedgerEntry
 from orchestrator.bookkeeping.verifications import VerificationEntry
-from orchestrator.data_migrations.batches import compare
+from orchestrator.data_migrations.batches import Compared, compare
 from orchestrator.data_migrations.claims import Claims
 from orchestrator.data_migrations.enrolling import changed
 from orchestrator.data_migrations.faults import CutOff
@@ -128,6 +128,8 @@ class Verifications:
         except (Invalid, StepFailed) as fault:
             return self._fail(seen, fault.message)
         except Unavailable as error:
+            if rows == 0 and self._database.dialect.is_given_up(error):
+                raise self._claims.taken(name) from error  # in favour of another worker
             if rows <= 1 or error.code != "database_busy":
                 raise
             return self._narrow(seen, rows // 2)
@@ -143,7 +145,7 @@ class Verifications:
         pauses: Pauses,
     ) -> Verification:
         began = self._clock()
-        after = None if mine.cursor is None else decode(mine.cursor)
+        after, excuse = None if mine.cursor is None else decode(mine.cursor), self._why_expected(connection, mine.name)
         batch = next_batch(connection, definition, target, after, rows, sizes.most_bytes)
         compared = compare(self._database, connection, definition, target, batch.range)
         seconds = self._clock() - began
@@ -154,7 +156,7 @@ class Verifications:
             rows_done=mine.rows_done + compared.rows,
             differences=mine.differences + compared.differences,
             first_differences=ledger.first_differences(mine.first_differences, "; ".join(compared.first)),
-            expected=mine.expected or self._why_expected(connection, mine.name),
+            expected=_excuse(mine, compared, excuse or self._why_expected(connection, mine.name)),
             batch_rows=mine.batch_rows if last is None else sizes.after(batch.rows, seconds),
             batch_at=pauses.ended_at(self._database, connection, seconds) or mine.batch_at,
         )
@@ -214,6 +216,13 @@ class Verifications:
     def _end(self, connection: Connection, entry: VerificationEntry) -> Verification:
         ended = replace(entry, finished_at=self._database.dialect.now(connection))
         return verifications.save(connection, ended).facts
+
+
+def _excuse(entry: VerificationEntry, compared: Compared, excuse: str | None) -> str | None:
+    """Why all differences so far were to be expected; None where any was not, or none was found."""
+    if not compared.differences:
+        return entry.expected
+    return excuse if not entry.differences or entry.expected is not None else None
 
 
 def why_expected(copy: Copy | None, entry: LedgerEntry) -> str | None:

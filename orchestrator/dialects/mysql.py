@@ -88,10 +88,11 @@ _CONNECT_DEFAULTS = {"program_name": "orchestrator", "connect_timeout": "10"}
 _TIMEOUT_SET = "orchestrator_lock_timeout"
 
 # Each assignment of an UPDATE sees the old row on every other database. MariaDB can be told so; to MySQL the part
-# between /*M! and */ is a comment.
+# between /*M! and */ is a comment. And no server may leave out rows of an answer (sql_select_limit).
 _SETTINGS = (
     "SET SESSION sql_mode = CONCAT('TRADITIONAL' /*M!100305 , ',SIMULTANEOUS_ASSIGNMENT' */), time_zone = '+00:00',"
-    f" lock_wait_timeout = {LOCK_TIMEOUT_SECONDS}, innodb_lock_wait_timeout = {LOCK_TIMEOUT_SECONDS}"
+    f" lock_wait_timeout = {LOCK_TIMEOUT_SECONDS}, innodb_lock_wait_timeout = {LOCK_TIMEOUT_SECONDS},"
+    " sql_select_limit = 18446744073709551615"
 )
 
 # A transaction on a node of Galera first waits for what the cluster has committed (reading 1, changing and deleting 2,

@@ -8,7 +8,7 @@ reads of it there, so that no reading is older than the one before.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -234,8 +234,12 @@ class DataMigrations:
         for name, wish in wanted.held.items():
             if wish is Wish.CANCELLED and turn.states.get(name) not in _AT_REST and name not in turn.passed:
                 turn.passed.add(name)
-                with suppress(Conflict):  # somebody is at it, or rows do not move now: the next call tries again
+                try:
                     turn.states[name] = self._context.managed(schema).give_up_migration(database, name).state
+                except (Conflict, Unavailable) as refusal:
+                    if isinstance(refusal, Unavailable) and refusal.code != "database_busy":
+                        raise
+                    # somebody is at it, or rows do not move now: the next call tries again
 
     def _states(self, schema: str, database: str, reasons: tuple[Reason, ...]) -> dict[str, MigrationState]:
         """Where each stands there now, as its ledger tells. Raises `Unavailable`."""

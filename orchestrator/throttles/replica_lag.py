@@ -80,7 +80,8 @@ class ReplicaLag:
         if mark is None:
             return replica.lag_seconds
         if replica.position >= mark.position:
-            return min(replica.lag_seconds or 0.0, now - mark.at)
+            bound = now - mark.at
+            return bound if replica.lag_seconds is None else min(replica.lag_seconds, bound)
         return max(replica.lag_seconds or 0.0, now - mark.at)
 
 

@@ -244,3 +244,18 @@ def test_batches_that_are_cut_off_become_as_small_as_it_takes(
             break
     assert found.state is (VerificationState.DONE if most else VerificationState.FAILED)
     assert found.rows == (25 if most else 0)
+
+
+def test_an_excuse_is_only_one_for_the_rows_that_differed_while_it_held(customers: Site) -> None:
+    """Asked for while rows are moved, which excuses nothing of what differs when they are."""
+    site = customers
+    site.start("split_name", split_in_sql(site.database))
+    site.runner.run_batch("split_name", UPGRADE, 10)
+    assert ask(site)
+    assert batch(site, 5).differences == 0
+    assert site.run("split_name").state is MigrationState.COMPLETE
+    site.execute("UPDATE customers SET first_name = 'broken' WHERE id > 60")
+    while (found := batch(site, 5)).is_running:
+        pass
+    assert found.differences > 0
+    assert found.is_alarm
