@@ -386,9 +386,9 @@ class ManagedSchema(Protocol):
         ...
 
     def retry_migration(self, database: str, migration: str) -> None:
-        """Send a data migration that failed, or must be verified again, back to its start, and those that follow it.
+        """Let a data migration that failed, or must be verified again, be tried again, and those that follow it.
 
-        One that only lacks rows in quarantine tries those, and goes on.
+        As `DataMigrationRunner.retry` says.
         """
         ...
 

@@ -127,8 +127,8 @@ class DataMigrationList(View, frozen=True, kw_only=True):
 class RetryMigrationRequest(Question, frozen=True, kw_only=True):
     """Let it be tried again in this database, or without one in all in which it failed.
 
-    It goes back to its start. With the same file, where only rows in quarantine are left, those alone are tried; where
-    rows differ, the parts of the table in which they do are moved again, if these are known, and all rows compared.
+    With another file it goes back to its start. With the same one, where rows differ, the parts of the table in which
+    they do are moved again, if these are known; else it goes on where it stopped, rows in quarantine first.
     """
 
     database: Name | None = None

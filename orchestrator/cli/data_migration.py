@@ -146,8 +146,8 @@ class Retry(_OfOne):
     """Let a failed data migration be tried again.
 
     In one database, or in all in which it failed. With another file it goes back to its start. With the same one:
-    where only rows in quarantine are left, those alone are tried; where rows differ, only the parts of the table in
-    which they do are moved again, and then all rows are compared. Where more than 100 parts differ, all rows are moved.
+    where rows differ, only the parts of the table in which they do are moved again; where more than 100 parts differ,
+    all rows are. Else it goes on where it stopped, rows in quarantine first. Then all rows are compared.
     """
 
     EXAMPLE = "orchestrator data-migration retry inventory split_name"

@@ -17,7 +17,7 @@ from orchestrator.data_migrations.faults import CutOff, RowFault
 from orchestrator.data_migrations.keyset import Range
 from orchestrator.data_migrations.loading import Definition
 from orchestrator.data_migrations.target import Target
-from orchestrator.data_migrations.transforming import Row, read_and_transform, refuse_unsteady
+from orchestrator.data_migrations.transforming import Row, failed, read_and_transform, refuse_unsteady
 from orchestrator.dialects import Database, reason
 from orchestrator.dialects.driver_errors import layers
 from orchestrator.dialects.full_disks import says_full
@@ -82,14 +82,12 @@ def move(database: Database, connection: Connection, definition: Definition, tar
             written = database.dialect.update_rows(connection, target.table, key, definition.writes, found, within)
             database.dialect.check_constraints(connection)
     if written != len(found):
-        raise StepFailed(
+        raise failed(
             "rows_not_written",
-            f"{definition.place} read {len(found)} rows of {definition.table}, "
-            f"{target.keyset.describe_range(range_)}, and wrote {written}",
-            remedy="Look for a trigger, a rule or a row policy on the table that changes or hides rows.",
-            file=str(definition.path),
-            data_migration=definition.name,
-            table=definition.table,
+            definition,
+            f"read {len(found)} rows of {definition.table}, {target.keyset.describe_range(range_)}, "
+            f"and wrote {written}",
+            "Look for a trigger, a rule or a row policy on the table that changes or hides rows.",
         )
     return Moved(range_, written)
 
@@ -105,26 +103,19 @@ def compare(
         found = read_and_transform(connection, definition, target, range_, lock=False)
         counting = sa.select(sa.func.count()).select_from(target.table).where(*within)
         if (rows := connection.execute(counting).scalar_one()) != len(found):
-            raise _incomplete(definition, target, range_, len(found), rows)
+            raise failed(  # a proof by some of the rows is none
+                "rows_not_read",
+                definition,
+                f"was given {len(found)} of the {rows} rows of {definition.table}, "
+                f"{target.keyset.describe_range(range_)}",
+                "Look for a setting of the server, or of its user, that limits how many rows a query returns.",
+            )
         with _explained(database, definition, target, range_, found):
             keys = database.dialect.differing_keys(connection, target.table, key, definition.writes, found, within)
         if keys:
             refuse_unsteady(connection, definition, target, found, keys[:FIRST_DIFFERENCES])
     return Compared(
         range_, len(found), len(keys), tuple(target.keyset.describe(key) for key in keys[:FIRST_DIFFERENCES])
-    )
-
-
-def _incomplete(definition: Definition, target: Target, range_: Range, read: int, rows: int) -> StepFailed:
-    """A proof by the rows that were read would be none for the others."""
-    return StepFailed(
-        "rows_not_read",
-        f"{definition.place} was given {read} of the {rows} rows of {definition.table}, "
-        f"{target.keyset.describe_range(range_)}",
-        remedy="Look for a setting of the server, or of its user, that limits how many rows a query returns.",
-        file=str(definition.path),
-        data_migration=definition.name,
-        table=definition.table,
     )
 
 

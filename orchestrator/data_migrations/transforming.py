@@ -63,7 +63,7 @@ def refuse_unsteady(
         known = before.get(key)
         for again in read_and_transform(connection, definition, target, Range(None, key, is_one=True), lock=False):
             if known is not None and known != again and repr(known) != repr(again):
-                raise _failed(
+                raise failed(
                     "transform_unsteady",
                     definition,
                     f"gave two answers for {_row(definition, target, key)} when it was asked twice",
@@ -104,21 +104,21 @@ def _row(definition: Definition, target: Target, key: Row) -> str:
 
 def _wrong_result(definition: Definition, row: str, result: object) -> StepFailed:
     if not isinstance(result, Mapping):
-        return _failed(
+        return failed(
             "transform_result",
             definition,
             f"returned {type(result).__name__} for {row}",
             "Return a dictionary of new values, one for each column in `writes`.",
         )
     if unknown := sorted(str(name) for name in result if name not in definition.writes):
-        return _failed(
+        return failed(
             "transform_column_unknown",
             definition,
             f"returned columns for {row} that it does not say it writes: {', '.join(unknown)}",
             "Add them to `writes`, or do not return them.",
         )
     missing = ", ".join(name for name in definition.writes if name not in result)
-    return _failed(
+    return failed(
         "transform_column_missing",
         definition,
         f"returned no value for {missing} for {row}",
@@ -138,7 +138,8 @@ def _of_a_row(code: str, definition: Definition, range_: Range, what: str, remed
     )
 
 
-def _failed(code: str, definition: Definition, what: str, remedy: str) -> StepFailed:
+def failed(code: str, definition: Definition, what: str, remedy: str) -> StepFailed:
+    """What went wrong with a data migration, and no single row of it, with its file and table."""
     return StepFailed(
         code,
         f"{definition.place} {what}",

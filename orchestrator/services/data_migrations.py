@@ -357,9 +357,9 @@ class DataMigrations:
     ) -> tuple[MigrationStatus, ...]:
         """Let a failed data migration be tried again, in one database or in all in which it failed.
 
-        It goes back to its start; where only rows in quarantine are left, those alone are tried. In a database that is
-        named, one that is complete is run again, and at read_new, where rows are only proven, one that a restored
-        database holds as under way is proven. Returns it where it is tried again, as it is there now.
+        As `DataMigrationRunner.retry` says. In a database that is named, one that is complete is run again, and at
+        read_new, where rows are only proven, one that a restored database holds as under way is proven. Returns it
+        where it is tried again, as it is there now.
         """
         managed = self._context.managed(schema)
         upgrade = self._context.store.read(lambda tx: _running_upgrade(tx, schema))
