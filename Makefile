@@ -40,21 +40,21 @@ test: $(DEVELOP)
 # The protocol: every order of events that the explorer knows, in wide bounds, long random walks over the services, and
 # the services on one more kind of state database.
 check-protocol: $(DEVELOP)
-	@$(BIN)/python -m pytest -n $(WORKERS) -m "not kill" tests/protocol tests/services $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) -m "not kill" --timeout 590 tests/protocol tests/services $(ARGS)
 
 test-real: $(DEVELOP)
-	@$(BIN)/python -m pytest -m real -s tests/real $(ARGS)
+	@$(BIN)/python -m pytest -m real -s --timeout 590 tests/real $(ARGS)
 
 # A whole upgrade on each database while daemons and services are killed, and every single moment of a revision and of a
 # batch. The seed is printed: SEED=... repeats it.
 test-kill: $(DEVELOP)
 	@bash .ci/servers
-	@SEED="$(SEED)" $(BIN)/python -m pytest -m kill -s $(ARGS)
+	@SEED="$(SEED)" $(BIN)/python -m pytest -m kill -s --timeout 590 $(ARGS)
 
 # Two real nodes on this machine, killed and brought back. Six minutes.
 test-galera: $(DEVELOP)
 	@bash .ci/servers
-	@$(BIN)/python -m pytest -m galera tests/galera $(ARGS)
+	@$(BIN)/python -m pytest -m galera --timeout 590 tests/galera $(ARGS)
 
 # All three always run: one report, not three rounds.
 lint: $(DEVELOP)

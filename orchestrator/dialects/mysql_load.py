@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 from oslo_db.exception import DBError
 from sqlalchemy import Connection, text
@@ -92,36 +94,50 @@ class MySQLLoad:
     def lock_waits(self, connection: Connection) -> int:
         if is_mariadb(connection):
             with _shown(connection, "who waits for locks", "PROCESS"):
-                _require_present(connection)
-                return int(connection.execute(_WAITS_MARIADB).scalar_one())
+                with _present(connection):
+                    return int(connection.execute(_WAITS_MARIADB).scalar_one())
         with _shown(connection, "who waits for locks", "SELECT", "performance_schema.*"):
             return int(connection.execute(_WAITS_MYSQL).scalar_one())
 
     def oldest_transaction_seconds(self, connection: Connection) -> float:
         with _shown(connection, "since when transactions are open", "PROCESS"):
-            _require_present(connection)
-            return float(connection.execute(_OLDEST).scalar_one() or 0.0)
+            with _present(connection):
+                return float(connection.execute(_OLDEST).scalar_one() or 0.0)
 
     def kept_log(self, connection: Connection) -> tuple[KeptLog, ...]:
         raise no_such_load("a MariaDB or MySQL server keeps its log by age, whoever has read it")
 
 
-def _require_present(connection: Connection) -> None:
+@contextmanager
+def _present(connection: Connection) -> Iterator[None]:
     """See to it that InnoDB shows transactions as they are: with the one that begins here.
 
-    Raises `Unavailable` where others look so often that it goes on to show them as they were.
+    Of this process one at a time looks at a server: the others began before it looked, and need no silence of their
+    own then. Raises `Unavailable` where others look so often that it goes on to show them as they were.
     """
     connection.rollback()
     connection.exec_driver_sql("START TRANSACTION WITH CONSISTENT SNAPSHOT")
-    for _ in range(_LOOKS):
-        if connection.execute(_IS_SHOWN).scalar_one():
-            return
-        time.sleep(random.uniform(1.1, 3.0) * _KEPT_SECONDS)
-    raise Unavailable(
-        "load_outdated",
-        "the server shows its transactions as they were a while ago: somebody looks at them many times a second",
-        remedy="Let whatever reads information_schema.innodb_trx there, a monitor most often, read it more seldom.",
-    )
+    url = connection.engine.url
+    with _looking_at(url.host, url.port, url.query.get("unix_socket")):
+        for _ in range(_LOOKS):
+            if connection.execute(_IS_SHOWN).scalar_one():
+                break
+            time.sleep(random.uniform(1.1, 3.0) * _KEPT_SECONDS)
+        else:
+            raise Unavailable(
+                "load_outdated",
+                "the server shows its transactions as they were a while ago: somebody looks at them many times a "
+                "second",
+                remedy="Let whatever reads information_schema.innodb_trx there, a monitor most often, read it more "
+                "seldom.",
+            )
+        yield
+
+
+@cache
+def _looking_at(*place: object) -> threading.Lock:
+    """Who looks at the transactions of the server at that place just now."""
+    return threading.Lock()
 
 
 @contextmanager
