@@ -299,16 +299,21 @@ def reset(
     ranges.drop(connection, schema, select(table.c.name).where(*which))
 
 
-def doubt(connection: Connection, schema: str, upgrade_id: int | None) -> None:
+def doubt(connection: Connection, schema: str, upgrade_id: int | None, names: Sequence[str] | None = None) -> None:
     """Let every data migration of an upgrade that was proven be proven anew, from its first row; none is moved again.
 
-    Part of the transaction in which this database learns that commits may be lost where rows are not moved any more.
+    With `names` only these; else those that move rows forwards.
+
+    Part of the transaction in which this database learns that commits may be lost where rows are not moved any more,
+    and of one in which these rows may have been changed.
     """
+    if names is not None and not names:
+        return
     proven = [
         table.c.schema_name == schema,
         table.c.upgrade_id == upgrade_id,
         table.c.state.in_([MigrationState.COMPLETE, MigrationState.VERIFYING]),
-        ~table.c.is_reverse,
+        ~table.c.is_reverse if names is None else table.c.name.in_(names),
     ]
     connection.execute(update(table).where(*proven).values({**_UNPROVEN, "revision": table.c.revision + 1}))
     ranges.drop(connection, schema, select(table.c.name).where(*proven))

@@ -11,16 +11,20 @@ from orchestrator.bookkeeping.ledger import FIRST_DIFFERENCES, LedgerEntry
 from orchestrator.data_migrations.keyset import encode
 from orchestrator.data_migrations.loading import Definition
 from orchestrator.data_migrations.target import Target
+from orchestrator.data_migrations.turns import Turns
 from orchestrator.dialects import Database
 from orchestrator.domain.view import MigrationState
 
 
 def ended(
-    database: Database, connection: Connection, entry: LedgerEntry, definition: Definition, target: Target
+    database: Database, connection: Connection, entry: LedgerEntry, definition: Definition, target: Target, turns: Turns
 ) -> LedgerEntry:
     """The entry, all of whose rows were moved, or compared, in its present state. To be saved in this transaction."""
     if entry.state is MigrationState.RUNNING:
-        return _walked(connection, entry, definition, target)
+        walked = _walked(connection, entry, definition, target)
+        if walked.state is MigrationState.VERIFYING:
+            turns.doubt_others(connection, entry)
+        return walked
     return _concluded(database, connection, entry, definition)
 
 

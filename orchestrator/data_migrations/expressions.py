@@ -45,6 +45,33 @@ def overwritten(table: str, expressions: Mapping[str, str], dialect: str | None 
     return tuple(name for name in expressions if name in found)
 
 
+def read_columns(table: str, expressions: Mapping[str, str]) -> frozenset[tuple[str, str]]:
+    """The columns that expressions over the rows of that table read, with the table of each; the column `*` is all.
+
+    Those on which all dialects agree that can parse an expression. A name without its table, inside of a subquery,
+    may be one of each table around it.
+    """
+    found: set[tuple[str, str]] = set()
+    for sql in expressions.values():
+        trees = [tree for each in PARSERS if (tree := parsed(sql, each)) is not None]
+        read = [frozenset(pair for each in tree.find_all(exp.Column) for pair in _pairs(each, table)) for tree in trees]
+        found |= frozenset.intersection(*read) if read else frozenset()
+    return frozenset(found)
+
+
+def _pairs(column: exp.Column, table: str) -> Iterator[tuple[str, str]]:
+    """The column, with each table that it may be of."""
+    name = "*" if isinstance(column.this, exp.Star) else column.name
+    qualifier = column.table.casefold()
+    for query in _queries_around(column):
+        for known_as, source in _sources(query):
+            if source is not None and qualifier in ("", known_as):
+                yield ".".join(filter(None, (source.db, source.name))), name
+            if qualifier == known_as:
+                return
+    yield table, name
+
+
 def _read(sql: str, table: str, names: Iterable[str], dialect: str) -> frozenset[str] | None:
     """Which of these columns of that table the expression reads. None where it cannot be parsed."""
     tree = parsed(sql, dialect)

@@ -72,24 +72,6 @@ class FunctionRunner(DataMigrationRunner):
         self._processes: dict[str, ServiceProcess] = {}
         self._in_vain: Counter[str] = Counter()
 
-    def check(self, release: Release, *, expanded: bool = False, may_add: MayAdd = lambda table, column: True) -> None:
-        """As `DataMigrationRunner.check`; a function is refused where a release claims that values are kept in step."""
-        rest = []
-        for name in release.data_migrations:
-            definition = load(file_of(self.directory, name), name)
-            if definition.function is None:
-                rest.append(name)
-            elif release.in_step_by is not InStepBy.SERVICE:
-                raise MigrationRefused(
-                    "function_needs_service",
-                    f"{definition.place} is a function of the service, in release {release.name} with in_step_by = "
-                    f"{release.in_step_by.value!r}: nobody but the service knows which rows it changes, and how",
-                    remedy='Declare in_step_by = "service", or write it as expressions or a transform.',
-                    file=str(definition.path),
-                    data_migration=name,
-                )
-        super().check(replace(release, data_migrations=tuple(rest)), expanded=expanded, may_add=may_add)
-
     def run_batch(self, name: str, upgrade_id: int, batch: BatchSizes | int, *, leads: bool = True) -> MigrationFacts:
         """As `DataMigrationRunner.run_batch`; of a function one call. Finished is one that finds nothing, twice.
 
@@ -147,6 +129,21 @@ class FunctionRunner(DataMigrationRunner):
             database=self.database.name,
         )
 
+    def _check(self, release: Release, name: str, *, expanded: bool, may_add: MayAdd) -> None:
+        """As `DataMigrationRunner`; a function is refused where a release claims that values are kept in step."""
+        definition = load(file_of(self.directory, name), name)
+        if definition.function is None or name in release.reverse_data_migrations:
+            super()._check(release, name, expanded=expanded, may_add=may_add)
+        elif release.in_step_by is not InStepBy.SERVICE:
+            raise MigrationRefused(
+                "function_needs_service",
+                f"{definition.place} is a function of the service, in release {release.name} with in_step_by = "
+                f"{release.in_step_by.value!r}: nobody but the service knows which rows it changes, and how",
+                remedy='Declare in_step_by = "service", or write it as expressions or a transform.',
+                file=str(definition.path),
+                data_migration=name,
+            )
+
     def _entry(self, name: str) -> LedgerEntry | None:
         """What the ledger has of it, None where it was never enrolled."""
         with self.database.reading() as connection:
@@ -197,6 +194,7 @@ class FunctionRunner(DataMigrationRunner):
         if answer.found:
             return replace(entry, state=MigrationState.RUNNING, rows_done=done)
         if entry.state is MigrationState.RUNNING:
+            self._turns.doubt_others(connection, entry)
             return replace(entry, state=MigrationState.VERIFYING, rows_done=done)
         return replace(
             entry,

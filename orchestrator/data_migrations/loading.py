@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from orchestrator.data_migrations.authoring import DataMigration
-from orchestrator.data_migrations.expressions import overwritten
+from orchestrator.data_migrations.expressions import overwritten, read_columns
 from orchestrator.domain.errors import MigrationRefused
 from orchestrator.domain.releases import Link
 
@@ -64,7 +64,14 @@ class Definition:
     @property
     def link(self) -> Link:
         """What concerns others of its release."""
-        return Link(self.name, self.table, self.after, self.shares_table)
+        if self.function is not None:
+            return Link(self.name, None, self.after)
+        reads = read_columns(self.table, dict(self.expressions)) | {(self.table, each) for each in self.reads}
+        return Link(
+            self.name, self.table, self.after, self.shares_table,
+            reads=frozenset((table.casefold(), column.casefold()) for table, column in reads),
+            writes=frozenset(each.casefold() for each in self.writes),
+        )  # fmt: skip
 
     @property
     def place(self) -> str:

@@ -167,7 +167,7 @@ class RangeWorkers:
                 ranges.remove(connection, each)
                 tended, held = splitting.counted(tended, each), held[: held.index(each)] + held[held.index(each) + 1 :]
                 if each.high is None:
-                    over = ended(self._database, connection, tended, work.definition, work.target)
+                    over = ended(self._database, connection, tended, work.definition, work.target, self._turns)
                     return ledger.save(connection, replace(over, is_split=False, suspect_rows=0)), ()
             if work.may_cut and splitting.has_room(held, work.workers):
                 tended, new = self._cut(connection, tended, work)

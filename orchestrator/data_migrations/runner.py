@@ -107,13 +107,7 @@ class DataMigrationRunner:
         for names in (release.data_migrations, release.reverse_data_migrations):
             self.links.refuse_faulty(names)
         for name in release.all_data_migrations:
-            if expanded:
-                self._load(name)
-                continue
-            definition = load(file_of(self.directory, name), name)
-            with self.database.reading() as connection:
-                is_known = ledger.find(connection, self.schema, name) is not None  # contract may be over, too
-                refuse_early(self.database, connection, definition, None if is_known else may_add)
+            self._check(release, name, expanded=expanded, may_add=may_add)
 
     def enrol(self, release: Release, upgrade_id: int) -> None:
         """As `enrolling.enrol`."""
@@ -224,6 +218,15 @@ class DataMigrationRunner:
             if entry is None or not entry.facts().rows_quarantined:
                 return ()
             return quarantine.rows(connection, self.schema, name)
+
+    def _check(self, release: Release, name: str, *, expanded: bool, may_add: MayAdd) -> None:
+        if expanded:
+            self._load(name)
+            return
+        definition = load(file_of(self.directory, name), name)
+        with self.database.reading() as connection:
+            is_known = ledger.find(connection, self.schema, name) is not None  # contract may be over, too
+            refuse_early(self.database, connection, definition, None if is_known else may_add)
 
     # -- the ledger --------------------------------------------------------------------------------------------------
 
@@ -429,7 +432,7 @@ class DataMigrationRunner:
             moved = move(self.database, connection, definition, target, range_)
         counted = replace(mine, rows_done=mine.rows_done + moved.rows)
         if moved.range.last is None:
-            return ended(self.database, connection, counted, definition, target), batch.rows
+            return ended(self.database, connection, counted, definition, target, self._turns), batch.rows
         return repairing.passed(connection, counted, target, encode(moved.range.last)), batch.rows
 
     def _verify(
@@ -447,7 +450,7 @@ class DataMigrationRunner:
         compared = compare(self.database, connection, definition, target, batch.range)
         counted = _counted(mine, compared)
         if compared.range.last is None:
-            return ended(self.database, connection, counted, definition, target), batch.rows
+            return ended(self.database, connection, counted, definition, target, self._turns), batch.rows
         return replace(counted, verify_cursor=encode(compared.range.last)), batch.rows
 
     def _prepare(self, entry: LedgerEntry) -> tuple[Definition, Target]:

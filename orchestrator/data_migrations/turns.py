@@ -126,6 +126,16 @@ class Turns:
         if len(names) > 1:
             ledger.take_away(connection, self._schema, _rivals(self._links.of(names), name))
 
+    def doubt_others(self, connection: Connection, entry: LedgerEntry) -> None:
+        """Let those be proven anew that this one may have changed: part of the transaction in which it has moved all.
+
+        Which columns a function of the service writes, or looks at, nobody else knows.
+        """
+        names = self._beside(entry.name)
+        if len(names) > 1:
+            others = order.unknown_to(self._links.of(names), entry.name)
+            ledger.doubt(connection, self._schema, entry.upgrade_id, others)
+
     def _refuse(self, entry: LedgerEntry, links: Sequence[Link], states: dict[str, MigrationState]) -> None:
         other = order.in_the_way(links, states, entry.name)
         if other is not None:

@@ -93,16 +93,14 @@ class MySQLLoad:
 
     def lock_waits(self, connection: Connection) -> int:
         if is_mariadb(connection):
-            with _shown(connection, "who waits for locks", "PROCESS"):
-                with _present(connection):
-                    return int(connection.execute(_WAITS_MARIADB).scalar_one())
+            with _shown(connection, "who waits for locks", "PROCESS"), _present(connection):
+                return int(connection.execute(_WAITS_MARIADB).scalar_one())
         with _shown(connection, "who waits for locks", "SELECT", "performance_schema.*"):
             return int(connection.execute(_WAITS_MYSQL).scalar_one())
 
     def oldest_transaction_seconds(self, connection: Connection) -> float:
-        with _shown(connection, "since when transactions are open", "PROCESS"):
-            with _present(connection):
-                return float(connection.execute(_OLDEST).scalar_one() or 0.0)
+        with _shown(connection, "since when transactions are open", "PROCESS"), _present(connection):
+            return float(connection.execute(_OLDEST).scalar_one() or 0.0)
 
     def kept_log(self, connection: Connection) -> tuple[KeptLog, ...]:
         raise no_such_load("a MariaDB or MySQL server keeps its log by age, whoever has read it")

@@ -2,7 +2,7 @@
 
 Without a word of its author one follows all that stand before it in the manifest, and may read what they wrote. With
 `after` it follows those that it names, and what they follow. No two work on one table at a time, unless both say that
-they may.
+they may. None changes what another one has proven: each column is written by one, and read by those that follow it.
 """
 
 from __future__ import annotations
@@ -53,7 +53,10 @@ def followers(links: Sequence[Link], name: str) -> tuple[str, ...]:
 
 
 def fault_of(links: Sequence[Link]) -> Fault | None:
-    """What is wrong with the order, None where nothing is: a name that the release does not have, or a circle."""
+    """What is wrong with the order, None where nothing is.
+
+    A name that the release does not have, a circle, or a column that would change after rows were proven by it.
+    """
     names = [link.name for link in links]
     for link in links:
         for other in link.after or ():
@@ -73,7 +76,7 @@ def fault_of(links: Sequence[Link]) -> Fault | None:
                 "Without `after` a data migration follows all that stand before it in the manifest: give it "
                 "`after = ()`, or change the order in the manifest.",
             )
-    return None
+    return next(_unproven(links), None)
 
 
 def in_the_way(links: Sequence[Link], states: States, name: str) -> str | None:
@@ -101,12 +104,16 @@ def collide(one: Link, other: Link) -> bool:
     """Whether two may not work at the same time: they change one table, as far as their names tell."""
     if one.name == other.name or (one.shares_table and other.shares_table):
         return False
-    if one.table is None or other.table is None:
-        return True
-    (one_schema, _, one_table), (schema, _, table) = (
-        each.casefold().rpartition(".") for each in (one.table, other.table)
-    )
-    return one_table == table and (one_schema == schema or not one_schema or not schema)
+    return one.table is None or other.table is None or _is_one_table(one.table, other.table)
+
+
+def unknown_to(links: Sequence[Link], name: str) -> tuple[str, ...]:
+    """Those of which nobody can tell that they neither read nor write what this one writes: one of both is a function.
+
+    Of all others `fault_of` tells.
+    """
+    mine = next(link for link in links if link.name == name)
+    return tuple(link.name for link in links if link.name != name and (mine.table is None or link.table is None))
 
 
 def next_of(
@@ -122,6 +129,50 @@ def next_of(
         if states.get(link.name) in TO_DO and link.name not in without and in_the_way(links, states, link.name) is None
     ]
     return max(able, key=lambda name: priorities.get(name, 0), default=None)
+
+
+def _unproven(links: Sequence[Link]) -> Iterator[Fault]:
+    """Those that write, or read too early, a column that another one writes."""
+    for position, link in enumerate(links):
+        for other in links[:position]:
+            both = link.writes & other.writes if _have_one_table(link, other) else frozenset()
+            if both:
+                yield Fault(
+                    link.name,
+                    f"writes {', '.join(sorted(both))}, which {other.name} writes too: what one of them has proven "
+                    "would not hold any more",
+                    "Let one of them compute each column.",
+                )
+        before = _all_before(links, link.name)
+        for other in links:
+            if other is link or other.name in before:
+                continue
+            if columns := sorted(_read_from(link, other)):
+                yield Fault(
+                    link.name,
+                    f"reads {', '.join(columns)}, which {other.name} writes, and does not follow it: what it has "
+                    "proven would not hold any more",
+                    f"Name {other.name} in its `after`, or let it stand behind in the manifest. If a column of another "
+                    "table is meant, put the name of that table before it.",
+                )
+
+
+def _read_from(link: Link, other: Link) -> frozenset[str]:
+    """The columns that one reads and the other one writes."""
+    if other.table is None:
+        return frozenset()
+    read = {column for table, column in link.reads if _is_one_table(table, other.table)}
+    return other.writes if "*" in read else other.writes & read
+
+
+def _have_one_table(one: Link, other: Link) -> bool:
+    return one.table is not None and other.table is not None and _is_one_table(one.table, other.table)
+
+
+def _is_one_table(one: str, other: str) -> bool:
+    """Whether both are the same table, or may be, where one does not say in which schema."""
+    (one_schema, _, one_table), (schema, _, table) = (each.casefold().rpartition(".") for each in (one, other))
+    return one_table == table and (one_schema == schema or not one_schema or not schema)
 
 
 def _all_before(links: Sequence[Link], name: str) -> set[str]:

@@ -14,13 +14,17 @@ class Link:
     """A data migration of a release as far as others of that release are concerned.
 
     `after` names those that are complete before it begins; None stands for all that the manifest has before it. No
-    `table`: it is not known. `shares_table`: others that say so too may work on its table at the same time.
+    `table`: nobody but the service knows what it reads and writes. `shares_table`: others that say so too may work on
+    its table at the same time. `writes` are columns of its table, and `reads` columns with the table of each, without
+    regard to capital letters; the column `*` stands for all of them.
     """
 
     name: str
     table: str | None = None
     after: tuple[str, ...] | None = None
     shares_table: bool = False
+    reads: frozenset[tuple[str, str]] = frozenset()
+    writes: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

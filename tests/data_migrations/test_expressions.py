@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.data_migrations.expressions import overwritten
+from orchestrator.data_migrations.expressions import overwritten, read_columns
 from orchestrator.data_migrations.loading import load
 from orchestrator.domain.errors import MigrationRefused
 from orchestrator.domain.view import MigrationState
@@ -116,3 +116,19 @@ def test_quoted_name_is_refused_by_the_database_that_takes_it_for_a_column(site:
         with pytest.raises(MigrationRefused) as caught:
             site.runner.check(site.release("walk"), expanded=expanded)
         assert caught.value.code == "data_migration_overwrites"
+
+
+@pytest.mark.parametrize(
+    ("sql", "columns"),
+    [
+        ("upper(old) || items.more", {"items.old", "items.more"}),
+        ("(SELECT s.id FROM statuses AS s WHERE s.name = items.old)", {"statuses.id", "statuses.name", "items.old"}),
+        ("(SELECT max(n) FROM x.statuses)", {"x.statuses.n", "items.n"}),
+        ("(SELECT x.n FROM (SELECT i.old AS n FROM items AS i) AS x)", {"items.old"}),
+        ("(SELECT count(*) FROM statuses)", set()),
+        ("json_extract(old, '$.status')", {"items.old"}),
+        ("((", set()),
+    ],
+)
+def test_columns_that_are_read_are_known_with_their_tables(sql: str, columns: set[str]) -> None:
+    assert {f"{table}.{column}" for table, column in read_columns("items", {"new": sql})} == columns

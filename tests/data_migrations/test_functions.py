@@ -22,6 +22,7 @@ from orchestrator.data_migrations import functions as wrapping
 from orchestrator.data_migrations.functions import FunctionRunner
 from orchestrator.data_migrations.loading import load
 from orchestrator.data_migrations.service_process import IDLE_SECONDS, ServiceEnvironment
+from orchestrator.data_migrations.turns import Beside
 from orchestrator.domain.errors import Conflict, LostCursor, MigrationRefused, OrchestratorError, Unavailable
 from orchestrator.domain.ladder import InStepBy, Phase
 from orchestrator.domain.releases import Release
@@ -100,7 +101,7 @@ class Shop:
             connection.commit()
         self.runner = self.another_runner()
 
-    def another_runner(self) -> FunctionRunner:
+    def another_runner(self, beside: Beside = lambda name: (name,)) -> FunctionRunner:
         return FunctionRunner(
             self.site.database,
             SCHEMA,
@@ -109,6 +110,7 @@ class Shop:
                 (), self.environment, lambda text: text.replace("wine&dine", "***")
             ),
             clock=lambda: self.now,
+            beside=beside,
         )
 
     def begin(self, function: str = "migrate", **more: object) -> None:
@@ -408,6 +410,58 @@ def test_other_data_migrations_of_such_a_schema_run_as_ever(shop: Shop) -> None:
     while shop.runner.run_batch("things", UPGRADE, 10).state is not MigrationState.COMPLETE:
         pass
     assert shop.site.rows("SELECT b FROM things") == [(2,)]
+
+
+def test_what_a_function_may_have_changed_is_proven_anew(shop: Shop) -> None:
+    """Only the service knows which rows it changes: here those that an expression had been proven by."""
+    shop.site.execute(
+        "CREATE TABLE things (id INTEGER PRIMARY KEY, a INTEGER, b INTEGER)", "INSERT INTO things VALUES (1, 2, 3)"
+    )
+    shop.site.write("things", 'table = "things"\nexpressions = {"b": "a"}')
+    shop.site.write(
+        "cells", f'after = ("things",)\nfunction = "shop_objects:migrate"\ninterpreter = {sys.executable!r}'
+    )
+    names = ("things", "cells")
+    release = Release("2", data_migrations=names, in_step_by=InStepBy.SERVICE)
+    shop.runner = shop.another_runner(beside=lambda name: names)
+    shop.runner.check(release)
+    shop.runner.enrol(release, UPGRADE)
+
+    def run(name: str, state: MigrationState) -> None:
+        while shop.runner.run_batch(name, UPGRADE, 100).state is not state:
+            pass
+
+    run("things", MigrationState.COMPLETE)
+    run("cells", MigrationState.RUNNING)
+    shop.site.execute("UPDATE things SET a = 5")
+    run("cells", MigrationState.VERIFYING)
+    assert shop.site.facts("things").state is MigrationState.VERIFYING
+    with pytest.raises(Conflict, match="waits for things"):
+        shop.batch()
+    run("things", MigrationState.FAILED)
+    shop.runner.retry("things", followers=("cells",))
+    run("things", MigrationState.COMPLETE)
+    run("cells", MigrationState.VERIFYING)
+    run("things", MigrationState.COMPLETE)
+    run("cells", MigrationState.COMPLETE)
+    assert shop.site.facts("things").state is MigrationState.COMPLETE
+
+
+def test_a_function_is_asked_again_when_others_have_moved_rows(shop: Shop) -> None:
+    shop.site.execute("CREATE TABLE things (id INTEGER PRIMARY KEY, a INTEGER, b INTEGER)")
+    shop.site.write("things", 'table = "things"\nexpressions = {"b": "a"}')
+    shop.site.write("cells", f'function = "shop_objects:migrate"\ninterpreter = {sys.executable!r}')
+    names = ("cells", "things")
+    shop.runner = shop.another_runner(beside=lambda name: names)
+    shop.runner.enrol(Release("2", data_migrations=names, in_step_by=InStepBy.SERVICE), UPGRADE)
+    while shop.batch(100).state is not MigrationState.COMPLETE:
+        pass
+    for _ in range(2):
+        shop.runner.run_batch("things", UPGRADE, 100)
+    assert shop.site.facts("cells").state is MigrationState.VERIFYING
+    assert shop.batch(100).state is MigrationState.COMPLETE
+    assert shop.runner.run_batch("things", UPGRADE, 100).state is MigrationState.COMPLETE
+    assert shop.site.facts("cells").state is MigrationState.COMPLETE
 
 
 def test_other_end_is_written_for_old_interpreters() -> None:

@@ -172,8 +172,12 @@ def test_one_that_was_proven_is_not_begun_by_those_that_follow_before_it_is_agai
         (FIRST, 'after = ("third",)\n' + SECOND, "second"),
         ('after = ("first",)\n' + FIRST, SECOND, "first"),
         ('after = ("second",)\n' + FIRST, SECOND, "first"),
+        (FIRST, FREE + SECOND, "second"),
+        (SECOND, FIRST, "first"),
+        (FIRST, FIRST, "second"),
+        (FIRST.replace("lower(name)", "(SELECT max(copy) FROM others)"), OTHERS, "first"),
     ],
-    ids=["unknown", "itself", "circle"],
+    ids=["unknown", "itself", "circle", "reads too early", "written too late", "both write", "of another table"],
 )
 def test_an_order_that_is_none_is_refused_before_anything_runs(
     customers: Site, first: str, second: str, file: str

@@ -6,7 +6,15 @@ from collections.abc import Mapping
 
 import pytest
 
-from orchestrator.domain.order import fault_of, followers, in_manifest_order, in_the_way, next_of, predecessors
+from orchestrator.domain.order import (
+    fault_of,
+    followers,
+    in_manifest_order,
+    in_the_way,
+    next_of,
+    predecessors,
+    unknown_to,
+)
 from orchestrator.domain.releases import Link, Release, Releases
 from orchestrator.domain.view import MigrationState
 
@@ -47,6 +55,47 @@ def test_unknown_names_and_circles_are_faults(links: tuple[Link, ...], said: tup
     assert fault is not None
     assert fault.name == said[0]
     assert said[1] in fault.why
+
+
+A = Link("a", "items", reads=frozenset({("items", "old")}), writes=frozenset({"new"}))
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        (Link("b", "Items", writes=frozenset({"new", "more"})), ("b", "writes new, which a writes too")),
+        (Link("b", "s.items", writes=frozenset({"new"})), ("b", "writes new, which a writes too")),
+        (Link("b", "items", writes=frozenset({"old"})), ("a", "reads old, which b writes")),
+        (Link("b", "items", after=(), reads=frozenset({("items", "new")})), ("b", "reads new, which a writes")),
+        (Link("b", "others", after=(), reads=frozenset({("items", "new")})), ("b", "reads new, which a writes")),
+        (Link("b", "others", after=(), reads=frozenset({("items", "*")})), ("b", "reads new, which a writes")),
+    ],
+)
+def test_what_one_has_proven_is_not_changed_by_another(other: Link, said: tuple[str, str]) -> None:
+    fault = fault_of((A, other))
+    assert fault is not None
+    assert fault.name == said[0]
+    assert said[1] in fault.why
+
+
+@pytest.mark.parametrize(
+    "links",
+    [
+        (A, Link("b", "items", reads=frozenset({("items", "new"), ("items", "old")}), writes=frozenset({"more"}))),
+        (A, Link("b", "others", writes=frozenset({"new", "old"}))),
+        (Link("b", "items", writes=frozenset({"old"})), A),
+        (Link("a", "t", after=("c",), reads=frozenset({("t", "x")})), Link("b", "t", after=(), writes=frozenset({"x"})),
+         Link("c", "t", after=("b",), writes=frozenset({"y"}))),
+        (A, Link("b", None)),
+    ],
+)  # fmt: skip
+def test_one_that_follows_may_read_what_was_written(links: tuple[Link, ...]) -> None:
+    assert fault_of(links) is None
+
+
+def test_only_a_function_may_change_what_nobody_knows_of() -> None:
+    links = (A, Link("b", "items"), Link("f"))
+    assert [unknown_to(links, link.name) for link in links] == [("f",), ("f",), ("a", "b")]
 
 
 def test_an_order_against_the_manifest_is_one() -> None:
