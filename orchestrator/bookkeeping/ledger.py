@@ -140,6 +140,11 @@ class LedgerEntry:
         """Whether it is a range of what this entry does now, and not one that an earlier run left behind."""
         return self.is_split and (range_.state, range_.run_at) == (self.state, self.started_at)
 
+    def has_moved(self, range_: RangeEntry) -> bool:
+        """Whether rows of that range were moved by what this entry does, or did until it failed."""
+        is_its_own = self.is_split and range_.run_at == self.started_at and range_.state is MigrationState.RUNNING
+        return is_its_own and self.state in (MigrationState.RUNNING, MigrationState.FAILED)
+
     def counting(self, range_: RangeEntry) -> LedgerEntry:
         """The same entry with the rows of that range counted in, of which it holds the keys after its own."""
         if range_.state is MigrationState.RUNNING:
@@ -191,7 +196,10 @@ def facts(connection: Connection, schema: str) -> tuple[MigrationFacts, ...]:
     for row in connection.execute(ordered):  # one statement: what a range is counted into meanwhile is not seen twice
         entry, rest = _entry(tuple(row[: len(_COLUMNS)])), tuple(row[len(_COLUMNS) :])
         counted = found.setdefault(entry.name, entry)
-        if rest[0] is not None and entry.holds(range_ := ranges.entry(rest)):
+        if rest[0] is None:
+            continue
+        range_ = ranges.entry(rest)
+        if entry.holds(range_) or entry.has_moved(range_):
             found[entry.name] = counted.counting(range_)
     return tuple(entry.facts() for entry in found.values())
 

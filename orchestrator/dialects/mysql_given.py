@@ -19,7 +19,7 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.types import NULLTYPE, TypeEngine
 
 from orchestrator.dialects.mysql_server import code_of
-from orchestrator.dialects.offsets import refuse_offsets
+from orchestrator.dialects.times import refuse_losses
 
 _NAME = "orchestrator_given"
 
@@ -45,7 +45,7 @@ def given_rows(
 
     Raises `TypeError` or `ValueError` for a value that the driver would send as another one, or not at all.
     """
-    refuse_offsets(columns, rows)
+    refuse_losses(table, columns, rows)
     for at, name in enumerate(columns, start=len(key)):
         _refuse_unsendable(name, table.c[name].type, [row[at] for row in rows])
     names = (*key, *columns)

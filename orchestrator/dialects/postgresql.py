@@ -29,6 +29,10 @@ from orchestrator.dialects.row_order import whole
 from orchestrator.dialects.triggers import Triggers
 from orchestrator.domain.errors import Conflict, Invalid
 
+_SETTINGS = "SET timezone = 'UTC'; SET datestyle = 'ISO'; SET intervalstyle = 'postgres'; SET row_security = off"
+"""What an expression computes depends on no daemon's surroundings. A policy that would hide rows from whoever moves or
+proves them is an error."""
+
 TRANSIENT_STATES = frozenset({"55P03", "40P01", "40001"})
 """Lock not available in time, deadlock, serialization failure."""
 
@@ -372,8 +376,7 @@ def _prepare_connection(connection: Any, _record: object) -> None:
     from orchestrator.dialects.postgresql_intervals import ExactIntervals  # as in `_says_away`
 
     connection.adapters.register_loader("interval", ExactIntervals)
-    # A policy that would hide rows from whoever moves or proves them is an error then.
-    connection.execute(f"SET lock_timeout = '{int(LOCK_TIMEOUT_SECONDS * 1000)}ms'; SET row_security = off")
+    connection.execute(f"SET lock_timeout = '{int(LOCK_TIMEOUT_SECONDS * 1000)}ms'; {_SETTINGS}")
     connection.commit()
 
 

@@ -14,6 +14,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.types import TypeEngine
 
 from orchestrator.dialects.postgresql_values import underlying
+from orchestrator.dialects.times import refuse_losses
 
 _MAX_PARAMETERS = 30_000  # the protocol's limit is 65535
 
@@ -26,8 +27,10 @@ def given_rows(
 ) -> Iterator[sa.FromClause]:
     """The rows in as many parts as it takes: one array per column, or VALUES where a column is itself an array.
 
-    What the database takes for a value does not depend on the other rows.
+    What the database takes for a value does not depend on the other rows. Raises `TypeError` or `ValueError` for one
+    that would be stored as something else.
     """
+    refuse_losses(table, columns, rows, keeps_offsets=True)
     names = [f"key_{i}" for i in range(len(key))] + [f"new_{i}" for i in range(len(columns))]
     kinds = [table.c[name].type for name in key] + [_transport(table.c[name].type) for name in columns]
     has_arrays = any(isinstance(kind, sa.ARRAY) for kind in kinds)

@@ -23,12 +23,12 @@ from orchestrator.dialects.dialect import ReadOnly
 from orchestrator.dialects.driver_errors import layers, says_disconnected
 from orchestrator.dialects.holders import Holder
 from orchestrator.dialects.load import NoLoad
-from orchestrator.dialects.offsets import refuse_offsets
 from orchestrator.dialects.roles import NoRoles
 from orchestrator.dialects.row_order import whole
 from orchestrator.dialects.sqlite_triggers import SQLiteTriggers
-from orchestrator.dialects.sqlite_values import as_read
+from orchestrator.dialects.sqlite_values import as_read, refuse_lost_digits
 from orchestrator.dialects.tagged import NoSessions
+from orchestrator.dialects.times import refuse_losses
 from orchestrator.dialects.triggers import Triggers
 from orchestrator.domain.errors import Conflict, Invalid
 
@@ -284,7 +284,8 @@ class SQLite:
         rows: Sequence[Sequence[Any]],
         within: Sequence[ColumnElement[bool]] = (),
     ) -> int:
-        refuse_offsets(columns, rows)
+        refuse_losses(table, columns, rows)
+        refuse_lost_digits(table, columns, rows)
         if not rows:
             return 0
         matches = [
@@ -310,7 +311,8 @@ class SQLite:
         rows: Sequence[Sequence[Any]],
         within: Sequence[ColumnElement[bool]] = (),
     ) -> tuple[tuple[Any, ...], ...]:
-        refuse_offsets(columns, rows)
+        refuse_losses(table, columns, rows)
+        refuse_lost_digits(table, columns, rows)
         if not rows:
             return ()
         given = sa.table(  # no `Table`: each would be another one, for which all is compiled, and kept, anew

@@ -1,12 +1,13 @@
-"""Values in SQLite: how they are read."""
+"""Values in SQLite: how they are read, and which of them it would not keep."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Context, Decimal
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import Column, ColumnElement, Dialect
+from sqlalchemy import Column, ColumnElement, Dialect, Table
 
 _ROOM = Context(prec=1000)
 """For all digits of the largest number that SQLite holds."""
@@ -40,3 +41,25 @@ def as_read(column: Column[Any]) -> ColumnElement[Any]:
     if isinstance(kind, sa.Numeric) and not isinstance(kind, sa.Float):
         return sa.type_coerce(column, _Number(kind.scale))
     return column
+
+
+def refuse_lost_digits(table: Table, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Raise `ValueError` for a number that a column of NUMERIC would keep as another one: numbers go there as floats.
+
+    The rows end with values of these columns.
+    """
+    for at, name in enumerate(columns, start=-len(columns)):
+        kind = table.c[name].type
+        if not isinstance(kind, sa.Numeric) or isinstance(kind, sa.Float):
+            continue
+        for value in (row[at] for row in rows):
+            if isinstance(value, int | Decimal) and not _is_kept(value):
+                raise ValueError(f"column {name} would not keep all digits of {value}: use an expression")
+
+
+def _is_kept(number: int | Decimal) -> bool:
+    try:
+        kept = float(number)
+    except OverflowError:
+        return False
+    return not Decimal(number).is_finite() or Decimal(repr(kept)) == number

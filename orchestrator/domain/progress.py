@@ -195,7 +195,7 @@ def _is_new_run(track: Track, facts: MigrationFacts) -> bool:
     if facts.state not in _ENDED and track.share == 1.0:
         return True
     if facts.state not in _UNDER_WAY or not track.samples:
-        return False  # one that failed in ranges does not count them in any more
+        return False
     last = track.samples[-1]
     return facts.rows_done < last.moved or facts.rows_verified < last.verified
 

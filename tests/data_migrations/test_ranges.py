@@ -649,6 +649,9 @@ def test_more_bad_rows_than_may_be_stop_it_and_a_retry_goes_on_in_the_ranges(
     facts = site.run("walk", batches=2000)
     assert (facts.state, entry(site).is_split) == (MigrationState.FAILED, True)
     assert "more than 2 rows of things" in (facts.error or "")
+    with site.database.reading() as connection:
+        (told,) = ledger.facts(connection, SCHEMA)
+    assert [(told.rows_done,)] == site.rows("SELECT COUNT(*) FROM things WHERE new = old + 1"), "in all ranges"
     site.execute("UPDATE things SET old = 1000 WHERE id IN (10, 66, 68, 240)")
     site.runner.retry("walk")
     facts = site.run("walk", batches=2000)

@@ -168,16 +168,64 @@ WITH_OFFSET = "datetime(2026, 1, 1, 12, tzinfo=timezone(timedelta(hours={})))"
 IMPORTS = "from datetime import datetime, timedelta, timezone"
 
 
-@pytest.mark.parametrize("kind", ["TIMESTAMP", "TIME", "VARCHAR(40)"])
+@pytest.mark.parametrize("kind", ["TIMESTAMP", "TIME"])
 @pytest.mark.parametrize("hours", [5, 0])
 def test_time_that_would_lose_its_offset_is_refused(site: Site, kind: str, hours: int) -> None:
-    if site.database.dialect.name == "postgresql":
-        pytest.skip("the server itself converts it")
     add_values(site, "INTEGER", "1", "2", "3", new=f"{kind} NULL")
     answer = WITH_OFFSET.format(hours) + (".timetz()" if kind == "TIME" else "")
     assert f"column new would lose the offset of {'' if kind == 'TIME' else '2026-01-01T'}12:00:00+0{hours}:00: " in (
         refused(site, IMPORTS, answer)
     )
+
+
+@pytest.mark.parametrize("answer", ["datetime(2026, 1, 1, 12)", "datetime(2026, 1, 1, 0, 0, 0, 1)"])
+def test_time_of_day_that_a_column_of_dates_would_lose_is_refused(site: Site, answer: str) -> None:
+    add_values(site, "INTEGER", "1", "2", "3", new="DATE")
+    assert "column new would lose the time of day of 2026-01-01T" in refused(site, IMPORTS, answer)
+
+
+def test_midnight_is_a_date(site: Site) -> None:
+    add_values(site, "INTEGER", "1", new="DATE")
+    moved(site, COPY.replace('row["old"]', "datetime(2026, 1, 1)").replace("    return", f"    {IMPORTS}\n    return"))
+    assert str(site.rows("SELECT CAST(new AS CHAR(10)) FROM things")) == "[('2026-01-01',)]"
+
+
+def test_sessions_of_postgresql_are_in_utc_whatever_the_database_says(postgresql_site: Site) -> None:
+    site, name = postgresql_site, postgresql_site.database.engine.url.database
+    for setting in ("timezone = 'Asia/Tokyo'", "datestyle = 'German'", "intervalstyle = 'iso_8601'"):
+        site.execute(f"ALTER DATABASE {name} SET {setting}")
+    site.database.engine.dispose()
+    site.execute(
+        "CREATE TABLE things (id INTEGER PRIMARY KEY, old TIMESTAMPTZ, new TEXT)",
+        "INSERT INTO things VALUES (1, '2026-01-01 12:00+01')",
+    )
+    says = "|| ' ' || CAST(interval '36 hours' AS text)"
+    moved(site, f'table = "things"\nexpressions = {{"new": "CAST(old AS text) {says}"}}')
+    assert site.rows("SELECT new FROM things") == [("2026-01-01 11:00:00+00 36:00:00",)]
+    site.execute("DELETE FROM orchestrator_data_migrations")
+    moved(site, COPY.replace('row["old"]', 'row["old"].isoformat()'))
+    assert site.rows("SELECT new FROM things") == [("2026-01-01T11:00:00+00:00",)]
+
+
+@pytest.mark.parametrize("kind", ["TIMESTAMPTZ", "TIMETZ"])
+def test_offset_is_welcome_where_it_is_kept(postgresql_site: Site, kind: str) -> None:
+    add_values(postgresql_site, "INTEGER", "1", new=kind)
+    answer = WITH_OFFSET.format(5) + (".timetz()" if kind == "TIMETZ" else "")
+    moved(postgresql_site, COPY.replace('row["old"]', answer).replace("    return", f"    {IMPORTS}\n    return"))
+    assert postgresql_site.rows(f"SELECT new = '2026-01-01 12:00+05'::{kind} FROM things") == [(True,)]
+
+
+@pytest.mark.parametrize("answer", ["9007199254740993", "decimal.Decimal('0.12345678901234567890')", "10**400"])
+def test_number_that_sqlite_would_change_is_refused(sqlite_site: Site, answer: str) -> None:
+    add_values(sqlite_site, "INTEGER", "1", "2", "3", new="NUMERIC")
+    assert "column new would not keep all digits of " in refused(sqlite_site, "import decimal", answer)
+
+
+@pytest.mark.parametrize("answer", ["12345678901234", "decimal.Decimal('1.50')", "decimal.Decimal('1E-300')", "0.1"])
+def test_number_that_sqlite_keeps_is_stored(sqlite_site: Site, answer: str) -> None:
+    add_values(sqlite_site, "INTEGER", "1", new="NUMERIC")
+    body = COPY.replace('row["old"]', answer).replace("    return", "    import decimal\n    return")
+    moved(sqlite_site, body)
 
 
 def test_time_whose_offset_was_applied_is_stored(site: Site) -> None:
