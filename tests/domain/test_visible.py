@@ -1,9 +1,10 @@
 """What strangers wrote is shown, and steers nothing."""
 
 import json
+import shlex
 
 from orchestrator.domain.throttling import Reading, reasons_to_wait
-from orchestrator.domain.visible import visible, visible_lines
+from orchestrator.domain.visible import typed, visible, visible_lines
 
 HOSTILE = "\x1b]0;x\x07 \x9b31m \u202e\r\n\tend"
 
@@ -23,3 +24,9 @@ def test_words_are_those_of_json() -> None:
 def test_objection_of_a_throttle_steers_no_terminal() -> None:
     (reason,) = reasons_to_wait([Reading("check", objection="answers 503 \x1b[2J")])
     assert reason.sentence == "check answers 503 \\u001b[2J"
+
+
+def test_a_name_that_a_stranger_chose_is_one_word_of_a_command() -> None:
+    assert typed("compute-1.rack:7_a") == "compute-1.rack:7_a"
+    for name in ("x; reboot #", "$(reboot)", "`reboot`", "it's", "a b", "", "-x\n; reboot"):
+        assert shlex.split(f"evict {typed(name)} --attest-dead") == ["evict", name, "--attest-dead"]
