@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.cli.answers import DataMigration
+from orchestrator.cli.answers import Blocker, DataMigration
+from orchestrator.cli.blockers import lines_of
 from orchestrator.cli.exits import Exit
 from orchestrator.domain.view import MigrationState
 from tests.api.world import World
@@ -67,6 +68,15 @@ def test_refusal_of_a_daemon_steers_nothing(run: Run, world: World, monkeypatch:
     said = run("status")
     assert said.code != Exit.YES
     assert not steers(said.err)
+
+
+def test_no_name_forges_a_line_of_status() -> None:
+    blocker = Blocker("x", "waiting for 1 instance", "orchestrator evict 'y\n  > reboot'", ("y\n  > reboot",))
+    assert list(lines_of(blocker)) == [
+        "  waiting for 1 instance",
+        "      y\\u000a  > reboot",
+        "    > orchestrator evict 'y\\u000a  > reboot'",
+    ]
 
 
 def test_bars_show_it_as_text() -> None:
