@@ -18,12 +18,13 @@ from starlette.types import Receive, Scope, Send
 
 from orchestrator.api.auth import identify, require, require_scope
 from orchestrator.api.desks import LeaseDesks
-from orchestrator.api.exchange import JSON, UNSEEN, Answer, ApiServices, Asked, Nothing, Question, Route
+from orchestrator.api.exchange import JSON, Answer, ApiServices, Asked, Nothing, Question, Route
 from orchestrator.api.faults import Refused, not_found
 from orchestrator.api.settings import ApiSettings
 from orchestrator.api.turns import Turns
 from orchestrator.api.watch import Watch
 from orchestrator.domain.errors import Invalid
+from orchestrator.domain.visible import UNSEEN
 
 LONGEST_PATH_PART = 255
 

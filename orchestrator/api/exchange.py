@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 from orchestrator.api.auth import Actor, Role
 from orchestrator.api.desks import LeaseDesks
 from orchestrator.api.watch import Watch
+from orchestrator.domain.visible import UNSEEN
 from orchestrator.services.daemons import Daemons
 from orchestrator.services.data_migrations import DataMigrations
 from orchestrator.services.fleets import Fleets
@@ -25,9 +26,6 @@ PROBLEM = "application/problem+json"
 HTML = "text/html; charset=utf-8"
 
 LONGEST_WAIT_SECONDS = 300
-
-UNSEEN = r"\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff"
-"""Controls, breaks of lines, changes of direction: they would forge lines in a log and steer terminals."""
 
 Name = Annotated[str, Meta(min_length=1, max_length=255, pattern=rf"^[^{UNSEEN}]+$(?!\n)")]
 """A name of something, as requests may give it."""

@@ -31,7 +31,10 @@ def show(asked: Asked[Nothing, Nothing]) -> Answer:
     """
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Readings(_read(asked.services)))
-    encode, media_type = choose_encoder(asked.headers.get("accept", ""))
+    try:
+        encode, media_type = choose_encoder(asked.headers.get("accept", ""))
+    except (TypeError, ValueError):  # it compares versions that are no numbers
+        encode, media_type = choose_encoder("")
     return Answer(encode(registry), media_type=media_type)
 
 

@@ -19,6 +19,7 @@ from orchestrator.bookkeeping.tables import data_migrations as table
 from orchestrator.bookkeeping.tables import ranges as ranges_table
 from orchestrator.domain.errors import LostCursor
 from orchestrator.domain.view import MigrationFacts, MigrationState
+from orchestrator.domain.visible import visible
 
 _UNPROVEN: dict[str, Any] = {
     "state": MigrationState.VERIFYING,
@@ -335,7 +336,7 @@ def first_differences(known: str | None, more: str | None) -> str | None:
 
 def storable(text: str, longest: int = 2000) -> str:
     """A sentence in one line that every database can store, whatever a row or somebody's code put into it."""
-    line = " ".join(text.replace("\0", " ").split()).encode(errors="replace").decode()
+    line = visible(" ".join(text.replace("\0", " ").split())).encode(errors="replace").decode()
     return line if len(line) <= longest else f"{line[: longest - 3]}..."
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, insert, select, update
+from oslo_db.exception import DBDuplicateEntry
+from sqlalchemy import ColumnElement, Connection, and_, insert, select, update
 
 from orchestrator.bookkeeping.ledger import storable
 from orchestrator.bookkeeping.tables import verifications as table
@@ -70,11 +71,22 @@ def claim(connection: Connection, schema: str, name: str, *, waits: bool = False
     return None if row is None else _entry(tuple(row))
 
 
-def begin(connection: Connection, entry: VerificationEntry) -> VerificationEntry:
-    """Store a new one in place of the last, which the caller has locked, if there was one."""
-    connection.execute(delete(table).where(_is(entry.schema_name, entry.name)))
-    connection.execute(insert(table).values(_values(entry)))
-    return entry
+def begin(connection: Connection, entry: VerificationEntry) -> bool:
+    """Store the first one that anybody asks for. Returns False where somebody else has just done so."""
+    try:
+        with connection.begin_nested():
+            connection.execute(insert(table).values(_values(entry)))
+    except DBDuplicateEntry:
+        return False
+    return True
+
+
+def begin_anew(connection: Connection, entry: VerificationEntry) -> None:
+    """Store a new one in place of the last, which the caller has locked.
+
+    The row stays: whoever waits for its lock finds this one, and not that there is none.
+    """
+    connection.execute(update(table).where(_is(entry.schema_name, entry.name)).values(_values(entry)))
 
 
 def save(connection: Connection, entry: VerificationEntry) -> VerificationEntry:

@@ -13,6 +13,7 @@ from rich.text import Text
 from orchestrator.cli import cells
 from orchestrator.cli.answers import DataMigration
 from orchestrator.cli.rows_words import in_short, rows_of, says_of
+from orchestrator.domain.visible import visible
 
 WIDTH = 30
 
@@ -31,19 +32,19 @@ class Bars:
         for each in shown:
             table.add_row(*_row(each))
         parts: list[RenderableType] = [table]
-        parts += [Text(words, style="dim") for words in (rest, note) if words]
+        parts += [Text(visible(words), style="dim") for words in (rest, note) if words]
         self._live.update(Group(*parts), refresh=True)
 
 
 def _row(each: DataMigration) -> tuple[RenderableType, ...]:
     rate = "" if each.rows_per_second is None else f"{cells.rate(each.rows_per_second)} rows/s"
     return (
-        Text(each.name, no_wrap=True),
-        Text(each.database, no_wrap=True),
-        Text(each.state, style=_STYLES.get(each.state, ""), no_wrap=True),
+        Text(visible(each.name), no_wrap=True),
+        Text(visible(each.database), no_wrap=True),
+        Text(visible(each.state), style=_STYLES.get(each.state, ""), no_wrap=True),
         ProgressBar(total=1.0, completed=each.progress or 0.0, width=WIDTH),
         Text(str(cells.share(each.progress)), justify="right", no_wrap=True),
         Text(rows_of(each), no_wrap=True),
         Text(rate, justify="right", no_wrap=True),
-        Text(says_of(each), overflow="ellipsis", no_wrap=True),
+        Text(visible(says_of(each)), overflow="ellipsis", no_wrap=True),
     )

@@ -6,20 +6,21 @@ import re
 from collections.abc import Iterator
 
 from orchestrator.cli.answers import Blocker
+from orchestrator.domain.visible import visible
 
 MOST_CULPRITS = 5
 """How many culprits are named; the rest is counted."""
 
 
 def lines_of(blocker: Blocker) -> Iterator[str]:
-    """The sentence with its remedy, and who it is about where the sentence does not say."""
-    yield f"  {blocker.sentence}"
+    """The sentence with its remedy, and who it is about where the sentence does not say: each in one line."""
+    yield f"  {visible(blocker.sentence)}"
     unnamed = [culprit for culprit in blocker.culprits if not _is_named(culprit, blocker.sentence)]
     if unnamed:
         more = len(unnamed) - MOST_CULPRITS
-        yield f"      {', '.join(unnamed[:MOST_CULPRITS])}{f' and {more} more' if more > 0 else ''}"
+        yield f"      {visible(', '.join(unnamed[:MOST_CULPRITS]))}{f' and {more} more' if more > 0 else ''}"
     if blocker.remedy:
-        yield f"    > {blocker.remedy}"
+        yield f"    > {visible(blocker.remedy)}"
 
 
 def _is_named(culprit: str, sentence: str) -> bool:

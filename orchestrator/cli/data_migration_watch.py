@@ -13,6 +13,7 @@ from orchestrator.cli.command import Plain, with_schema
 from orchestrator.cli.connection import path_of
 from orchestrator.cli.exits import Exit
 from orchestrator.cli.rows_words import DONE, NOT_BEGUN, line_of
+from orchestrator.cli.screen import unscreened
 from orchestrator.client.errors import Unavailable, Unreachable
 
 POLL_SECONDS = 1.0
@@ -102,7 +103,7 @@ def _screen(stdout: TextIO, stderr: TextIO) -> Iterator[_Screen]:
 
     from orchestrator.cli.bars import Bars
 
-    console = Console(file=stdout)
+    console = Console(file=unscreened(stdout))
     with Live(console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False) as live:
         yield Bars(live)
 

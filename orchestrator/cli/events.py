@@ -13,6 +13,7 @@ from orchestrator.cli.answers import Event, Events, plain
 from orchestrator.cli.command import Listing, Plain
 from orchestrator.cli.connection import path_of
 from orchestrator.client.errors import Unavailable, Unreachable
+from orchestrator.domain.visible import visible
 
 POLL_SECONDS = 1.0
 
@@ -77,7 +78,7 @@ class List(Listing):
 
 def _line(event: Event) -> str:
     words = (str(cells.moment(event.at)), event.schema or "-", event.action, event.actor, event.sentence)
-    return "  ".join(words) + (f" ({event.reason})" if event.reason else "")
+    return visible("  ".join(words) + (f" ({event.reason})" if event.reason else ""))
 
 
 def _json_line(event: Event) -> str:

@@ -19,6 +19,7 @@ from orchestrator.cli.exits import Exit, exit_of
 from orchestrator.cli.failures import UsageError, sentences
 from orchestrator.cli.help import HelpCommand, overview
 from orchestrator.cli.nouns import register
+from orchestrator.cli.screen import screened
 from orchestrator.client.errors import ClientError
 from orchestrator.domain.errors import OrchestratorError
 
@@ -32,6 +33,7 @@ class Program(App):
 
     def __init__(self) -> None:
         super().__init__(DESCRIPTION, orchestrator.__version__, CommandManager(""))
+        self.stdout, self.stderr = screened(self.stdout), screened(self.stderr)
         self.command_manager.add_command("help", HelpCommand)
         self.options = argparse.Namespace()
 

@@ -22,6 +22,7 @@ from sqlalchemy.types import NULLTYPE
 from orchestrator.data_migrations.faults import CutOff
 from orchestrator.dialects import Dialect, reason
 from orchestrator.domain.errors import MigrationRefused, StepFailed
+from orchestrator.domain.visible import visible
 
 Key = tuple[Any, ...]
 
@@ -76,7 +77,7 @@ class Keyset:
 
     def describe(self, key: Key) -> str:
         """A key as people may look it up, e.g. `id=42`."""
-        return ", ".join(f"{name}={value}" for name, value in zip(self.names, key, strict=True))
+        return ", ".join(f"{name}={visible(str(value))}" for name, value in zip(self.names, key, strict=True))
 
     def describe_range(self, range_: Range) -> str:
         """A range in words."""

@@ -24,6 +24,7 @@ from typing import IO, Any
 
 from orchestrator.data_migrations.loading import Definition, ServiceFunction
 from orchestrator.domain.errors import LostCursor, StepFailed
+from orchestrator.domain.visible import visible
 
 LOG = logging.getLogger(__name__)
 
@@ -218,7 +219,7 @@ class ServiceProcess:
 
     def _read_words(self, stream: IO[bytes]) -> None:
         for line in stream:
-            words = self._surroundings.hide(line.decode("utf-8", errors="replace").rstrip())
+            words = visible(self._surroundings.hide(line.decode("utf-8", errors="replace").strip()))
             if words.strip():
                 self._said.append(words.strip())
                 LOG.info(

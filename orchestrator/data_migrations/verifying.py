@@ -83,7 +83,9 @@ class Verifications:
                 return False
             now = self._database.dialect.now(connection)
             new = VerificationEntry(self._schema, name, entry.file_hash, actor, reason, now)
-            verifications.begin(connection, new if known is None else replace(new, revision=known.revision + 1))
+            if known is None:
+                return verifications.begin(connection, new)
+            verifications.begin_anew(connection, replace(new, revision=known.revision + 1))
         return True
 
     def stop(self, name: str) -> bool:

@@ -8,6 +8,8 @@ from oslo_db import exception as oslo_exception
 from sqlalchemy import URL
 from sqlalchemy.exc import DBAPIError
 
+from orchestrator.domain.visible import visible
+
 
 def layers(error: BaseException) -> Iterator[BaseException]:
     """The error and everything it was raised from, outermost first."""
@@ -37,4 +39,4 @@ def reason(error: BaseException, url: URL) -> str:
     words = innermost.args[1] if type(innermost).__module__ == "pymysql.err" and innermost.args[1:] else innermost
     line = next((line.strip() for line in str(words).splitlines() if line.strip()), type(innermost).__name__)
     password = str(url.password) if url.password else ""
-    return line.replace(password, "***") if password else line
+    return visible(line.replace(password, "***") if password else line)

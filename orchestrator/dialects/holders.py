@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from orchestrator.domain.visible import visible
+
 STATEMENT_LENGTH = 100
 RUNNING = "running a statement"
 
@@ -95,4 +97,4 @@ def shortened(statement: str | None, *, quoted_is_text: bool) -> str | None:
 
 
 def _one_line(words: str) -> str:
-    return " ".join(words.split())
+    return visible(" ".join(words.split()))

@@ -10,6 +10,8 @@ import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from orchestrator.domain.visible import visible
+
 LONGEST_SENTENCE = 500
 """What others say of themselves, such as an error of a server, is cut to so many characters."""
 
@@ -124,6 +126,7 @@ def _reason(reading: Reading) -> Reason | None:
 
 
 def _because(reading: Reading, sentence: str, *, is_unreadable: bool = False) -> Reason:
+    sentence = visible(sentence)
     if len(sentence) > LONGEST_SENTENCE:
         sentence = f"{sentence[: LONGEST_SENTENCE - 3]}..."
     return Reason(reading.signal, reading.of, is_unreadable, sentence, reading.remedy, reading.option)

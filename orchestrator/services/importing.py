@@ -26,11 +26,12 @@ def take_over(
     """Make them part of the state. Repeatable. Returns those that it knows now: all but a second process of one id."""
     state = tx.lock_schema(managed.name)
     standing = standing_of(tx, managed, state)
-    known = []
+    known, added = [], list[Registration]()
     for registration in registrations:
         instance = tx.instance(managed.name, registration.fleet, registration.id)
         if instance is None:
-            _add(tx, standing, registration, tx.now + ttl_seconds)
+            if _add(tx, standing, registration, tx.now + ttl_seconds):
+                added.append(registration)
         elif instance.tag != registration.tag and instance.nonce != registration.nonce:
             continue
         elif instance.state is InstanceState.EVICTED and registration.state is InstanceState.ALIVE:
@@ -38,6 +39,7 @@ def take_over(
         elif instance.state is InstanceState.ALIVE:
             tx.save_instance(_updated(instance, standing, registration, tx.now, tx.now + ttl_seconds))
         known.append(registration)
+    _doubt(tx, standing, added)
     return tuple(known)
 
 
@@ -68,11 +70,11 @@ def find(
     return tuple(found)
 
 
-def _add(tx: Transaction, standing: Standing, registration: Registration, expires_at: float) -> None:
-    """Nothing is left to do for one that has ended already."""
+def _add(tx: Transaction, standing: Standing, registration: Registration, expires_at: float) -> bool:
+    """Nothing is left to do for one that has ended already. Returns whether it counts from now on."""
     if registration.state is not InstanceState.ALIVE:
-        return
-    schema, upgrade = standing.schema, standing.upgrade
+        return False
+    schema = standing.schema
     tx.add_instance(
         Instance(
             schema=schema, fleet=registration.fleet, id=registration.id, tag=registration.tag,
@@ -88,8 +90,15 @@ def _add(tx: Transaction, standing: Standing, registration: Registration, expire
         f"{registration.fleet} {registration.id} (release {registration.release}) joined without a daemon",
         actor=SELF, schema=schema, subject=f"{registration.fleet}/{registration.id}",
     )  # fmt: skip
-    if upgrade is not None and upgrade.is_harmed_by(registration.release):
-        doubt = f"fleet {registration.fleet} was found to run {registration.release} in {upgrade.phase.word}"
+    return True
+
+
+def _doubt(tx: Transaction, standing: Standing, added: Sequence[Registration]) -> None:
+    """What was proven of the rows counts no more where any of these may have harmed them: said once, of the first."""
+    upgrade = standing.upgrade
+    harmful = None if upgrade is None else next((each for each in added if upgrade.is_harmed_by(each.release)), None)
+    if upgrade is not None and harmful is not None:
+        doubt = f"fleet {harmful.fleet} was found to run {harmful.release} in {upgrade.phase.word}"
         tx.save_upgrade(upgrade.with_doubt(doubt), expected_revision=upgrade.revision)
 
 

@@ -99,6 +99,13 @@ def test_format_is_negotiated(world: World) -> None:
     assert open_metrics.text.endswith("# EOF\n") and "# EOF" not in plain.text
 
 
+@pytest.mark.parametrize("version", ["abc", "1.x", "", "1.0.0;escaping=zzz", "99.0", "-", "1..0"])
+@pytest.mark.parametrize("kind", ["application/openmetrics-text", "text/plain"])
+def test_versions_that_are_none_are_no_mistake_of_ours(world: World, kind: str, version: str) -> None:
+    answer = world.begun().client().get("/metrics", headers={"Accept": f"{kind};version={version}"})
+    assert answer.status_code == 200, answer.text
+
+
 def test_what_is_not_known_is_absent(world: World) -> None:
     found = scraped(moving(world, 2).client().get("/metrics"))
     assert value(found, "data_migration_eta_seconds") is None

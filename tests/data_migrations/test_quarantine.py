@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from orchestrator.bookkeeping import ledger, quarantine
 from orchestrator.bookkeeping.ledger import LedgerEntry
@@ -435,3 +436,33 @@ def whole_again(site: Site) -> None:
         site.execute("UPDATE things SET old = 40 WHERE id = 9")
         site.runner.retry("walk")
         end(site, 4)
+
+
+def test_what_a_row_holds_steers_no_terminal(customers_with_hostile_keys: Site) -> None:
+    site = customers_with_hostile_keys
+    facts = end(site)
+    (row,) = site.runner.quarantined("walk")
+    assert row.key == "id=a\\u001b[2J"
+    for said in (row.error, facts.error or ""):
+        assert "the row id=a\\u001b[2J of named: cannot parse '\\u001b]0;owned\\u0007\\u202e'" in said
+        assert not any(character in said for character in "\x1b\x07\u202e")
+
+
+@pytest.fixture
+def customers_with_hostile_keys(database: Database, tmp_path: Path) -> Site:
+    site = new_site(database, tmp_path)
+    site.execute("CREATE TABLE named (id VARCHAR(40) NOT NULL PRIMARY KEY, old VARCHAR(40), new VARCHAR(40))")
+    with site.database.writing() as connection:
+        connection.execute(
+            sa.text("INSERT INTO named VALUES (:id, :old, NULL)"), {"id": "a\x1b[2J", "old": "\x1b]0;owned\x07\u202e"}
+        )
+    body = """
+        table = "named"
+        reads = ("old",)
+        writes = ("new",)
+
+        def transform(self, row):
+            raise ValueError("cannot parse '" + row["old"] + "'")
+        """
+    site.start("walk", body)
+    return site

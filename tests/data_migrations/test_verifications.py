@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -97,6 +98,20 @@ def test_asked_again_while_under_way_it_is_the_same_one_and_later_a_new_one(cust
     assert ask(customers, "once more")
     (found,) = customers.runner.verifications.all()
     assert (found.rows, found.state, found.reason) == (0, VerificationState.RUNNING, "once more")
+
+
+@pytest.mark.parametrize("was_asked_before", [False, True])
+def test_of_many_who_ask_at_once_one_begins_it(served_customers: Site, was_asked_before: bool) -> None:
+    site = complete(served_customers)
+    ask(site)
+    for _ in range(10):
+        if was_asked_before:
+            site.execute("UPDATE orchestrator_verifications SET state = 'done'")
+        else:
+            site.execute("DELETE FROM orchestrator_verifications")
+        with ThreadPoolExecutor(6) as pool:
+            begun = [each.result() for each in [pool.submit(ask, site) for _ in range(6)]]
+        assert sorted(begun) == [False] * 5 + [True]
 
 
 def test_stopped_it_keeps_what_it_found_and_runs_no_further(customers: Site) -> None:

@@ -98,6 +98,9 @@ def in_roles(upgrade: Upgrade, *roles: Role) -> View:
 
 
 CLOSED = (
+    Closed("joined without a daemon under a name for a shell", "instances_imported",
+           with_database(a_view(AT_BACKFILL), registrations=(replace(REGISTERED, id="x; reboot #"),)),
+           Phase.READ_NEW, "instance_not_imported", ("x; reboot # on rack7",), "api 'x; reboot #' --attest-dead"),
     Closed("joined without a daemon", "instances_imported",
            with_database(a_view(AT_BACKFILL), registrations=(REGISTERED,)),
            Phase.READ_NEW, "instance_not_imported", ("web-1 on rack7",), "orchestrator instance evict"),

@@ -163,11 +163,14 @@ def test_an_evicted_instance_is_not_revived_by_what_it_wrote(site: Site) -> None
     )
 
 
-def test_what_was_proven_counts_no_more_when_code_wrote_that_may_not_run(site: Site) -> None:
+@pytest.mark.parametrize("processes", [1, 3])
+def test_what_was_proven_counts_no_more_when_code_wrote_that_may_not_run(site: Site, processes: int) -> None:
     """A database that was put back to an older state admits by it until the leader has looked."""
     site.nobody_runs().begin().rest_at(Phase.READ_NEW)
-    wrote_itself_down(site)
+    for number in range(processes):
+        wrote_itself_down(site, f"late-{number}", tag=hashed(f"{EPOCH} {number}"))
     site.daemon().cycle()
+    assert len(site.leases.list(SCHEMA)) == processes
     assert site.upgrade.doubt is not None and "inventory-api" in site.upgrade.doubt
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from orchestrator.domain.fleets import Instance, InstanceState, Sessions
 from orchestrator.domain.view import Blocker
+from orchestrator.domain.visible import typed
 
 
 def instances_of(count: int, fleet: str) -> str:
@@ -31,7 +32,7 @@ def silent_blockers(schema: str, fleet: str, release: str, group: Sequence[Insta
 def _evicting(instance: Instance) -> Blocker:
     attest = (
         "when you know that the process is gone: orchestrator instance evict "
-        f"{instance.schema} {instance.fleet} {instance.id} --attest-dead --reason ..."
+        f"{instance.schema} {typed(instance.fleet, instance.id)} --attest-dead --reason ..."
     )
     who = f"{instance.fleet} {instance.label} with release {instance.release} is being evicted"
     if instance.unproven is None:
@@ -50,11 +51,11 @@ def _expired(schema: str, fleet: str, release: str, expired: Sequence[Instance],
     longest = max(now - instance.expires_at for instance in expired)
     first = expired[0]
     if first.sessions is Sessions.TAGGED:
-        remedy = f"To end its sessions and count it out: orchestrator instance evict {schema} {fleet} {first.id}"
+        remedy = f"To end its sessions and count it out: orchestrator instance evict {schema} {typed(fleet, first.id)}"
     else:
         remedy = (
             "When you know that the process is gone: "
-            f"orchestrator instance evict {schema} {fleet} {first.id} --attest-dead"
+            f"orchestrator instance evict {schema} {typed(fleet, first.id)} --attest-dead"
         )
     return Blocker(
         "instance_expired",

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from orchestrator.domain.fleets import InstanceState
 from orchestrator.domain.ladder import Phase
 from orchestrator.domain.view import Blocker, View
+from orchestrator.domain.visible import typed
 
 
 def blockers(view: View, target: Phase) -> Iterator[Blocker]:
@@ -25,6 +26,6 @@ def blockers(view: View, target: Phase) -> Iterator[Blocker]:
                 "instance_not_imported",
                 f"{each.fleet} {name} (release {each.release}) joined in database {facts.name} and is not counted yet",
                 "It is imported by itself. If it stays, another process has its id: stop both, then "
-                f"orchestrator instance evict {schema} {each.fleet} {each.id} --attest-dead --reason ...",
+                f"orchestrator instance evict {schema} {typed(each.fleet, each.id)} --attest-dead --reason ...",
                 (name,),
             )

@@ -15,6 +15,7 @@ from orchestrator.domain.guards.culprits import instances_of
 from orchestrator.domain.guards.instances_support import supports
 from orchestrator.domain.ladder import Phase
 from orchestrator.domain.view import Blocker, View
+from orchestrator.domain.visible import typed
 
 
 def blockers(view: View, target: Phase) -> Iterator[Blocker]:
@@ -46,7 +47,7 @@ def blockers(view: View, target: Phase) -> Iterator[Blocker]:
             "instance_unsupported",
             f"{instances_of(len(found), fleet)} may be alive with a release that cannot live in {upgrade.phase.word}",
             "Stop them; those that are gone already: "
-            f"orchestrator instance evict {upgrade.schema} {fleet} {found[0].id} --attest-dead --reason ...",
+            f"orchestrator instance evict {upgrade.schema} {typed(fleet, found[0].id)} --attest-dead --reason ...",
             tuple(each.label for each in found),
         )
     for report in view.reports:
