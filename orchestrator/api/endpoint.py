@@ -24,15 +24,12 @@ from orchestrator.api.settings import ApiSettings
 from orchestrator.api.turns import Turns
 from orchestrator.api.watch import Watch
 from orchestrator.domain.errors import Invalid
-from orchestrator.domain.visible import UNSEEN
-
-LONGEST_PATH_PART = 255
+from orchestrator.domain.visible import is_name
 
 T = TypeVar("T", bound=Question)
 
 _PLACE = re.compile(r" - at `(?:key in )?\$\.?([^`]*)`$")
 _PATTERN = re.compile(r"^Expected `[^`]*` matching regex .*")
-_UNSEEN = re.compile(f"[{UNSEEN}]")
 _FIELD = re.compile(r"Object (missing required|contains unknown) field `([^`]*)`")
 
 
@@ -120,7 +117,7 @@ def as_response(answer: Answer) -> Response:
 def _path_parts(request: Request) -> Mapping[str, str]:
     """The names in the path. One that cannot be a name, because no database could store it, names nothing."""
     for value in request.path_params.values():
-        if len(value) > LONGEST_PATH_PART or _UNSEEN.search(value):
+        if not is_name(value):
             raise not_found()
     return request.path_params
 

@@ -35,6 +35,7 @@ _FRESH_SECONDS = IDLE_SECONDS / 2
 _LOOK_SECONDS = 1.0
 _GRACE_SECONDS = 5.0
 _LAST_LINES = 5
+_LONGEST_LINE = 2000
 _PROGRAM = Path(__file__).with_name("service_function.py")
 _BOOTSTRAP = "import sys; exec(compile(sys.stdin.buffer.read(int(sys.argv[1])), 'service_function', 'exec'))"
 
@@ -218,7 +219,7 @@ class ServiceProcess:
         answers.put(None)
 
     def _read_words(self, stream: IO[bytes]) -> None:
-        for line in stream:
+        for line in iter(lambda: stream.readline(_LONGEST_LINE), b""):
             words = visible(self._surroundings.hide(line.decode("utf-8", errors="replace").strip()))
             if words.strip():
                 self._said.append(words.strip())

@@ -12,6 +12,7 @@ from dataclasses import replace
 from orchestrator.domain.admission import Standing
 from orchestrator.domain.errors import OrchestratorError, Unavailable
 from orchestrator.domain.fleets import Instance, InstanceState, Registration
+from orchestrator.domain.visible import is_name
 from orchestrator.ports import ManagedSchema, Transaction
 from orchestrator.services.context import Context, event, standing_of
 
@@ -23,11 +24,16 @@ AT_ONCE = 500
 def take_over(
     tx: Transaction, managed: ManagedSchema, registrations: Sequence[Registration], *, ttl_seconds: float
 ) -> tuple[Registration, ...]:
-    """Make them part of the state. Repeatable. Returns those that it knows now: all but a second process of one id."""
+    """Make them part of the state. Repeatable.
+
+    Returns those that it knows now: all but a second process of one id, and one that no command could name, and evict.
+    """
     state = tx.lock_schema(managed.name)
     standing = standing_of(tx, managed, state)
     known, added = [], list[Registration]()
     for registration in registrations:
+        if not (is_name(registration.fleet) and is_name(registration.id)):
+            continue
         instance = tx.instance(managed.name, registration.fleet, registration.id)
         if instance is None:
             if _add(tx, standing, registration, tx.now + ttl_seconds):

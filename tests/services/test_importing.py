@@ -151,6 +151,24 @@ def test_a_second_process_of_an_id_holds_everything_up_until_it_is_evicted(site:
     assert site.codes == ["instance_not_imported"]
 
 
+@pytest.mark.parametrize("odd", [{"name": "x\n\x1b[2J"}, {"fleet": "api\x07"}, {"name": "i" * 256}, {"name": ""}])
+def test_one_that_no_command_could_name_blocks_until_its_row_is_deleted(site: Site, odd: dict[str, str]) -> None:
+    """Nobody could evict it, so it is not part of the state."""
+    site.nobody_runs().begin().rest_at(Phase.EXPANDED)
+    wrote_itself_down(site, **odd)
+    site.go_on()
+    site.daemon().cycle()
+    assert site.phase() is Phase.EXPANDED
+    assert site.codes == ["instance_not_imported"]
+    assert site.leases.list(SCHEMA) == ()
+    (blocker,) = site.board.plan(SCHEMA).status.blockers
+    assert "delete its row from orchestrator_instances" in blocker.remedy
+    assert "\x1b" not in blocker.sentence
+    site.managed.on["two"].news.clear()
+    site.daemon().cycle()
+    assert site.phase() is Phase.BACKFILL
+
+
 def test_an_evicted_instance_is_not_revived_by_what_it_wrote(site: Site) -> None:
     process = Process(site, "late", "1")
     site.leases.evict(SCHEMA, API, "late", actor="ann", reason="its host burned down", attested_dead=True)
