@@ -247,7 +247,22 @@ def _in_python(author: type[DataMigration], plain: Definition) -> Definition:
             "data_migration_constructor", plain.path, plain.name, f"cannot be constructed: {_words(error)}",
             "The class is made without arguments; leave its constructor out.",
         ) from error  # fmt: skip
+    if not _takes_a_row(transform):
+        raise _refused(
+            "data_migration_kind", plain.path, plain.name, "has a transform that cannot be called with a row alone",
+            "Write def transform(self, row).",
+        )  # fmt: skip
     return replace(plain, writes=tuple(author.writes), reads=tuple(author.reads), transform=transform)
+
+
+def _takes_a_row(transform: Transform) -> bool:
+    try:
+        inspect.signature(transform).bind({})
+    except TypeError:
+        return False
+    except ValueError:
+        return True  # nobody can tell
+    return True
 
 
 def refuse_overwriting(definition: Definition, dialect: str | None = None) -> None:

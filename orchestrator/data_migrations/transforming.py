@@ -23,8 +23,8 @@ def read_and_transform(
 ) -> list[Row]:
     """The rows of a range with their new values. With `lock` nobody else can change them before the commit.
 
-    Raises `RowFault` naming file, table and key when the transform raises, `StepFailed` when it returns anything but
-    its columns.
+    Raises `RowFault` naming file, table and key when the transform raises, `StepFailed` when it asks for a column that
+    it does not read, or returns anything but its columns.
     """
     keyset = target.keyset
     width = len(keyset.names)
@@ -86,6 +86,13 @@ def _transforming(definition: Definition, target: Target, range_: Range) -> Call
         except (Exception, SystemExit) as error:  # whatever the author's code raises, people get a sentence
             line = line_in(definition.path, error)
             at = "" if line is None else f" at line {line}"
+            if column := _unread(error, definition, target):
+                raise failed(
+                    "transform_column_unread",
+                    definition,
+                    f"asks{at} for column {column}, which it does not say it reads",
+                    "Add it to `reads`.",
+                ) from error
             raise _of_a_row(
                 "transform_raised",
                 definition,
@@ -96,6 +103,13 @@ def _transforming(definition: Definition, target: Target, range_: Range) -> Call
         raise _wrong_result(definition, _row(definition, target, key), result)
 
     return transformed
+
+
+def _unread(error: BaseException, definition: Definition, target: Target) -> str | None:
+    """The column of the table that it asked the row for in vain."""
+    asked = error.args[0] if type(error) is KeyError and error.args else None
+    is_column = isinstance(asked, str) and asked in target.table.c
+    return asked if is_column and asked not in definition.reads else None
 
 
 def _row(definition: Definition, target: Target, key: Row) -> str:

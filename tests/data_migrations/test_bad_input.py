@@ -35,6 +35,10 @@ FILES = {
         f'{HEAD}class A(DataMigration):\n    table = "t"\n    expressions = {{"a": "b"}}\n'
         "    def transform(self, row): return row\n",
         f'{HEAD}class A(DataMigration):\n    table = "t"\n    expressions = {{"a": "b"}}\n    reads = ("b",)\n',
+        f'{HEAD}class A(DataMigration):\n    table = "t"\n    reads = ("a",)\n    writes = ("b",)\n'
+        "    def transform(row): return row\n",
+        f'{HEAD}class A(DataMigration):\n    table = "t"\n    reads = ("a",)\n    writes = ("b",)\n'
+        "    def transform(self, row, connection): return row\n",
     ],
     "data_migration_expressions": [
         f'{HEAD}class A(DataMigration):\n    table = "t"\n    expressions = {{"a": 3}}\n',

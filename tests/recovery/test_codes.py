@@ -65,7 +65,8 @@ ELSEWHERE = {
         "accounts_hidden", "data_migration_statement", "function_ended", "function_no_progress", "function_not_started",
         "function_raised", "function_timeout", "member_unreachable", "row_unreadable", "rows_not_read",
         "rows_not_written", "session_ending", "session_stays", "step_waits", "transform_column_missing",
-        "transform_column_unknown", "transform_raised", "transform_result", "transform_unsteady",
+        "transform_column_unknown", "transform_column_unread", "transform_raised", "transform_result",
+        "transform_unsteady",
     ),
     NEVER: (
         "batch_claimed", "batch_too_soon", "data_migration_waits", "function_in_vain", "function_under_way",
