@@ -12,6 +12,7 @@ from orchestrator.cli import cells
 from orchestrator.cli.answers import Initialised, Schema, Schemas
 from orchestrator.cli.command import Listing, Plain, Showing, with_schema
 from orchestrator.cli.connection import path_of
+from orchestrator.domain.errors import MigrationRefused
 
 
 class List(Listing):
@@ -126,8 +127,13 @@ class Check(Plain):
                 self.say(f"  {warning.remedy}")
             for migration in driver.releases[name].all_data_migrations:
                 refuse_lacking(load(file_of(directory, migration), migration), partial(driver.lacks, name))
-            for names in (driver.releases[name].data_migrations, driver.releases[name].reverse_data_migrations):
-                Links(directory).refuse_faulty(names)
+            for listed in (driver.releases[name].data_migrations, driver.releases[name].reverse_data_migrations):
+                try:
+                    Links(directory).refuse_faulty(listed)
+                except MigrationRefused as fault:
+                    if name == names[-1]:
+                        raise
+                    self.say(f"{fault.message}\n  {fault.remedy}")  # it was rolled out so
             self.say(f"release {name}: nothing breaks a rule")
         return 0
 

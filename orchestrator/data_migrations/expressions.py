@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 
@@ -48,28 +49,56 @@ def overwritten(table: str, expressions: Mapping[str, str], dialect: str | None 
 def read_columns(table: str, expressions: Mapping[str, str]) -> frozenset[tuple[str, str]]:
     """The columns that expressions over the rows of that table read, with the table of each; the column `*` is all.
 
-    Those on which all dialects agree that can parse an expression. A name without its table, inside of a subquery,
-    may be one of each table around it.
+    Those on which all dialects agree that can parse an expression; where none can, its words decide. A name without its
+    table, inside of a subquery, may be one of each table around it.
     """
     found: set[tuple[str, str]] = set()
     for sql in expressions.values():
-        trees = [tree for each in PARSERS if (tree := parsed(sql, each)) is not None]
-        read = [frozenset(pair for each in tree.find_all(exp.Column) for pair in _pairs(each, table)) for tree in trees]
-        found |= frozenset.intersection(*read) if read else frozenset()
+        trees = {each: tree for each in PARSERS if (tree := parsed(sql, each)) is not None}
+        if '"' in sql and len(trees) > 1:
+            trees.pop("mysql", None)  # to whom that is text, and no name
+        read = [frozenset(_read_in(tree, table)) for tree in trees.values()]
+        found |= frozenset.intersection(*read) if read else {(table, word) for word in _words(sql)}
     return frozenset(found)
 
 
+def _read_in(tree: exp.Expr, table: str) -> Iterator[tuple[str, str]]:
+    named = {each.alias.casefold() for each in tree.find_all(exp.CTE)}  # queries, and no tables
+    for column in tree.find_all(exp.Column):
+        yield from (pair for pair in _pairs(column, table) if pair[0].casefold() not in named)
+    for query in tree.find_all(exp.Select):
+        if any(isinstance(each, exp.Star) for each in query.expressions):
+            sources = (_name_of(source) for _, source in _sources(query) if source is not None)
+            yield from ((name, "*") for name in sources if name.casefold() not in named)
+
+
 def _pairs(column: exp.Column, table: str) -> Iterator[tuple[str, str]]:
-    """The column, with each table that it may be of."""
+    """The column, with each table that it may be of; the name of a table itself is all of its row."""
     name = "*" if isinstance(column.this, exp.Star) else column.name
     qualifier = column.table.casefold()
     for query in _queries_around(column):
         for known_as, source in _sources(query):
             if source is not None and qualifier in ("", known_as):
-                yield ".".join(filter(None, (source.db, source.name))), name
+                yield _name_of(source), name
+            if source is not None and not qualifier and name.casefold() == known_as:
+                yield _name_of(source), "*"
             if qualifier == known_as:
                 return
     yield table, name
+    if not qualifier and name.casefold() == table.rpartition(".")[2].casefold():
+        yield table, "*"
+
+
+def _name_of(source: exp.Table) -> str:
+    return ".".join(filter(None, (source.db, source.name)))
+
+
+def _words(sql: str) -> frozenset[str]:
+    try:
+        tokens = sqlglot.tokenize(sql)
+    except SqlglotError:
+        return frozenset(re.findall(r"\w+", sql))
+    return frozenset(token.text for token in tokens if "STRING" not in token.token_type.name)
 
 
 def _read(sql: str, table: str, names: Iterable[str], dialect: str) -> frozenset[str] | None:

@@ -166,13 +166,19 @@ class FunctionRunner(DataMigrationRunner):
     def _call(
         self, session: Connection, seen: LedgerEntry, definition: Definition, upgrade_id: int, sizes: BatchSizes
     ) -> LedgerEntry:
-        """One call, outside of any transaction; what it did counts if the cursor is still that of its beginning."""
+        """One call, outside of any transaction; what it did counts if the cursor is still that of its beginning.
+
+        While it is asked for the proof it counts as running: where its answer is lost, so is the proof.
+        """
         with self._transaction() as connection:
             mine = self._claims.claim(connection, seen.name, upgrade_id)
             if (mine.state, mine.file_hash) != (seen.state, seen.file_hash):
                 return mine
             self._turns.require(connection, mine)
             self.pauses.require(self._claims, connection, mine.name, mine.batch_at)
+            is_proof = mine.state is MigrationState.VERIFYING
+            if is_proof:
+                mine = ledger.save(connection, replace(mine, state=MigrationState.RUNNING, rows_total=None))
         rows = sizes.within(mine.batch_rows)
         began = self._clock()
         try:
@@ -186,14 +192,15 @@ class FunctionRunner(DataMigrationRunner):
         with self._transaction() as connection:
             self._claims.claim(connection, mine.name, upgrade_id)
             sized = replace(mine, batch_rows=sizes.after(rows, seconds))
-            return ledger.save(connection, self._timed(connection, self._after(connection, sized, answer), seconds))
+            after = self._after(connection, sized, answer, is_proof=is_proof)
+            return ledger.save(connection, self._timed(connection, after, seconds))
 
-    def _after(self, connection: Connection, entry: LedgerEntry, answer: Answer) -> LedgerEntry:
+    def _after(self, connection: Connection, entry: LedgerEntry, answer: Answer, *, is_proof: bool) -> LedgerEntry:
         """The entry after a call that did something, or found nothing: the first time to be proven, then proven."""
         done = entry.rows_done + answer.done
         if answer.found:
             return replace(entry, state=MigrationState.RUNNING, rows_done=done)
-        if entry.state is MigrationState.RUNNING:
+        if not is_proof:
             self._turns.doubt_others(connection, entry)
             return replace(entry, state=MigrationState.VERIFYING, rows_done=done)
         return replace(

@@ -134,6 +134,7 @@ class Turns:
         names = self._beside(entry.name)
         if len(names) > 1:
             others = order.unknown_to(self._links.of(names), entry.name)
+            ledger.take_away(connection, self._schema, others)  # a proof that is just being made is none
             ledger.doubt(connection, self._schema, entry.upgrade_id, others)
 
     def _refuse(self, entry: LedgerEntry, links: Sequence[Link], states: dict[str, MigrationState]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from decimal import Context, Decimal
 from typing import Any
@@ -50,10 +51,12 @@ def refuse_lost_digits(table: Table, columns: Sequence[str], rows: Sequence[Sequ
     """
     for at, name in enumerate(columns, start=-len(columns)):
         kind = table.c[name].type
-        if not isinstance(kind, sa.Numeric) or isinstance(kind, sa.Float):
+        if not isinstance(kind, sa.Numeric | sa.Float):
             continue
         for value in (row[at] for row in rows):
-            if isinstance(value, int | Decimal) and not _is_kept(value):
+            if isinstance(value, float | Decimal) and math.isnan(value):
+                raise ValueError(f"column {name} takes no {value}: SQLite has no such number")
+            if isinstance(value, int | Decimal) and not isinstance(kind, sa.Float) and not _is_kept(value):
                 raise ValueError(f"column {name} would not keep all digits of {value}: use an expression")
 
 

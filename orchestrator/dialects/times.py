@@ -22,6 +22,7 @@ def refuse_losses(
     """
     for at, name in enumerate(columns, start=-len(columns)):
         kind = table.c[name].type
+        kind = getattr(kind, "data_type", kind)  # of a domain
         drops_time = isinstance(kind, sa.Date)
         drops_offset = not keeps_offsets or (isinstance(kind, sa.DateTime | sa.Time) and not kind.timezone)
         if not drops_time and not drops_offset:

@@ -82,7 +82,7 @@ def fault_of(links: Sequence[Link]) -> Fault | None:
 def in_the_way(links: Sequence[Link], states: States, name: str) -> str | None:
     """The one that this data migration waits for, None where it may begin, or go on.
 
-    Of two on one table that are both under way, as after a retry, the first of the manifest goes on.
+    Of two on one table that are both under way, as after a retry, the earlier one of `_ranks` goes on.
     """
     for other in predecessors(links, name):
         if states.get(other) not in DONE:
@@ -92,12 +92,25 @@ def in_the_way(links: Sequence[Link], states: States, name: str) -> str | None:
 
 def at_table(links: Sequence[Link], states: States, name: str) -> Iterator[str]:
     """Those that keep this one from its table."""
-    names = [link.name for link in links]
-    mine = names.index(name)
+    mine, ranks = next(link for link in links if link.name == name), _ranks(links)
     has_begun = states.get(name) in UNDER_WAY
-    for position, other in enumerate(links):
-        if states.get(other.name) in UNDER_WAY and collide(links[mine], other) and (position < mine or not has_begun):
+    for other in links:
+        is_earlier = ranks[other.name] < ranks[name] or not has_begun
+        if is_earlier and states.get(other.name) in UNDER_WAY and collide(mine, other):
             yield other.name
+
+
+def _ranks(links: Sequence[Link]) -> dict[str, int]:
+    """A place for each: behind those that it follows, else in the manifest's order.
+
+    Whoever is under way waits for none but those in lower places, so that no two wait for each other.
+    """
+    ranks: dict[str, int] = {}
+    while len(ranks) < len(links):
+        left = [link.name for link in links if link.name not in ranks]
+        able = (name for name in left if ranks.keys() >= set(predecessors(links, name)))
+        ranks[next(able, left[0])] = len(ranks)
+    return ranks
 
 
 def collide(one: Link, other: Link) -> bool:
@@ -148,12 +161,17 @@ def _unproven(links: Sequence[Link]) -> Iterator[Fault]:
             if other is link or other.name in before:
                 continue
             if columns := sorted(_read_from(link, other)):
+                is_before = link.name in _all_before(links, other.name)
+                behind = f"et it stand behind {other.name} in the manifest"
+                remedy = f"Name {other.name} in its `after`, or l{behind}."
+                if is_before:
+                    remedy = f"L{behind}, and do not let {other.name} follow it."
                 yield Fault(
                     link.name,
                     f"reads {', '.join(columns)}, which {other.name} writes, and does not follow it: what it has "
                     "proven would not hold any more",
-                    f"Name {other.name} in its `after`, or let it stand behind in the manifest. If a column of another "
-                    "table is meant, put the name of that table before it.",
+                    f"{remedy} If a column of another table is meant, put the name of that table before it, and its "
+                    "schema where it has the same name.",
                 )
 
 

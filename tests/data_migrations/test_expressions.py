@@ -127,7 +127,14 @@ def test_quoted_name_is_refused_by_the_database_that_takes_it_for_a_column(site:
         ("(SELECT x.n FROM (SELECT i.old AS n FROM items AS i) AS x)", {"items.old"}),
         ("(SELECT count(*) FROM statuses)", set()),
         ("json_extract(old, '$.status')", {"items.old"}),
-        ("((", set()),
+        ("(SELECT x.old FROM (SELECT * FROM items) AS x)", {"items.*"}),
+        ("(WITH s AS (SELECT * FROM statuses) SELECT max(s.n) FROM s)", {"statuses.*"}),
+        ("upper(CAST(items AS text))", {"items.items", "items.*"}),
+        ("(SELECT CAST(s AS text) FROM statuses AS s)", {"statuses.s", "statuses.*", "items.s"}),
+        ('(SELECT "c"."status" FROM "c" WHERE "c"."id" = "cid")', {"c.status", "c.id", "c.cid", "items.cid"}),
+        ('lower("old")', {"items.old"}),
+        ("lower(`old`)", {"items.old"}),
+        ("((old +", {"items.old", "items.(", "items.+"}),
     ],
 )
 def test_columns_that_are_read_are_known_with_their_tables(sql: str, columns: set[str]) -> None:

@@ -10,7 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from textwrap import dedent
@@ -21,9 +21,16 @@ from orchestrator.data_migrations import DataMigrationRunner
 from orchestrator.data_migrations import functions as wrapping
 from orchestrator.data_migrations.functions import FunctionRunner
 from orchestrator.data_migrations.loading import load
-from orchestrator.data_migrations.service_process import IDLE_SECONDS, ServiceEnvironment
+from orchestrator.data_migrations.service_process import IDLE_SECONDS, Answer, ServiceEnvironment, ServiceProcess
 from orchestrator.data_migrations.turns import Beside
-from orchestrator.domain.errors import Conflict, LostCursor, MigrationRefused, OrchestratorError, Unavailable
+from orchestrator.domain.errors import (
+    Conflict,
+    LostCursor,
+    MigrationRefused,
+    OrchestratorError,
+    StepFailed,
+    Unavailable,
+)
 from orchestrator.domain.ladder import InStepBy, Phase
 from orchestrator.domain.releases import Release
 from orchestrator.domain.view import MigrationFacts, MigrationState
@@ -410,6 +417,24 @@ def test_other_data_migrations_of_such_a_schema_run_as_ever(shop: Shop) -> None:
     while shop.runner.run_batch("things", UPGRADE, 10).state is not MigrationState.COMPLETE:
         pass
     assert shop.site.rows("SELECT b FROM things") == [(2,)]
+
+
+def test_proof_whose_call_is_lost_is_none(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody knows what it did: it may have moved rows of which others were proven before."""
+    shop.begin()
+    while shop.batch(100).state is not MigrationState.VERIFYING:
+        pass
+    call = ServiceProcess.call
+
+    def lost(process: ServiceProcess, rows: int, is_still: Callable[[], bool]) -> Answer:
+        call(process, rows, is_still)
+        raise StepFailed("function_ended", "it ended", remedy="")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ServiceProcess, "call", lost)
+        with pytest.raises(Unavailable):
+            shop.batch()
+    assert [shop.batch().state for _ in range(2)] == [MigrationState.VERIFYING, MigrationState.COMPLETE]
 
 
 def test_what_a_function_may_have_changed_is_proven_anew(shop: Shop) -> None:

@@ -221,6 +221,19 @@ def test_number_that_sqlite_would_change_is_refused(sqlite_site: Site, answer: s
     assert "column new would not keep all digits of " in refused(sqlite_site, "import decimal", answer)
 
 
+@pytest.mark.parametrize("kind", ["NUMERIC", "FLOAT"])
+@pytest.mark.parametrize("answer", ["float('nan')", "decimal.Decimal('NaN')"])
+def test_number_that_sqlite_would_take_for_null_is_refused(sqlite_site: Site, kind: str, answer: str) -> None:
+    add_values(sqlite_site, "INTEGER", "1", "2", "3", new=kind)
+    assert "SQLite has no such number" in refused(sqlite_site, "import decimal", answer)
+
+
+def test_domain_of_dates_loses_no_time_of_day(postgresql_site: Site) -> None:
+    postgresql_site.execute("CREATE DOMAIN day AS DATE")
+    add_values(postgresql_site, "INTEGER", "1", "2", "3", new="day")
+    assert "would lose the time of day" in refused(postgresql_site, IMPORTS, "datetime(2026, 1, 1, 12)")
+
+
 @pytest.mark.parametrize("answer", ["12345678901234", "decimal.Decimal('1.50')", "decimal.Decimal('1E-300')", "0.1"])
 def test_number_that_sqlite_keeps_is_stored(sqlite_site: Site, answer: str) -> None:
     add_values(sqlite_site, "INTEGER", "1", new="NUMERIC")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import product
 
 import pytest
 
@@ -91,6 +92,24 @@ def test_what_one_has_proven_is_not_changed_by_another(other: Link, said: tuple[
 )  # fmt: skip
 def test_one_that_follows_may_read_what_was_written(links: tuple[Link, ...]) -> None:
     assert fault_of(links) is None
+
+
+AFTERS = (None, (), ("a",), ("b",), ("c",), ("a", "b"), ("b", "c"))
+TABLES = ("one", "one", "two", None)
+
+
+@pytest.mark.parametrize("done", [(), ("a",), ("b",), ("c",)])
+def test_those_that_are_under_way_never_all_wait_for_each_other(done: tuple[str, ...]) -> None:
+    """As after all were doubted: whoever is complete is not in the way, and one of the others goes on."""
+    under_way = {name: COMPLETE if name in done else VERIFYING for name in "abc"}
+    orders = 0
+    for afters in product(AFTERS, repeat=3):
+        for tables in product(TABLES, repeat=3):
+            links = tuple(Link(name, table, after) for name, table, after in zip("abc", tables, afters, strict=True))
+            if fault_of(links) is None:
+                orders += 1
+                assert next_of(links, under_way, {}) is not None, links
+    assert orders > 1000
 
 
 def test_only_a_function_may_change_what_nobody_knows_of() -> None:
