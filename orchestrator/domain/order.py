@@ -121,7 +121,7 @@ def collide(one: Link, other: Link) -> bool:
 
 
 def unknown_to(links: Sequence[Link], name: str) -> tuple[str, ...]:
-    """Those of which nobody can tell that they neither read nor write what this one writes: one of both is a function.
+    """Those of which nobody can tell whether this one changes what they were proven by: one of both has no table.
 
     Of all others `fault_of` tells.
     """

@@ -14,9 +14,9 @@ class Link:
     """A data migration of a release as far as others of that release are concerned.
 
     `after` names those that are complete before it begins; None stands for all that the manifest has before it. No
-    `table`: nobody but the service knows what it reads and writes. `shares_table`: others that say so too may work on
-    its table at the same time. `writes` are columns of its table, and `reads` columns with the table of each, without
-    regard to capital letters; the column `*` stands for all of them.
+    `table`: it is not known, nor what it reads and writes, as of a function of the service. `shares_table`: others that
+    say so too may work on its table at the same time. `writes` are columns of its table, and `reads` columns with the
+    table of each, without regard to capital letters; the column `*` stands for all of them.
     """
 
     name: str
